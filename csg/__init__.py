@@ -1,0 +1,1 @@
+"""Causal Semantic Guidance: the method itself, free of ComfyUI."""

@@ -1,0 +1,1 @@
+"""Concepts, causal graphs, interventions and counterfactuals."""

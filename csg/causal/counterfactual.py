@@ -1,0 +1,233 @@
+"""From an intervention to the counterfactual: what changes, what must stay, and how to say it.
+
+The steps are Pearl's: the factual picture holds what cannot be observed (abduction), do(X = x)
+changes the graph (action), and proposals for the descendants carry the effect on (prediction).
+Whatever is not downstream of the intervention is clamped to its factual value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from .graph import CausalGraph, Concept
+
+ALL_CHANGES = "intervened + descendants"
+DESCENDANTS_ONLY = "descendants only (paper)"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The value somebody expects of a descendant after the intervention, and why."""
+
+    value: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """The factual and the counterfactual value of one concept.
+
+    `role` is "intervened", "descendant" (of an intervention that changes something) or "preserved".
+    `source` says who set the counterfactual value: "intervention", the source of a proposal
+    ("by hand", "vlm", ...) or "kept".
+    """
+
+    concept: str
+    factual: str
+    counterfactual: str
+    role: str
+    source: str
+    reason: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the counterfactual differs from the fact."""
+        return self.factual != self.counterfactual
+
+
+@dataclass(frozen=True)
+class ConceptPhrase:
+    """One concept edit in words: towards `phrase`, away from `factual_phrase`.
+
+    An empty `phrase` asks for the removal of what `factual_phrase` shows.
+    """
+
+    concept: str
+    phrase: str
+    factual_phrase: str
+    scope: str
+    role: str
+
+    @property
+    def removes(self) -> bool:
+        """Whether the edit takes something away instead of showing something new."""
+        return not self.phrase.strip()
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """The answer to "what if": every concept's value before and after, in topological order.
+
+    `graph` keeps its interventions; `notes` say what was clamped back and what has no proposal;
+    `prompt` is the interventional prompt.
+    """
+
+    graph: CausalGraph
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...]
+    prompt: str
+
+    @property
+    def changed(self) -> tuple[Change, ...]:
+        """The changes that really differ from the facts."""
+        return tuple(change for change in self.changes if change.changed)
+
+    def __getitem__(self, concept: str) -> Change:
+        """Return the change of a concept; raises GraphError when the graph has none so called."""
+        name = self.graph[concept].name
+        return next(change for change in self.changes if change.concept == name)
+
+    def edits(self, which: str = ALL_CHANGES) -> tuple[ConceptPhrase, ...]:
+        """Return the concept edits that turn the factual picture into the counterfactual.
+
+        "intervened + descendants" is every change. "descendants only (paper)" leaves the intervened
+        concepts out, unless no descendant changed: then they are all there is to edit.
+        """
+        if which not in (ALL_CHANGES, DESCENDANTS_ONLY):
+            raise ValueError(f"Got the selection {which!r}; expected {ALL_CHANGES!r} or {DESCENDANTS_ONLY!r}.")
+        descendants = tuple(change for change in self.changed if change.role == "descendant")
+        chosen = descendants if which == DESCENDANTS_ONLY and descendants else self.changed
+        return tuple(self._edit(change) for change in chosen)
+
+    def _edit(self, change: Change) -> ConceptPhrase:
+        concept = self.graph[change.concept]
+        return ConceptPhrase(
+            concept=change.concept,
+            phrase=concept.phrase(change.counterfactual),
+            factual_phrase=concept.phrase(change.factual),
+            scope=concept.scope,
+            role=change.role,
+        )
+
+    def graph_after(self) -> CausalGraph:
+        """Return the graph in which the counterfactual has become the fact, nothing pending."""
+        concepts = tuple(replace(c, value=self[c.name].counterfactual) for c in self.graph.concepts)
+        return replace(self.graph, base_prompt=self.prompt, concepts=concepts, interventions={})
+
+    def report(self) -> str:
+        """Return a plain-text account for the artist."""
+        actions = ", ".join(f"do({name} = {value})" for name, value in self.graph.interventions.items())
+        preserved = [change.concept for change in self.changes if change.role == "preserved"]
+        lines = [actions or "No intervention: nothing changes."]
+        lines += [_line(change) for change in self.changes if change.role != "preserved"]
+        lines += [f"preserved: {', '.join(preserved)}"] if preserved else []
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join([*lines, f"prompt: {self.prompt}"])
+
+
+def _line(change: Change) -> str:
+    values = f"{change.factual} -> {change.counterfactual}" if change.changed else f"stays {change.factual}"
+    why = f" ({change.reason})" if change.reason else ""
+    return f"{change.role}: {change.concept}: {values}, {change.source}{why}"
+
+
+def propagate(
+    graph: CausalGraph,
+    proposals: Mapping[str, str | Proposal],
+    *,
+    source: str = "by hand",
+    prompt: str | None = None,
+) -> Counterfactual:
+    """Carry the graph's pending interventions to their descendants.
+
+    `proposals` give the values expected of descendants. One that touches anything else is clamped
+    back and noted; a descendant without one keeps its factual value, noted too. `prompt` is the
+    interventional prompt; by default the base prompt with the changed phrases exchanged.
+    Raises GraphError for an unknown concept or a value outside its domain.
+    """
+    wanted = {name: p if isinstance(p, Proposal) else Proposal(p) for name, p in proposals.items()}
+    for name, proposal in wanted.items():
+        graph[name].phrase(proposal.value)
+    changes, notes = _settle(graph, wanted, source)
+    if prompt is None:
+        prompt = interventional_prompt(graph, changes)
+    return Counterfactual(graph, changes, notes, prompt)
+
+
+def _settle(
+    graph: CausalGraph, wanted: Mapping[str, Proposal], source: str
+) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    affected = graph.affected()
+    changes, notes = [], []
+    for name in graph.topological_order():
+        concept, proposal = graph[name], wanted.get(name)
+        if name in affected:
+            change, note = _descendant(concept, proposal, source)
+        else:
+            change, note = _clamped(concept, proposal, graph.interventions.get(name))
+        changes.append(change)
+        notes += [note] if note else []
+    return tuple(changes), tuple(notes)
+
+
+def _descendant(concept: Concept, proposal: Proposal | None, source: str) -> tuple[Change, str]:
+    if proposal is None:
+        change = Change(concept.name, concept.value, concept.value, "descendant", "kept")
+        return change, f"{concept.name} has no proposal and keeps its value {concept.value!r}."
+    return Change(concept.name, concept.value, proposal.value, "descendant", source, proposal.reason), ""
+
+
+def _clamped(concept: Concept, proposal: Proposal | None, action: str | None) -> tuple[Change, str]:
+    """Settle a concept that no proposal may move: an intervened or a preserved one."""
+    role, source = ("preserved", "kept") if action is None else ("intervened", "intervention")
+    value = concept.value if action is None else action
+    change = Change(concept.name, concept.value, value, role, source)
+    if proposal is None or proposal.value == value:
+        return change, ""
+    why = "it is no descendant of the intervention" if action is None else f"do({concept.name} = {action}) fixes it"
+    return change, f"{concept.name} was proposed as {proposal.value!r} but stays {value!r}: {why}."
+
+
+def interventional_prompt(graph: CausalGraph, changes: Iterable[Change]) -> str:
+    """Return the base prompt with each changed concept's factual phrase exchanged for the new one.
+
+    A phrase is found as whole words, whatever its case; one that is not found is appended. All are
+    exchanged at once, so that a new phrase is never exchanged again.
+    """
+    new_phrases: dict[str, list[str]] = {}
+    for change in changes:
+        if change.changed:
+            concept = graph[change.concept]
+            new_phrases.setdefault(concept.phrase(change.factual), []).append(concept.phrase(change.counterfactual))
+    return _exchange(graph.base_prompt, new_phrases)
+
+
+def _exchange(prompt: str, new_phrases: Mapping[str, list[str]]) -> str:
+    sought = sorted((phrase for phrase in new_phrases if phrase.strip()), key=len, reverse=True)
+    found: set[str] = set()
+
+    def exchanged(match: re.Match[str]) -> str:
+        old = sought[match.lastindex - 1]
+        found.add(old)
+        return _with_case_of(match[0], new_phrases[old][0])
+
+    if sought:
+        groups = "|".join(f"({re.escape(phrase)})" for phrase in sought)
+        prompt = re.sub(rf"(?<!\w)(?:{groups})(?!\w)", exchanged, prompt, flags=re.IGNORECASE)
+    if any("" in news for news in new_phrases.values()):
+        prompt = _close_gaps(prompt)
+    added = [new for old, news in new_phrases.items() for new in (news[1:] if old in found else news)]
+    return ", ".join(part for part in [prompt, *added] if part.strip())
+
+
+def _with_case_of(old: str, new: str) -> str:
+    return new[:1].upper() + new[1:] if old[:1].isupper() else new
+
+
+def _close_gaps(prompt: str) -> str:
+    """Close what a removed phrase leaves open between spaces and commas."""
+    prompt = re.sub(r"[ \t]{2,}", " ", prompt)
+    prompt = re.sub(r" (?=[,.;])", "", prompt)
+    return re.sub(r",(?: ?,)+", ",", prompt).strip(" ,")

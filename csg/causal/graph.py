@@ -1,0 +1,283 @@
+"""Causal graphs over the concepts of a picture, and the operation do(X = x).
+
+A graph is an immutable value. It is checked when it is built, so whoever holds one holds a valid
+one: a directed acyclic graph of at most 64 concepts, each with a value inside its own domain.
+
+Terms follow Pearl, Causality (2009): `do` announces an intervention, `surgery` cuts the edges into
+the intervened concepts, and only what then lies downstream may answer to the intervention.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Any
+
+import networkx as nx
+
+from .frozen import FrozenMap
+
+MAX_CONCEPTS = 64
+SCOPES = ("local", "global")
+STATUSES = ("confirmed", "proposed")
+
+
+class GraphError(ValueError):
+    """A causal graph, or a text that describes one, that cannot be accepted.
+
+    `line` and `column` (both from 1) say where in the text, when there is one.
+    """
+
+    def __init__(self, message: str, *, line: int | None = None, column: int | None = None) -> None:
+        place = "" if line is None else f"line {line}" + ("" if column is None else f", column {column}") + ": "
+        super().__init__(place + message)
+        self.line = line
+        self.column = column
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return a hint that ends an error message: the nearest known word, or all of them."""
+    known = list(known)
+    near = get_close_matches(word, known, n=1)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    return f"Known: {', '.join(known)}." if known else "None is known yet."
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One thing that can be otherwise in a picture.
+
+    `value` is its factual value. `values` is its domain: value -> the noun phrase that prompts use,
+    in the order the artist gave. An empty phrase stands for nothing to see, such as a car that is
+    gone. `scope` is "local" (a region of the picture) or "global" (light, season, style).
+    `position` is where the concept is drawn, in pixels, y downwards.
+
+    Raises GraphError for an empty name, a factual value outside the domain, an unknown scope or a
+    position that is not two finite numbers.
+    """
+
+    name: str
+    value: str
+    values: Mapping[str, str] = field(default_factory=FrozenMap)
+    scope: str = "local"
+    description: str = ""
+    position: tuple[float, float] | None = None
+    extra: Mapping[str, Any] = field(default_factory=FrozenMap)
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise GraphError("A concept has an empty name; give every concept a name.")
+        object.__setattr__(self, "values", FrozenMap(self.values or {self.value: self.value}))
+        object.__setattr__(self, "extra", FrozenMap(self.extra))
+        self._check_values()
+        self._check_scope()
+        self._check_position()
+
+    def _check_values(self) -> None:
+        if any(not value.strip() for value in self.values):
+            raise GraphError(f"Concept {self.name!r} has an empty value; name every value.")
+        self.phrase()
+
+    def _check_scope(self) -> None:
+        if self.scope not in SCOPES:
+            raise GraphError(f"Concept {self.name!r} has the scope {self.scope!r}; expected 'local' or 'global'.")
+
+    def _check_position(self) -> None:
+        if self.position is None:
+            return
+        try:
+            x, y = map(float, self.position)
+        except (TypeError, ValueError, OverflowError):
+            x = y = math.nan
+        if not (math.isfinite(x) and math.isfinite(y)):
+            raise GraphError(f"Concept {self.name!r} has the position {self.position!r}; expected two finite numbers.")
+        object.__setattr__(self, "position", (x, y))
+
+    def phrase(self, value: str | None = None) -> str:
+        """Return the noun phrase of `value` (default: the factual value).
+
+        Raises GraphError, naming the domain, when the value lies outside it.
+        """
+        value = self.value if value is None else value
+        if value not in self.values:
+            raise GraphError(
+                f"{value!r} is not a value of concept {self.name!r}. {closest(value, self.values)} "
+                "Add it to the concept's values, with its phrase, to use it."
+            )
+        return self.values[value]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A direct causal influence. Only confirmed edges carry the effect of an intervention."""
+
+    cause: str
+    effect: str
+    reason: str = ""
+    status: str = "confirmed"
+    extra: Mapping[str, Any] = field(default_factory=FrozenMap)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "extra", FrozenMap(self.extra))
+        if self.cause == self.effect:
+            raise GraphError(f"Concept {self.cause!r} is drawn as its own cause; remove the edge {self}.")
+        if self.status not in STATUSES:
+            raise GraphError(f"Edge {self} has the status {self.status!r}; expected 'confirmed' or 'proposed'.")
+
+    def __str__(self) -> str:
+        return f"{self.cause} -> {self.effect}"
+
+
+@dataclass(frozen=True)
+class CausalGraph:
+    """Concepts, the edges between them, the prompt of the factual picture and the pending do()s.
+
+    Raises GraphError, naming the culprit, for more than 64 concepts, a name used twice, an edge with
+    an unknown end or drawn twice, a cycle, and an intervention on an unknown concept or value.
+    """
+
+    base_prompt: str = ""
+    concepts: tuple[Concept, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    interventions: Mapping[str, str] = field(default_factory=FrozenMap)
+    extra: Mapping[str, Any] = field(default_factory=FrozenMap)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "concepts", tuple(self.concepts))
+        object.__setattr__(self, "edges", tuple(self.edges))
+        object.__setattr__(self, "interventions", FrozenMap(self.interventions))
+        object.__setattr__(self, "extra", FrozenMap(self.extra))
+        self._check_concepts()
+        self._check_edges()
+        self._check_acyclic()
+        for name, value in self.interventions.items():
+            self[name].phrase(value)
+
+    def _check_concepts(self) -> None:
+        if len(self.concepts) > MAX_CONCEPTS:
+            raise GraphError(f"The graph has {len(self.concepts)} concepts; at most {MAX_CONCEPTS} are supported.")
+        twice = first_repeated(concept.name for concept in self.concepts)
+        if twice is not None:
+            raise GraphError(f"Two concepts are called {twice!r}; rename or remove one of them.")
+
+    def _check_edges(self) -> None:
+        for edge in self.edges:
+            for end in (edge.cause, edge.effect):
+                if end not in self._by_name:
+                    raise GraphError(f"Edge {edge} ends at the unknown concept {end!r}. {closest(end, self.names)}")
+        twice = first_repeated((edge.cause, edge.effect) for edge in self.edges)
+        if twice is not None:
+            raise GraphError(f"The edge {twice[0]} -> {twice[1]} is drawn twice; remove one of the two.")
+
+    def _check_acyclic(self) -> None:
+        try:
+            steps = nx.find_cycle(self._drawn)
+        except nx.NetworkXNoCycle:
+            return
+        path = " -> ".join([steps[0][0], *(effect for _, effect in steps)])
+        raise GraphError(f"The edges form a cycle: {path}. A cause cannot follow its own effect; remove one of them.")
+
+    @cached_property
+    def _by_name(self) -> dict[str, Concept]:
+        return {concept.name: concept for concept in self.concepts}
+
+    @cached_property
+    def _drawn(self) -> nx.DiGraph:
+        """Every edge, proposed ones too."""
+        return self._digraph(self.edges)
+
+    @cached_property
+    def _confirmed(self) -> nx.DiGraph:
+        return self._digraph(edge for edge in self.edges if edge.status == "confirmed")
+
+    def _digraph(self, edges: Iterable[Edge]) -> nx.DiGraph:
+        digraph = nx.DiGraph()
+        digraph.add_nodes_from(self.names)
+        digraph.add_edges_from((edge.cause, edge.effect) for edge in edges)
+        return digraph
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The concepts' names, in the artist's order."""
+        return tuple(self._by_name)
+
+    def __getitem__(self, name: str) -> Concept:
+        """Return the concept called `name`; raises GraphError when there is none."""
+        if name not in self._by_name:
+            raise GraphError(f"The graph has no concept {name!r}. {closest(name, self.names)}")
+        return self._by_name[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def parents(self, name: str) -> tuple[str, ...]:
+        """Return the confirmed direct causes of a concept, pending do()s aside."""
+        return self._in_order(self._confirmed.predecessors(self[name].name))
+
+    def children(self, name: str) -> tuple[str, ...]:
+        """Return the confirmed direct effects of a concept, pending do()s aside."""
+        return self._in_order(self._confirmed.successors(self[name].name))
+
+    def _in_order(self, names: Iterable[str]) -> tuple[str, ...]:
+        wanted = set(names)
+        return tuple(name for name in self.names if name in wanted)
+
+    def descendants(self, names: Iterable[str]) -> frozenset[str]:
+        """Return what the concepts `names` can change, directly or through others, themselves excluded.
+
+        Only confirmed edges count, and those into an intervened concept are cut: a pending do() on
+        a mediator stops the effect there.
+        """
+        sources = {self[name].name for name in names}
+        digraph = self.surgery()._confirmed
+        reached = set().union(*(nx.descendants(digraph, name) for name in sources))
+        return frozenset(reached - sources)
+
+    def affected(self) -> frozenset[str]:
+        """Return what the pending interventions can change: the descendants of those that differ from the facts.
+
+        A concept held at its factual value changes nothing, whatever follows from it.
+        """
+        return self.descendants(name for name, value in self.interventions.items() if value != self[name].value)
+
+    def topological_order(self) -> tuple[str, ...]:
+        """Return the names, causes before effects; ties in the artist's order."""
+        place = {name: index for index, name in enumerate(self.names)}
+        return tuple(nx.lexicographical_topological_sort(self._drawn, key=place.__getitem__))
+
+    def generations(self) -> tuple[tuple[str, ...], ...]:
+        """Return the names in layers: each concept one layer after the latest of its causes."""
+        return tuple(self._in_order(layer) for layer in nx.topological_generations(self._drawn))
+
+    def do(self, assignments: Mapping[str, str]) -> CausalGraph:
+        """Return the graph with further pending interventions, `name -> value`.
+
+        A later do() on the same concept replaces the earlier one. Raises GraphError when a concept
+        is unknown or a value lies outside its domain.
+        """
+        return replace(self, interventions={**self.interventions, **assignments})
+
+    def hold(self, *names: str) -> CausalGraph:
+        """Return the graph with concepts fixed at their factual value, do(M = m).
+
+        With a mediator held, what is left is the controlled direct effect.
+        """
+        return self.do({name: self[name].value for name in names})
+
+    def surgery(self) -> CausalGraph:
+        """Return the graph without the edges into its intervened concepts."""
+        return replace(self, edges=tuple(edge for edge in self.edges if edge.effect not in self.interventions))
+
+
+def first_repeated(items: Iterable[Hashable]) -> Any:
+    """Return the first item that came before, or None."""
+    seen = set()
+    for item in items:
+        if item in seen:
+            return item
+        seen.add(item)
+    return None

@@ -1,0 +1,226 @@
+"""Causal Semantic Guidance: one masked term per concept added to the base prediction (FM-CGM eq. 9-12; LEDITS++ 3.2).
+
+In the space of denoised latents the reference's psi = eps(x, p) - eps(x) becomes D(x, p) - D(x) up to the factor -sigma,
+which changes neither the masks nor the sum, so that every kind of prediction (eps, v) works alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+INTERSECT, ATTENTION, NOISE, NONE = "intersect", "attention", "noise", "none"
+MASKS = (INTERSECT, ATTENTION, NOISE, NONE)
+LOCAL, GLOBAL = "local", "global"
+EDIT, FACTUAL, BOTH = "edit", "factual", "both"
+UNCONDITIONAL = "unconditional"
+
+# The reference's 3x3 Gaussian: its exponent halves the distance twice, so the effective deviation is 1/sqrt(2).
+_TAPS = torch.exp(-(torch.tensor([-1.0, 0.0, 1.0]) ** 2))
+SMOOTHING = torch.outer(_TAPS / _TAPS.sum(), _TAPS / _TAPS.sum())
+
+
+@dataclass(frozen=True)
+class ConceptTerm:
+    """One concept's share in the guidance.
+
+    scale s_e, threshold lambda in [0, 1), the steps between which it acts (`cooldown` 0 = until the end), `remove` for
+    guidance away from the phrase, `scope` local (masked) or global (whole captions, no mask), and an optional user
+    `mask` (B, H, W) in [0, 1] of any size. Conditionings and word positions are the host's.
+    """
+
+    concept: str
+    phrase: str
+    scale: float = 8.0
+    threshold: float = 0.7
+    warmup: int = 0
+    cooldown: int = 0
+    remove: bool = False
+    scope: str = LOCAL
+    mask: Tensor | None = None
+    conditioning: Any = None
+    tokens: tuple[int, ...] = ()
+    factual_phrase: str = ""
+    factual_conditioning: Any = None
+    factual_tokens: tuple[int, ...] = ()
+
+    def active(self, i: int) -> bool:
+        """Whether the concept acts at step `i` (counted over kept steps)."""
+        return i >= self.warmup and (self.cooldown <= 0 or i < self.cooldown)
+
+
+@dataclass(frozen=True)
+class GuidanceSettings:
+    """How the terms are formed: which masks, from which attention, against which reference."""
+
+    mask: str = INTERSECT
+    mask_source: str = EDIT
+    contrast: str = UNCONDITIONAL
+    joint_warmup: bool = False
+
+    def __post_init__(self) -> None:
+        allowed = {"mask": MASKS, "mask_source": (EDIT, FACTUAL, BOTH), "contrast": (UNCONDITIONAL, FACTUAL)}
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(values)}.")
+
+    @property
+    def uses_attention(self) -> bool:
+        """Whether M1 is needed."""
+        return self.mask in (INTERSECT, ATTENTION)
+
+
+def first_guided_step(terms: Sequence[ConceptTerm], steps: int, joint: bool = False) -> int:
+    """The first step at which any term acts (all together if `joint`); `steps` when none ever does."""
+    starts = [t.warmup for t in terms if t.scale != 0 and t.warmup < steps]
+    if not starts:
+        return steps
+    return max(starts) if joint else min(starts)
+
+
+def active_terms(terms: Sequence[ConceptTerm], i: int, joint: bool = False) -> list[int]:
+    """Indices of the terms that act at step `i`; terms without scale never do."""
+    if joint and i < max((t.warmup for t in terms), default=0):
+        return []
+    return [k for k, t in enumerate(terms) if t.scale != 0 and t.active(i)]
+
+
+def quantile_mask(values: Tensor, threshold: float) -> Tensor:
+    """1 where a value (B, h, w) reaches its picture's `threshold` quantile (linear interpolation), else 0."""
+    values = values.float()
+    level = torch.quantile(values.flatten(1), threshold, dim=1)
+    return (values >= level[:, None, None]).float()
+
+
+def attention_mask(attention: Tensor, threshold: float, size: tuple[int, int]) -> Tensor:
+    """M1: attention (B, ch, cw) -> binary mask (B, 1, h, w): smoothed, cut at its quantile, enlarged to `size`."""
+    kernel = SMOOTHING.to(attention)[None, None]
+    smooth = F.conv2d(F.pad(attention[:, None].float(), (1, 1, 1, 1), mode="reflect"), kernel.float())[:, 0]
+    return F.interpolate(quantile_mask(smooth, threshold)[:, None], size, mode="nearest")
+
+
+def noise_mask(psi: Tensor, threshold: float) -> Tensor:
+    """M2: guidance (B, C, h, w) -> binary mask (B, 1, h, w): its channel-summed magnitude against its quantile."""
+    return quantile_mask(psi.float().abs().sum(1), threshold)[:, None]
+
+
+@dataclass
+class Predictions:
+    """What the model said at one step. All (B, C, h, w) denoised latents; attention (B, ch, cw) per term and kind."""
+
+    base: Tensor
+    unconditional: Tensor | None = None
+    concepts: Mapping[int, Tensor] = field(default_factory=dict)
+    factuals: Mapping[int, Tensor] = field(default_factory=dict)
+    caption_difference: Tensor | None = None
+    attention: Mapping[int, Tensor] = field(default_factory=dict)
+    factual_attention: Mapping[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Guided:
+    """The guided prediction (B, C, h, w) and the mask (B, 1, h, w) of every term that acted."""
+
+    denoised: Tensor
+    masks: dict[int, Tensor]
+
+    def union(self) -> Tensor | None:
+        """Where any concept acted, (B, 1, h, w); None when none did."""
+        return torch.stack(list(self.masks.values())).amax(0) if self.masks else None
+
+
+def local_psi(term: ConceptTerm, k: int, said: Predictions, settings: GuidanceSettings) -> Tensor:
+    """s_e * (D(x, p) - reference), signed, under the user's mask: what M2 looks at."""
+    reference = said.factuals[k] if settings.contrast == FACTUAL and k in said.factuals else said.unconditional
+    psi = (-term.scale if term.remove else term.scale) * (said.concepts[k] - reference).float()
+    return psi if term.mask is None else psi * user_mask(term.mask, psi)
+
+
+def user_mask(mask: Tensor, like: Tensor) -> Tensor:
+    """A mask (H, W), (B, H, W) or (B, 1, H, W) of any size, as (B, 1, h, w) of the latent `like`; not binarised."""
+    mask = mask.reshape(-1, 1, *mask.shape[-2:]).to(like)
+    if mask.shape[-2:] != like.shape[-2:]:
+        mask = F.interpolate(mask, like.shape[-2:], mode="area")
+    return mask
+
+
+def first_mask(term: ConceptTerm, k: int, said: Predictions, settings: GuidanceSettings, size: tuple[int, int]) -> Tensor:
+    """M1 from the edit phrase's attention, the factual phrase's on the original picture, or the union of both."""
+    maps = []
+    if settings.mask_source != FACTUAL or k not in said.factual_attention:
+        maps.append(said.attention[k])
+    if settings.mask_source != EDIT and k in said.factual_attention:
+        maps.append(said.factual_attention[k])
+    return torch.stack([attention_mask(m, term.threshold, size) for m in maps]).amax(0)
+
+
+def concept_mask(
+    term: ConceptTerm, k: int, psi: Tensor, said: Predictions, settings: GuidanceSettings
+) -> Tensor:
+    """phi's masks for one local term, (B, 1, h, w): M1 * M2, one of them, or all ones."""
+    size = (psi.shape[-2], psi.shape[-1])
+    mask = torch.ones_like(psi[:, :1])
+    if settings.uses_attention:
+        mask = mask * first_mask(term, k, said, settings, size)
+    if settings.mask in (INTERSECT, NOISE):
+        mask = mask * noise_mask(psi, term.threshold)
+    return mask
+
+
+def guide(terms: Sequence[ConceptTerm], active: Sequence[int], said: Predictions, settings: GuidanceSettings) -> Guided:
+    """The base prediction plus every active term (eq. 12 with the base the caller chose).
+
+    A global term adds its scale times the difference of the whole captions, unmasked; several share one difference.
+    """
+    total, masks = said.base.float(), {}
+    shared = [k for k in active if terms[k].scope == GLOBAL]
+    if shared and said.caption_difference is not None:
+        total = total + max(terms[k].scale for k in shared) * said.caption_difference.float()
+        masks |= {k: torch.ones_like(total[:, :1]) for k in shared}
+    for k in active:
+        if terms[k].scope == LOCAL:
+            psi = local_psi(terms[k], k, said, settings)
+            masks[k] = concept_mask(terms[k], k, psi, said, settings)
+            total = total + psi * masks[k]
+    return Guided(total, masks)
+
+
+def soft_edge(mask: Tensor, radius: int = 1) -> Tensor:
+    """A binary mask (B, 1, h, w) grown and feathered by `radius` latent pixels, still 1 wherever it was 1."""
+    if radius < 1:
+        return mask
+    grown = F.max_pool2d(mask, 2 * radius + 1, 1, radius)
+    blurred = F.avg_pool2d(F.pad(grown, (radius,) * 4, mode="replicate"), 2 * radius + 1, 1)
+    return torch.maximum(mask, blurred * grown)
+
+
+def low_frequencies(latent: Tensor, cells: int = 4) -> Tensor:
+    """The part of a latent (B, C, h, w) that `cells` x `cells` averages can hold, bilinearly enlarged."""
+    small = F.adaptive_avg_pool2d(latent, cells)
+    return F.interpolate(small, latent.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class MaskMean:
+    """Running mean of each concept's mask over its guided steps, kept on the masks' device."""
+
+    def __init__(self, count: int) -> None:
+        self.sums: list[Tensor | None] = [None] * count
+        self.counts = [0] * count
+
+    def add(self, masks: Mapping[int, Tensor]) -> None:
+        """Count one step's masks in."""
+        for k, mask in masks.items():
+            self.sums[k] = mask.clone() if self.sums[k] is None else self.sums[k] + mask
+            self.counts[k] += 1
+
+    def result(self, shape: Sequence[int]) -> Tensor:
+        """Means (K, B, h, w) in [0, 1] on the CPU; zeros for a concept that never acted."""
+        batch, height, width = shape[0], shape[-2], shape[-1]
+        empty = torch.zeros(batch, height, width)
+        means = [empty if s is None else (s[:, 0] / n).cpu() for s, n in zip(self.sums, self.counts, strict=True)]
+        return torch.stack(means) if means else torch.zeros(0, batch, height, width)

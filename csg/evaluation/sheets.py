@@ -1,0 +1,121 @@
+"""Contact sheets: pictures side by side with words, and the masks of concepts in the concepts' colours.
+
+Pictures are IMAGE tensors (B, H, W, 3), float in [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..causal.counterfactual import Counterfactual
+from ..causal.lettering import fitted, font_for
+from ..causal.palette import hex_to_rgb
+
+PAPER, INK, MUTED = (250, 246, 238), (61, 54, 46), (139, 129, 116)
+GAP, TITLE, SMALL = 16, 20, 15
+MINIMUM_TILE = 256
+
+
+def to_pictures(image: Tensor) -> list[Image.Image]:
+    """(B, H, W, 3) float -> one Pillow picture each."""
+    array = (image.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return [Image.fromarray(a[..., :3]) for a in array]
+
+
+def to_image(picture: Image.Image) -> Tensor:
+    """Pillow picture -> (1, H, W, 3) float."""
+    return torch.from_numpy(np.asarray(picture.convert("RGB")).astype(np.float32) / 255)[None]
+
+
+def tint(picture: Image.Image, mask: Tensor, colour: str) -> Image.Image:
+    """The picture greyed where the mask (h, w) is 0 and washed in the colour where it is 1."""
+    weight = F.interpolate(mask[None, None].float(), (picture.height, picture.width), mode="bilinear")[0, 0]
+    weight = weight.clamp(0, 1)[..., None].numpy()
+    base = np.asarray(picture).astype(np.float32)
+    grey = base.mean(-1, keepdims=True) * 0.45 + 130
+    washed = base * 0.55 + np.array(hex_to_rgb(colour), np.float32) * 0.45
+    return Image.fromarray((grey * (1 - weight) + washed * weight).clip(0, 255).astype(np.uint8))
+
+
+def enlarged(picture: Image.Image) -> Image.Image:
+    """Small pictures grow to a readable tile by a whole factor."""
+    factor = max(1, math.ceil(MINIMUM_TILE / max(picture.size)))
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def grid(
+    pictures: Sequence[Image.Image], titles: Sequence[str], columns: int, notes: Sequence[str] = (), bars: Sequence[str] = ()
+) -> Image.Image:
+    """Tiles with a title each (and a colour bar, and a note below), on warm paper."""
+    tiles = [enlarged(p) for p in pictures]
+    width, height = max(t.width for t in tiles), max(t.height for t in tiles)
+    head, foot = TITLE + 14, (SMALL + 10 if any(notes) else 0)
+    rows = math.ceil(len(tiles) / columns)
+    sheet = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + head + foot + GAP) + GAP), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for i, tile in enumerate(tiles):
+        x, y = GAP + (i % columns) * (width + GAP), GAP + (i // columns) * (height + head + foot + GAP)
+        _write(pen, (x, y), titles[i] if i < len(titles) else "", TITLE, width, INK)
+        if i < len(bars):
+            pen.rectangle([x, y + head - 7, x + width - 1, y + head - 3], fill=hex_to_rgb(bars[i]))
+        sheet.paste(tile, (x + (width - tile.width) // 2, y + head))
+        if i < len(notes):
+            _write(pen, (x, y + head + height + 4), notes[i], SMALL, width, MUTED)
+    return sheet
+
+
+def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, width: int, colour: tuple[int, int, int]) -> None:
+    if text:
+        pen.text(at, fitted(text, size, width), font=font_for(text, size), fill=colour)
+
+
+def overlay_grid(image: Tensor, masks: Tensor, names: Sequence[str], colours: Sequence[str]) -> Tensor:
+    """One tile per concept: masks (K * B, h, w), concept by concept, over the first picture of `image` -> (1, H, W, 3)."""
+    picture = to_pictures(image)[0]
+    if not names:
+        return to_image(grid([picture], ["no concept was edited"], 1))
+    batch = max(1, len(masks) // len(names))
+    firsts = masks[::batch][: len(names)].cpu()
+    tiles = [tint(picture, mask, colour) for mask, colour in zip(firsts, colours, strict=False)]
+    shares = [f"{name}  {float(mask.mean()):.0%}" for name, mask in zip(names, firsts, strict=False)]
+    return to_image(grid(tiles, shares, min(4, len(tiles)), bars=colours))
+
+
+def legend(counterfactual: Counterfactual) -> list[str]:
+    """One line per change: what was done, what followed."""
+    lines = []
+    for change in counterfactual.changed:
+        verb = f"do({change.concept} = {change.counterfactual})" if change.role == "intervened" else change.concept
+        tail = "" if change.role == "intervened" else f": {change.factual} -> {change.counterfactual}"
+        lines.append(verb + tail)
+    return lines or ["nothing changes"]
+
+
+def compare_sheet(
+    images: Sequence[Tensor], titles: Sequence[str], counterfactual: Counterfactual | None, scores: Sequence[str], columns: int
+) -> Tensor:
+    """All pictures of all batches in one labelled grid, with the counterfactual's changes and the scores below."""
+    pictures = [p for image in images for p in to_pictures(image)]
+    columns = columns if columns > 0 else min(4, len(pictures))
+    named = [titles[i] if i < len(titles) else f"{i + 1}" for i in range(len(pictures))]
+    sheet = grid(pictures, named, columns, notes=list(scores))
+    lines = legend(counterfactual) if counterfactual else []
+    return to_image(_with_footer(sheet, ["   ".join(lines)] if lines else []))
+
+
+def _with_footer(sheet: Image.Image, lines: Sequence[str]) -> Image.Image:
+    if not lines:
+        return sheet
+    full = Image.new("RGB", (sheet.width, sheet.height + len(lines) * (TITLE + 8) + GAP), PAPER)
+    full.paste(sheet, (0, 0))
+    pen = ImageDraw.Draw(full)
+    for i, line in enumerate(lines):
+        _write(pen, (GAP, sheet.height + i * (TITLE + 8)), line, TITLE, sheet.width - 2 * GAP, INK)
+    return full

@@ -1,0 +1,1 @@
+"""Training of Town's three networks: autoencoder, denoiser with its text encoders, attribute readers."""

@@ -1,0 +1,276 @@
+"""Training of the denoiser and its two text encoders on latents, captions and regions.
+
+The networks are ComfyUI's own classes, handed in by the caller; this module knows only torch. Three choices matter:
+noise with a random offset per channel (without it the model never learns night), a loss that counts small things more,
+and supervision of the cross-attention maps with the renderer's own regions (without it they do not localise).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..canvas import THING_ID
+from ..regions import CELLS, LOCAL, region
+from ..world import CAPTION_ORDER, VARIABLES
+from .data import decode
+from .runs import Meter, Run, cosine_tail, step_generator
+
+log = logging.getLogger(__name__)
+
+BOS, EOS, LENGTH = 49406, 49407, 77
+SUPERVISED_LAYERS = (0, 1, 3, 4, 5)  # input 7, input 8, (middle 0), output 0, 1, 2: the layers that M1 averages
+WEIGHT_OF_THING = {
+    "window": 1.5, "lamp": 1.5, "car": 2.0, "beam": 1.5, "person": 2.5, "snowman": 1.5, "house": 0.7, "crown": 0.7,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hyper-parameters of the denoiser's training."""
+
+    steps: int = 6000
+    batch: int = 16
+    rate: float = 7e-4
+    hold: float = 0.55
+    offset: float = 0.15
+    snr_cap: float = 5.0
+    snr_floor: float = 0.15
+    no_caption: float = 0.10
+    no_pooled: float = 0.20
+    article: float = 0.25
+    attention_weight: float = 0.03
+    attention_below: int = 900
+    seed: int = 1
+
+
+class RecordingAttention:
+    """Plain softmax attention, fast to differentiate on a CPU; keeps the cross-attention maps of the 8x8 level."""
+
+    def __init__(self) -> None:
+        self.maps: list[Tensor] = []
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None, *_: object, **__: object) -> Tensor:
+        """q (B, n, c), k and v (B, m, c) -> (B, n, c)."""
+        b, n, c = q.shape
+        q, k, v = (x.view(b, -1, heads, c // heads).transpose(1, 2) for x in (q, k, v))
+        scores = (q * (c // heads) ** -0.5) @ k.transpose(-1, -2)
+        weights = (scores if mask is None else scores + mask).softmax(-1)
+        if n == CELLS * CELLS and k.shape[2] == LENGTH:
+            self.maps.append(weights)
+        return (weights @ v.contiguous()).transpose(1, 2).reshape(b, n, c)
+
+
+@dataclass(frozen=True)
+class Caption:
+    """Token ids of both encoders and, per supervised concept, which positions are its words."""
+
+    ids_l: list[int]
+    ids_g: list[int]
+    words: int
+    spans: Mapping[str, tuple[int, int]]
+
+
+class Captioner:
+    """Draws captions of a scene: all concepts, some, one, or none, in varying order."""
+
+    def __init__(self, tokenise: Callable[[str], list[int]], settings: Settings) -> None:
+        self.settings = settings
+        self.comma = tokenise(",")
+        self.articles = [tokenise(word) for word in ("a", "the")]
+        self.phrases = {(v.name, value): tokenise(phrase) for v in VARIABLES for value, phrase in v.phrases.items()}
+
+    def vocabulary(self) -> list[int]:
+        """Every id that a caption can hold."""
+        words = [*self.phrases.values(), self.comma, *self.articles]
+        return sorted({i for ids in words for i in ids} | {0, BOS, EOS})
+
+    def names(self, rng: np.random.Generator) -> list[str]:
+        """Which concepts the caption names, in which order; empty = unconditional."""
+        if rng.random() < self.settings.no_caption:
+            return []
+        kind, names = rng.random(), list(CAPTION_ORDER)
+        if kind > 0.8:
+            return [names[rng.integers(len(names))]]
+        if kind > 0.4:
+            names = [n for n in names if rng.random() < 0.5] or ["weather"]
+        if rng.random() < 0.6:
+            rng.shuffle(names)
+        return names
+
+    def draw(self, values: Mapping[str, str], rng: np.random.Generator) -> Caption:
+        """One caption of a scene with these values."""
+        body: list[int] = []
+        spans = {}
+        for name in self.names(rng):
+            words = self.phrases[name, values[name]]
+            if rng.random() < self.settings.article:
+                words = [*self.articles[rng.integers(2)], *words]
+            if len(body) + len(words) + 1 > LENGTH - 2:
+                break
+            body += self.comma if body else []
+            spans[name] = (1 + len(body), 1 + len(body) + len(words))
+            body += words
+        ids = [BOS, *body, EOS]
+        pad = LENGTH - len(ids)
+        return Caption(ids + [EOS] * pad, ids + [0] * pad, len(body), spans)
+
+
+class TextPair(nn.Module):
+    """The two text encoders with tables of the used ids only (the rest of CLIP's vocabulary never gets a gradient)."""
+
+    def __init__(self, encoder_l: nn.Module, encoder_g: nn.Module, vocabulary: Sequence[int]) -> None:
+        super().__init__()
+        self.l, self.g = encoder_l, encoder_g
+        self.register_buffer("remap", torch.zeros(49408, dtype=torch.long), persistent=False)
+        self.remap[torch.tensor(vocabulary)] = torch.arange(len(vocabulary))
+        for encoder in (self.l, self.g):
+            table = encoder.text_model.embeddings.token_embedding
+            table.weight = nn.Parameter(table.weight.data[: len(vocabulary)].clone())
+
+    def forward(self, ids_l: Tensor, ids_g: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 77) ids -> context (B, 77, cl + cg) from the layers before the last, pooled (B, cg)."""
+        ends = ((ids_l == EOS).int().argmax(-1) + 1).tolist()
+        options = {"num_tokens": ends, "intermediate_output": -2, "final_layer_norm_intermediate": False}
+        states_l = self.l(self.remap[ids_l], **options)
+        states_g = self.g(self.remap[ids_g], **options)
+        return torch.cat([states_l[1], states_g[1]], -1), states_g[2]
+
+
+def alphas_cumprod() -> Tensor:
+    """SDXL's schedule: signal share per timestep, (1000,)."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    return torch.cumprod(1 - betas, 0).float()
+
+
+def size_features(height: int, width: int) -> Tensor:
+    """SDXL's size conditioning: Fourier features of (h, w, 0, 0, h, w), (1, 1536)."""
+    frequencies = torch.exp(-math.log(10000) * torch.arange(128).float() / 128)
+    angles = torch.tensor([height, width, 0, 0, height, width]).float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], -1).reshape(1, -1)
+
+
+def loss_weights(cover: Tensor, size: int) -> Tensor:
+    """Occupancy (B, things, 8, 8) -> weight per latent pixel (B, 1, size, size), mean 1."""
+    weights = 1 + sum(w * cover[:, THING_ID[name]] for name, w in WEIGHT_OF_THING.items())
+    weights = F.interpolate(weights[:, None], (size, size))
+    return weights / weights.mean((2, 3), keepdim=True)
+
+
+def attention_loss(maps: Sequence[Tensor], tokens: Tensor, regions: Tensor, counted: Tensor) -> Tensor:
+    """Mean KL divergence from each concept's normalised region to its normalised attention map.
+
+    `maps`: per layer (B, heads, cells, 77); `tokens` (B, K, 77) 0/1; `regions` (B, K, cells); `counted` (B, K) 0/1.
+    """
+    mean = sum(maps[j].float().mean(1) for j in SUPERVISED_LAYERS)
+    p = torch.einsum("bnk,bvk->bvn", mean, tokens)
+    p = p / (p.sum(-1, keepdim=True) + 1e-6)
+    r = regions / (regions.sum(-1, keepdim=True) + 1e-6)
+    divergence = (r * ((r + 1e-4).log() - (p + 1e-4).log())).sum(-1)
+    return (divergence * counted).sum() / counted.sum().clamp(min=1)
+
+
+@dataclass
+class Batch:
+    """Tensors of one training step."""
+
+    latents: Tensor
+    ids_l: Tensor
+    ids_g: Tensor
+    words: Tensor
+    tokens: Tensor
+    regions: Tensor
+    cover: Tensor
+
+
+class Dataset:
+    """Latents, values and occupancy in memory, captions drawn per step."""
+
+    def __init__(self, latents: Tensor, values: np.ndarray, occupancy: np.ndarray, captioner: Captioner) -> None:
+        self.latents, self.values, self.occupancy, self.captioner = latents, values, occupancy, captioner
+
+    def batch(self, size: int, rng: np.random.Generator) -> Batch:
+        """`size` scenes with fresh captions."""
+        rows = rng.integers(0, len(self.latents), size)
+        scenes = [decode(self.values[i]) for i in rows]
+        captions = [self.captioner.draw(values, rng) for values in scenes]
+        cover = torch.from_numpy(self.occupancy[rows]).float() / 255
+        tokens = torch.zeros(size, len(LOCAL), LENGTH)
+        regions = torch.zeros(size, len(LOCAL), CELLS * CELLS)
+        for b, (values, caption) in enumerate(zip(scenes, captions, strict=True)):
+            for k, name in enumerate(LOCAL):
+                if name in caption.spans:
+                    tokens[b, k, slice(*caption.spans[name])] = 1
+                    regions[b, k] = torch.as_tensor(region(cover[b].numpy(), name, values[name])).flatten()
+        return Batch(
+            self.latents[torch.from_numpy(rows)].float(),
+            torch.tensor([c.ids_l for c in captions]), torch.tensor([c.ids_g for c in captions]),
+            torch.tensor([c.words for c in captions]), tokens, regions, cover,
+        )  # fmt: skip
+
+
+class Objective:
+    """The loss of one batch."""
+
+    def __init__(self, unet: nn.Module, text: TextPair, attention: RecordingAttention, settings: Settings) -> None:
+        self.unet, self.text, self.attention, self.settings = unet, text, attention, settings
+        self.alphas = alphas_cumprod()
+        snr = self.alphas / (1 - self.alphas)
+        self.weights = (snr.clamp(max=settings.snr_cap) / snr).clamp(min=settings.snr_floor)
+        self.sizes = size_features(256, 256)
+
+    def conditions(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Context (B, 77, c) with padding zeroed, and the vector (B, pooled + 1536); both zero without a caption."""
+        context, pooled = self.text(batch.ids_l, batch.ids_g)
+        ends = torch.where(batch.words > 0, batch.words + 2, 0)[:, None]
+        context = context * (torch.arange(LENGTH)[None] < ends)[..., None]
+        keep = (batch.words > 0) & (torch.rand(len(ends), generator=generator) > self.settings.no_pooled)
+        return context, torch.cat([pooled.float() * keep[:, None], self.sizes.expand(len(ends), -1)], 1)
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The weighted noise error plus the attention term, and the figures to log."""
+        z, s = batch.latents, self.settings
+        size = len(z)
+        strata = (torch.arange(size) + torch.rand(size, generator=generator)) / size * 1000
+        t = strata.long().clamp(0, 999)[torch.randperm(size, generator=generator)]
+        noise = torch.randn(z.shape, generator=generator) + s.offset * torch.randn(size, 4, 1, 1, generator=generator)
+        signal = self.alphas[t][:, None, None, None]
+        with torch.autocast("cpu", torch.bfloat16):
+            context, vector = self.conditions(batch, generator)
+            self.attention.maps = []
+            guess = self.unet(signal.sqrt() * z + (1 - signal).sqrt() * noise, t, context, vector)
+            maps, self.attention.maps = self.attention.maps, []
+        square = (guess.float() - noise).pow(2)
+        error = (square * loss_weights(batch.cover, z.shape[-1])).mean((1, 2, 3))
+        counted = (batch.tokens.sum(-1) > 0) & (batch.regions.amax(-1) > 0.12) & (t < s.attention_below)[:, None]
+        divergence = attention_loss(maps, batch.tokens, batch.regions, counted.float())
+        loss = (error * self.weights[t]).mean() + s.attention_weight * divergence
+        each = square.detach().mean((1, 2, 3))
+        figures = {f"mse{q}": float(each[t // 250 == q].mean()) for q in range(4)}
+        return loss, figures | {"mse": float(each.mean()), "attention": float(divergence.detach())}
+
+
+def train(unet: nn.Module, text: TextPair, attention: RecordingAttention, data: Dataset, checkpoint: Path, settings: Settings) -> None:
+    """Train in place (or go on training); at the end the modules hold the averaged weights."""
+    both = nn.ModuleDict({"unet": unet, "text": text})
+    decayed = [p for n, p in both.named_parameters() if "embedding" not in n]
+    tables = [p for n, p in both.named_parameters() if "embedding" in n]
+    groups = [{"params": decayed, "weight_decay": 0.01}, {"params": tables, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, settings.rate, (0.9, 0.99), fused=True)
+    run = Run(both, optimiser, checkpoint, settings.steps,
+              lambda step: cosine_tail(step, settings.steps, settings.rate, 150, settings.hold), 250)  # fmt: skip
+    meter, objective = Meter(run), Objective(unet, text, attention, settings)
+    while run.running():
+        rng = np.random.default_rng((settings.seed, run.step))
+        loss, figures = objective(data.batch(settings.batch, rng), step_generator(settings.seed, run.step))
+        run.update(loss)
+        meter.add(**figures)
+    run.use_average()

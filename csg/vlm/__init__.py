@@ -1,0 +1,1 @@
+"""Asking a vision-language model: which concepts a picture shows, and what an intervention changes."""

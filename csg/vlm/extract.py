@@ -1,0 +1,104 @@
+"""From a picture to its causal graph (FM-CGM, section 5.1, the extractor).
+
+Visual description, concept identification and the causal graph are asked for in one question, or in
+three, each building on the last, which small models manage better.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..causal.formats import read_graph
+from ..causal.graph import MAX_CONCEPTS, CausalGraph, Concept, GraphError
+from .interview import Answer, Interview
+from .prompting import PromptBook, fenced, fenced_json
+from .protocol import Progress, VisionLanguageModel
+from .replies import Reading, assemble, read_concepts, read_description, read_edges, read_graph_reply
+from .schemas import ConceptsReply, DescriptionReply, EdgesReply, GraphReply
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A causal graph read from a picture, the raw reply, and how the reading went."""
+
+    graph: CausalGraph
+    reply: str
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def report(self) -> str:
+        """Return a plain-text account: what was found, what failed, what was settled."""
+        found = f"{len(self.graph.concepts)} concepts, {len(self.graph.edges)} edges"
+        failed = [f"not readable: {problem}" for problem in self.problems]
+        head = f"Incomplete graph: {found}." if failed else f"Graph with {found}."
+        return "\n".join([head, *failed, *(f"note: {note}" for note in self.notes)])
+
+
+def extract_concepts(
+    vlm: VisionLanguageModel,
+    image: torch.Tensor,
+    description: str = "",
+    *,
+    max_concepts: int = 8,
+    temperature: float = 0.1,
+    max_tokens: int = 2048,
+    seed: int = 0,
+    staged: bool = False,
+    book: PromptBook = PromptBook(),
+    progress: Progress | None = None,
+) -> Extraction:
+    """Ask a model for the concepts of a picture and the causal edges between them.
+
+    `image` (B, H, W, C) in [0, 1], the first is used. `description` steers what the model looks
+    for. The defaults for `temperature` and `max_tokens` are the paper's. Never fails over a bad
+    reply: the graph then holds what could be read and is marked incomplete. Raises VLMError when the
+    model cannot be asked.
+    """
+    settings = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "book": book, "progress": progress}
+    interview = Interview.about(vlm, image, **settings)
+    return (_in_stages if staged else _at_once)(interview, description, max_concepts)
+
+
+def _at_once(interview: Interview, description: str, most: int) -> Extraction:
+    values = {"description": fenced(description), "max_concepts": str(most)}
+    answer = interview.ask("extract", values, GraphReply, lambda text: read_graph_reply(text, most))
+    return _extraction(answer.reading, answer.reply)
+
+
+def _in_stages(interview: Interview, description: str, most: int) -> Extraction:
+    seen = interview.ask("describe", {"description": fenced(description)}, DescriptionReply, read_description)
+    said = "\n".join(filter(None, [description, seen.reading.value["description"]]))
+    values = {"description": fenced(said), "max_concepts": str(most)}
+    named = interview.ask("concepts", values, ConceptsReply, lambda text: read_concepts(text, most))
+    concepts = named.reading.value
+    drawn = interview.ask(
+        "edges", {"concepts": fenced_json(_listed(concepts))}, EdgesReply, lambda text: read_edges(text, concepts)
+    )
+    prompt = replace(seen.reading, value=seen.reading.value["base_prompt"])
+    return _extraction(assemble(prompt, named.reading, drawn.reading), _transcript(seen, named, drawn))
+
+
+def _listed(concepts: tuple[Concept, ...]) -> list[dict[str, object]]:
+    return [{"name": concept.name, "value": concept.value, "values": list(concept.values)} for concept in concepts]
+
+
+def _transcript(*answers: Answer) -> str:
+    return "\n\n".join(answer.reply.strip() for answer in answers)
+
+
+def _extraction(reading: Reading[CausalGraph], reply: str) -> Extraction:
+    return Extraction(reading.value, reply, reading.problems, reading.notes)
+
+
+def concepts_from_text(text: str, max_concepts: int = MAX_CONCEPTS) -> Extraction:
+    """Read a graph from any text: another model's reply, or a graph in JSON, DAGitty or DOT.
+
+    A graph file keeps everything it carries; a reply is read as `extract_concepts` reads it.
+    """
+    try:
+        graph = read_graph(text)
+    except GraphError:
+        return _extraction(read_graph_reply(text, max_concepts), text)
+    written_by_us = '"version"' in text or not text.lstrip("\ufeff \t\r\n").startswith("{")
+    return Extraction(graph, text) if written_by_us else _extraction(read_graph_reply(text, max_concepts), text)

@@ -1,0 +1,75 @@
+"""One sitting with a model: a picture, the sampling settings, and a second chance for a bad reply."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from PIL.Image import Image
+from pydantic import BaseModel
+
+from .pictures import for_model
+from .prompting import PromptBook, fenced
+from .protocol import Progress, VisionLanguageModel
+from .replies import Reading
+from .schemas import schema_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reading of a reply, and the reply itself."""
+
+    reading: Reading
+    reply: str
+
+
+@dataclass(frozen=True)
+class Interview:
+    """Questions to one model about one picture, always with the same settings."""
+
+    vlm: VisionLanguageModel
+    images: tuple[Image, ...]
+    temperature: float = 0.2
+    max_tokens: int = 2048
+    seed: int = 0
+    book: PromptBook = PromptBook()
+    progress: Progress | None = None
+
+    @classmethod
+    def about(cls, vlm: VisionLanguageModel, image: torch.Tensor | None, **settings: object) -> Interview:
+        """Sit down about the first picture of `image` (B, H, W, C) in [0, 1], or about none."""
+        return cls(vlm, () if image is None else (for_model(image),), **settings)
+
+    def ask(
+        self, name: str, values: Mapping[str, str], form: type[BaseModel], read: Callable[[str], Reading[T]]
+    ) -> Answer:
+        """Put the question `name`; a reply with problems goes back once, greedily, with them named.
+
+        Of two replies the more readable one counts, the later on a tie. Raises VLMError when
+        the model cannot be asked.
+        """
+        prompt = self.book.fill(name, values)
+        first = self._once(prompt, form, read, self.temperature)
+        if first.reading.complete:
+            return first
+        listed = "\n".join(f"- {problem}" for problem in first.reading.problems)
+        again = {"prompt": prompt, "reply": fenced(first.reply[-8000:]), "problems": fenced(listed)}
+        second = self._once(self.book.fill("repair", again), form, read, 0.0)
+        return min(second, first, key=lambda answer: answer.reading.damage)
+
+    def _once(
+        self, prompt: str, form: type[BaseModel], read: Callable[[str], Reading[T]], temperature: float
+    ) -> Answer:
+        reply = self.vlm.ask(
+            prompt,
+            self.images,
+            schema=schema_of(form),
+            temperature=temperature,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+            progress=self.progress,
+        )
+        return Answer(read(reply), reply)

@@ -1,0 +1,47 @@
+"""What this package expects of a vision-language model, whatever runs it.
+
+A backend answers one prompt about some pictures with one text. Its replies are data: they are read
+by `replies`, which trusts nothing in them.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from PIL.Image import Image
+
+Schema = Mapping[str, Any]
+Progress = Callable[[int, int], None]
+"""Called with (tokens so far, most tokens) while a model writes; whatever it raises ends the question."""
+
+
+class VLMError(RuntimeError):
+    """A model that could not be loaded or asked; the message says what to do."""
+
+
+@runtime_checkable
+class VisionLanguageModel(Protocol):
+    """Something that answers questions about pictures."""
+
+    def ask(
+        self,
+        prompt: str,
+        images: Sequence[Image],
+        *,
+        schema: Schema | None = None,
+        temperature: float = 0.2,
+        max_tokens: int = 2048,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> str:
+        """Return the model's reply to `prompt` about `images` (RGB).
+
+        `schema` is the JSON schema of the wanted reply; a backend that can constrain decoding uses
+        it, any other ignores it. `temperature` 0 decodes greedily. Raises VLMError when no reply
+        can be had, and lets through whatever `progress` raises.
+        """
+        ...
+
+
+def silent(done: int, total: int) -> None:
+    """Report progress to nobody."""

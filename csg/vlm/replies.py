@@ -1,0 +1,294 @@
+"""Reading a model's replies: nothing in them is trusted, and nothing readable is lost.
+
+Every reader returns a `Reading`: what could be read, always valid; the `problems` that make it
+incomplete, each naming its field, worth asking again for; and the `notes` on what was settled on the
+way. No reader raises on any text.
+
+Outcomes: a concept named twice counts once; edges to unknown names, to themselves or drawn twice go;
+of a cycle the fewest, least confirmed edges become proposals outside the graph; a factual value
+missing in its domain is added to it; concepts beyond the limit go; text in any language is kept.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ..causal.graph import MAX_CONCEPTS, CausalGraph, Concept, Edge
+from .cycles import without_cycles
+from .jsontext import Found, find_object, spoken
+from .schemas import ConceptReply, EdgeReply, SuggestionReply, ValueReply, phrase, plain
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+INCOMPLETE = "incomplete"
+PROPOSED = "proposed_edges"
+MAX_EDGES = 400
+MAX_PROBLEMS = 12
+NO_JSON = "The reply has no JSON object."
+BROKEN_OFF = "The reply breaks off before its JSON object is closed; more max_tokens may help."
+
+
+@dataclass(frozen=True)
+class Reading(Generic[T]):
+    """What could be read of a reply, what failed, and what was settled."""
+
+    value: T
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing failed."""
+        return not self.problems
+
+    @property
+    def damage(self) -> tuple[bool, int]:
+        """How bad it is: first whether nothing at all could be read, then the number of problems."""
+        return NO_JSON in self.problems, len(self.problems)
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """One suggested intervention as the model wrote it."""
+
+    concept: str
+    value: str
+    reason: str
+    values: tuple[ValueReply, ...]
+    prompt: str
+
+
+# ---------------------------------------------------------------------------------------- the graph
+
+
+def read_graph_reply(text: str, max_concepts: int = MAX_CONCEPTS) -> Reading[CausalGraph]:
+    """Read a causal graph; an incomplete one carries its problems under the key `incomplete`."""
+    data, problems = _object(text, ("concepts", "edges", "base_prompt"))
+    prompt = _read_prompt(data, "base_prompt")
+    concepts = _read_concepts(data, max_concepts)
+    edges = _read_edges(data, concepts.value)
+    return assemble(prompt, concepts, edges, problems)
+
+
+def read_description(text: str) -> Reading[dict[str, str]]:
+    """Read the picture's `description` and `base_prompt`."""
+    data, problems = _object(text, ("description", "base_prompt"))
+    prompt = _read_prompt(data, "base_prompt")
+    said = plain(data.get("description"))
+    value = {"description": said if isinstance(said, str) else "", "base_prompt": prompt.value}
+    return Reading(value, (problems or prompt.problems)[:MAX_PROBLEMS])
+
+
+def read_concepts(text: str, max_concepts: int = MAX_CONCEPTS) -> Reading[tuple[Concept, ...]]:
+    """Read a list of concepts."""
+    data, problems = _object(text, ("concepts",))
+    reading = _read_concepts(data, max_concepts)
+    return replace(reading, problems=problems or reading.problems)
+
+
+def read_edges(text: str, concepts: Iterable[Concept]) -> Reading[tuple[tuple[Edge, ...], tuple[Edge, ...]]]:
+    """Read (edges, proposals outside the graph) between known concepts."""
+    data, problems = _object(text, ("edges",))
+    reading = _read_edges(data, tuple(concepts))
+    return replace(reading, problems=problems or reading.problems)
+
+
+def assemble(
+    prompt: Reading[str],
+    concepts: Reading[tuple[Concept, ...]],
+    edges: Reading[tuple[tuple[Edge, ...], tuple[Edge, ...]]],
+    problems: tuple[str, ...] = (),
+) -> Reading[CausalGraph]:
+    """Join what was read of prompt, concepts and edges to one graph."""
+    missing = () if problems == (NO_JSON,) else prompt.problems + concepts.problems + edges.problems
+    problems = (problems + missing)[:MAX_PROBLEMS]
+    kept, proposed = edges.value
+    extra: dict[str, Any] = {INCOMPLETE: list(problems)} if problems else {}
+    if proposed:
+        extra[PROPOSED] = [{"cause": e.cause, "effect": e.effect, "reason": e.reason} for e in proposed]
+    graph = CausalGraph(prompt.value, concepts.value, kept, extra=extra)
+    return Reading(graph, problems, prompt.notes + concepts.notes + edges.notes)
+
+
+def _object(text: str, wanted: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    found: Found | None = find_object(text, wanted)
+    if found is None:
+        return {}, (NO_JSON,)
+    return found.data, (BROKEN_OFF,) if found.broken_off else ()
+
+
+def _read_prompt(data: Mapping[str, Any], key: str) -> Reading[str]:
+    text = phrase(data.get(key), 1000)
+    if isinstance(text, str) and text:
+        return Reading(text)
+    return Reading("", (f"{key}: expected a sentence, got {_shown(data.get(key))}.",))
+
+
+def _read_concepts(data: Mapping[str, Any], most: int) -> Reading[tuple[Concept, ...]]:
+    items, problems = _items(data, "concepts", ConceptReply)
+    concepts, notes = _distinct([_concept(item) for item in items])
+    if not concepts and not problems:
+        problems = ("concepts: the list is empty; name at least one concept.",)
+    most = min(most, MAX_CONCEPTS)
+    if len(concepts) > most:
+        notes += (f"{len(concepts)} concepts were named; the first {most} are kept.",)
+    return Reading(concepts[:most], problems, notes)
+
+
+def _concept(item: ConceptReply) -> Concept:
+    values = dict(item.values)
+    value = _match(item.value, values)
+    if value is None:
+        value = item.value
+        values = {value: phrase(value) or value, **values}
+    return Concept(item.name, value, values, item.scope, item.description)
+
+
+def _distinct(concepts: list[Concept]) -> tuple[tuple[Concept, ...], tuple[str, ...]]:
+    first: dict[str, Concept] = {}
+    notes = []
+    for concept in concepts:
+        if concept.name.casefold() in first:
+            notes.append(f"{concept.name!r} was named twice; the first is kept.")
+        else:
+            first[concept.name.casefold()] = concept
+    return tuple(first.values()), tuple(dict.fromkeys(notes))
+
+
+def _read_edges(
+    data: Mapping[str, Any], concepts: tuple[Concept, ...]
+) -> Reading[tuple[tuple[Edge, ...], tuple[Edge, ...]]]:
+    items, problems = _items(data, "edges", EdgeReply)
+    names = [concept.name for concept in concepts]
+    edges: dict[tuple[str, str], Edge] = {}
+    notes = []
+    for item in items[:MAX_EDGES]:
+        edge = _edge(item, names)
+        if edge is None:
+            notes.append(f"The edge {item.cause} -> {item.effect} does not join two different concepts and is left out.")
+        else:
+            edges.setdefault((edge.cause, edge.effect), edge)
+    kept, proposed = without_cycles(tuple(edges.values()))
+    notes += [f"The edge {edge} would close a cycle; it is kept as a proposal outside the graph." for edge in proposed]
+    return Reading((kept, proposed), problems, tuple(notes))
+
+
+def _edge(item: EdgeReply, names: list[str]) -> Edge | None:
+    cause, effect = matching_name(item.cause, names), matching_name(item.effect, names)
+    if cause is None or effect is None or cause == effect:
+        return None
+    return Edge(cause, effect, item.reason, item.status)
+
+
+# ------------------------------------------------------------------------- values and interventions
+
+
+def read_values(text: str) -> Reading[tuple[tuple[ValueReply, ...], str]]:
+    """Read (values, interventional prompt) of a propagation; nothing is checked against a graph."""
+    data, problems = _object(text, ("values", "prompt"))
+    if problems == (NO_JSON,):
+        return Reading(((), ""), problems)
+    items, failed = _items(data, "values", ValueReply, name_key="concept")
+    prompt = _read_prompt(data, "prompt")
+    return Reading((tuple(items), prompt.value), (problems + failed + prompt.problems)[:MAX_PROBLEMS])
+
+
+def read_suggestions(text: str) -> Reading[tuple[Suggested, ...]]:
+    """Read suggested interventions; nothing is checked against a graph."""
+    data, problems = _object(text, ("interventions",))
+    if problems == (NO_JSON,):
+        return Reading((), problems)
+    suggested = []
+    for index, raw in enumerate(_listed(data.get("interventions"), "concept")):
+        values, failed = _items(raw, "values", ValueReply, name_key="concept") if isinstance(raw, dict) else ([], ())
+        bare = {key: value for key, value in raw.items() if key != "values"} if isinstance(raw, dict) else raw
+        item, wrong = _validated(SuggestionReply, bare, f"interventions[{index}]")
+        problems += wrong or tuple(f"interventions[{index}].{problem}" for problem in failed)
+        if item is not None:
+            suggested.append(Suggested(item.concept, item.value, item.reason, tuple(values), item.prompt))
+    if not suggested and not problems:
+        problems = ("interventions: the list is missing or empty.",)
+    return Reading(tuple(suggested), problems[:MAX_PROBLEMS])
+
+
+def matching_value(concept: Concept, value: str) -> str | None:
+    """Return the value of the domain that `value`, perhaps its phrase, means but for case; or None."""
+    by_phrase = {words: key for key, words in concept.values.items() if words}
+    return _match(value, concept.values) or by_phrase.get(_match(value, by_phrase) or "")
+
+
+def matching_name(name: str, names: Iterable[str]) -> str | None:
+    """Return the concept name that `name` means but for case, spaces and hyphens, or None."""
+    return _match(name, names)
+
+
+# --------------------------------------------------------------------------------------- yes or no
+
+_YES = frozenset(["yes", "true", "y", "1", "ja", "oui", "si", "sí", "sim", "da", "да", "是", "是的", "はい", "예", "네"])
+_NO = frozenset(["no", "false", "n", "0", "nein", "non", "não", "net", "нет", "否", "不是", "没有", "いいえ"])
+
+
+def read_answer(text: str) -> Reading[bool | None]:
+    """Read a yes or a no, from JSON or from the first word that is one; None when it is neither."""
+    text = spoken(text)
+    found = find_object(text, ("answer",))
+    answer = plain(found.data.get("answer")) if found else plain(text[-400:])
+    words = re.findall(r"\w+", answer.casefold()) if isinstance(answer, str) else []
+    said = next((word in _YES for word in words if word in _YES or word in _NO), None)
+    problems = () if said is not None else (f"answer: expected yes or no, got {_shown(answer)}.",)
+    return Reading(said, problems)
+
+
+# ------------------------------------------------------------------------------------------- pieces
+
+
+def _items(data: Mapping[str, Any], key: str, model: type[M], name_key: str = "name") -> tuple[list[M], tuple[str, ...]]:
+    """Read the list under `key` item by item; what cannot be read becomes a problem."""
+    if not isinstance(data.get(key), (list, dict)):
+        return [], (f"{key}: expected a list, got {_shown(data.get(key))}.",)
+    items, problems = [], []
+    for index, raw in enumerate(_listed(data[key], name_key)):
+        item, wrong = _validated(model, raw, f"{key}[{index}]")
+        items += [] if item is None else [item]
+        problems += wrong
+    return items, tuple(problems[:MAX_PROBLEMS])
+
+
+def _listed(data: Any, name_key: str) -> list[Any]:
+    """Accept {name: item} where [item, ...] was asked for."""
+    if isinstance(data, dict):
+        return [{name_key: name, **(item if isinstance(item, dict) else {"value": item})} for name, item in data.items()]
+    return data if isinstance(data, list) else []
+
+
+def _validated(model: type[M], raw: Any, place: str) -> tuple[M | None, tuple[str, ...]]:
+    raw = {str(key).strip().lower(): value for key, value in raw.items()} if isinstance(raw, dict) else raw
+    try:
+        return model.model_validate(raw), ()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        return None, (f"{place}{'.' if field else ''}{field}: {first['msg']}, got {_shown(first['input'])}.",)
+
+
+def _match(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that is meant but for case, spaces and hyphens.
+
+    No slip of the pen is allowed: "visible" is too near to "invisible", "lamp 1" to "lamp 2".
+    """
+    known = list(known)
+    return word if word in known else {_folded(other): other for other in reversed(known)}.get(_folded(word))
+
+
+def _folded(word: str) -> str:
+    return re.sub(r"[\s_-]+", " ", word.casefold()).strip()
+
+
+def _shown(data: Any) -> str:
+    text = plain(repr(data), 60) if data is not None else "nothing"
+    return text if len(text) < 60 else text[:57] + "..."

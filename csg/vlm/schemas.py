@@ -1,0 +1,189 @@
+"""The form of every reply that a model is asked for.
+
+The same classes make the JSON schemas that constrain decoding and read what comes back, item by
+item. Reading is generous about form (numbers as texts, lists as domains, other names for a key) and
+strict about content: text is cleaned of control characters and of prompt syntax, and cut to length.
+"""
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, StringConstraints
+
+MAX_NAME = 60
+MAX_PHRASE = 200
+MAX_TEXT = 1000
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_PROMPT_SYNTAX = re.compile(r"[()\\{}|]|<[^<>]*>")
+
+
+def plain(text: Any, longest: int = MAX_TEXT) -> Any:
+    """Return text on one line, without control, invisible or direction characters, cut to length.
+
+    Numbers and truth values become text; anything else is handed back for the schema to refuse.
+    """
+    if isinstance(text, bool):
+        text = "yes" if text else "no"
+    if isinstance(text, (int, float)):
+        text = f"{text:.12g}"
+    if not isinstance(text, str):
+        return text
+    return " ".join(_UNPRINTABLE.sub(" ", text).split())[:longest].strip()
+
+
+def phrase(text: Any, longest: int = MAX_PHRASE) -> Any:
+    """Return text for a prompt: plain, and without weights, embeddings, LoRA tags or choices."""
+    text = plain(text, longest)
+    if not isinstance(text, str):
+        return text
+    return plain(re.sub(r"(?i)\bembedding\s*:", "", _PROMPT_SYNTAX.sub(" ", text)))
+
+
+def _name(text: Any) -> Any:
+    """Names and values also go without the signs that separate assignments, `a = b; c = d # ...`."""
+    text = plain(text, MAX_NAME)
+    return plain(re.sub("[=;#]", " ", text)) if isinstance(text, str) else text
+
+
+def _optional(text: Any) -> Any:
+    return "" if text is None else plain(text)
+
+
+def _optional_phrase(text: Any) -> Any:
+    return "" if text is None else phrase(text)
+
+
+def _scope(scope: Any) -> Any:
+    return "global" if plain(scope) in ("global", "Global", "GLOBAL") else "local"
+
+
+def _domain(values: Any) -> Any:
+    """Accept {value: phrase}, [value, ...] and [{"value": ..., "phrase": ...}, ...]."""
+    if isinstance(values, list):
+        values = dict(map(_value_and_phrase, values))
+    if not isinstance(values, dict):
+        return {}
+    named = {_name(value): phrase("" if words is None else words) for value, words in values.items()}
+    return {value: words for value, words in named.items() if isinstance(value, str) and value}
+
+
+def _value_and_phrase(item: Any) -> tuple[Any, Any]:
+    if isinstance(item, dict):
+        value = item.get("value", item.get("name"))
+        item, words = value, item.get("phrase", value)
+    else:
+        words = item
+    return (item, words) if isinstance(item, (str, int, float)) else ("", "")
+
+
+Name = Annotated[str, BeforeValidator(_name), StringConstraints(min_length=1)]
+Text = Annotated[str, BeforeValidator(_optional)]
+Phrase = Annotated[str, BeforeValidator(_optional_phrase)]
+Prompt = Annotated[str, BeforeValidator(lambda text: phrase(text, MAX_TEXT)), StringConstraints(min_length=1)]
+
+
+def _called(*names: str) -> Any:
+    return Field(validation_alias=AliasChoices(*names))
+
+
+class ConceptReply(BaseModel):
+    """One concept, its factual value and its domain."""
+
+    name: Name = _called("name", "concept", "id")
+    value: Name
+    values: Annotated[dict[str, str], BeforeValidator(_domain)] = {}
+    scope: Annotated[Literal["local", "global"], BeforeValidator(_scope)] = "local"
+    description: Text = ""
+
+
+class EdgeReply(BaseModel):
+    """One direct causal influence."""
+
+    cause: Name = _called("cause", "from", "source", "parent")
+    effect: Name = _called("effect", "to", "target", "child")
+    reason: Text = ""
+    status: Annotated[
+        Literal["confirmed", "proposed"], BeforeValidator(lambda s: "proposed" if s == "proposed" else "confirmed")
+    ] = "confirmed"
+
+
+class GraphReply(BaseModel):
+    """The causal graph of a picture."""
+
+    base_prompt: Prompt
+    concepts: list[ConceptReply]
+    edges: list[EdgeReply]
+
+
+class DescriptionReply(BaseModel):
+    """First stage: the picture in words."""
+
+    description: Text
+    base_prompt: Prompt
+
+
+class ConceptsReply(BaseModel):
+    """Second stage: the concepts."""
+
+    concepts: list[ConceptReply]
+
+
+class EdgesReply(BaseModel):
+    """Third stage: the edges."""
+
+    edges: list[EdgeReply]
+
+
+class ValueReply(BaseModel):
+    """The counterfactual value of one concept; `phrase` only for a value that is new."""
+
+    concept: Name = _called("concept", "name")
+    value: Name
+    phrase: Phrase = ""
+    reason: Text = ""
+
+
+class PropagationReply(BaseModel):
+    """What an intervention does."""
+
+    values: list[ValueReply]
+    prompt: Prompt
+
+
+class SuggestionReply(BaseModel):
+    """One suggested intervention with all that follows from it."""
+
+    concept: Name = _called("concept", "name")
+    value: Name
+    reason: Text = ""
+    values: list[ValueReply] = []
+    prompt: Phrase = ""
+
+
+class SuggestionsReply(BaseModel):
+    """Several suggested interventions."""
+
+    interventions: list[SuggestionReply]
+
+
+class AnswerReply(BaseModel):
+    """Yes or no."""
+
+    answer: Literal["yes", "no"]
+
+
+_UNASKED = ("status",)
+_OPTIONAL = ("phrase", "description")
+
+
+def schema_of(reply: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schema of a reply, every key that is asked for required and no other allowed."""
+    schema = reply.model_json_schema()
+    for part in [schema, *schema.get("$defs", {}).values()]:
+        for name in _UNASKED:
+            part["properties"].pop(name, None)
+        part["required"] = [name for name in part["properties"] if name not in _OPTIONAL]
+        part["additionalProperties"] = False
+    return schema

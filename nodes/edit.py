@@ -1,0 +1,159 @@
+"""Nodes that turn a counterfactual into guidance, and guidance masks into pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..csg.causal.counterfactual import ALL_CHANGES, DESCENDANTS_ONLY, ConceptPhrase, Counterfactual
+from ..csg.causal.palette import concept_hex
+from ..csg.diffusion import guidance as csg
+from ..csg.evaluation.sheets import overlay_grid
+from . import host, sockets
+
+CATEGORY = "CSG/edit"
+
+CLIP = io.Clip.Input("clip", tooltip="The text encoder of the model that edits the picture.")
+SCALE = io.Float.Input(
+    "scale", default=8.0, min=0.0, max=50.0, step=0.1,
+    tooltip="Edit guidance scale of every concept. Paper: 8. Lower is subtler; too high saturates colours.",
+)  # fmt: skip
+THRESHOLD = io.Float.Input(
+    "threshold", default=0.7, min=0.0, max=0.99, step=0.01,
+    tooltip="Share of the picture that a concept leaves alone. Paper: 0.7. For small objects 0.8 to 0.9, for skies 0.4; 0 acts everywhere.",
+)  # fmt: skip
+WARMUP = io.Int.Input(
+    "warmup", default=10, min=0, max=500,
+    tooltip="Steps before a concept begins to act. Paper: 10 of 100. More keeps the layout, less allows larger changes.",
+)  # fmt: skip
+
+
+class EncodeEdits(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_EncodeEdits",
+            display_name="Encode Concept Edits",
+            category=CATEGORY,
+            description="Encodes every change of a counterfactual as one concept edit, and the whole captions before and after.",
+            search_aliases=["concept edits", "ledits", "editing prompt", "encode", "csg"],
+            inputs=[
+                CLIP,
+                sockets.Counterfactual.Input("counterfactual", tooltip="What changes and why, from Propagate Intervention."),
+                SCALE, THRESHOLD, WARMUP,
+                io.Combo.Input("concepts", options=[ALL_CHANGES, DESCENDANTS_ONLY], default=ALL_CHANGES,
+                               tooltip="Which changes become edits. The paper edits descendants alone, and the intervened concept only when nothing depends on it."),
+                io.Float.Input("global_scale", default=2.0, min=0.0, max=20.0, step=0.1, optional=True, advanced=True,
+                               tooltip="Guidance of global concepts (time of day, season, style): the scale of the whole captions' difference, without a mask."),
+            ],
+            outputs=[
+                sockets.Edits.Output("edits", tooltip="One edit per changed concept, for CSG Sampler."),
+                io.Conditioning.Output("positive", tooltip="The interventional prompt: the whole caption after the intervention."),
+                io.Conditioning.Output("source", tooltip="The base prompt: the whole caption of the picture as it is."),
+                io.String.Output("prompt", tooltip="The interventional prompt as text."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, clip: Any, counterfactual: Counterfactual, scale: float, threshold: float, warmup: int, concepts: str,  # noqa: ANN401
+                global_scale: float = 2.0) -> io.NodeOutput:  # fmt: skip
+        common = csg.ConceptTerm("", "", scale, threshold, warmup)
+        chosen = counterfactual.edits(concepts)
+        terms = tuple(encoded(clip, edit, common, global_scale) for edit in chosen)
+        target, source = host.encode_text(clip, counterfactual.prompt), host.encode_text(clip, counterfactual.graph.base_prompt)
+        colours = {name: concept_hex(i) for i, name in enumerate(counterfactual.graph.names)}
+        return io.NodeOutput(host.Edits(terms, target, source, counterfactual.prompt, colours), target, source, counterfactual.prompt)
+
+
+def encoded(clip: Any, edit: ConceptPhrase, common: csg.ConceptTerm, global_scale: float) -> csg.ConceptTerm:  # noqa: ANN401
+    """One concept edit with its conditionings; a change to nothing becomes guidance away from what is there."""
+    phrase = edit.factual_phrase if edit.removes else edit.phrase
+    term = replace(common, concept=edit.concept, phrase=phrase, remove=edit.removes, scope=edit.scope)
+    if edit.scope == csg.GLOBAL:
+        return replace(term, scale=global_scale)
+    return with_conditionings(clip, term, edit.factual_phrase)
+
+
+def with_conditionings(clip: Any, term: csg.ConceptTerm, factual_phrase: str = "") -> csg.ConceptTerm:  # noqa: ANN401
+    """The term with its phrase (and its factual phrase) encoded."""
+    term = replace(term, conditioning=host.encode_text(clip, term.phrase), tokens=host.word_positions(clip, term.phrase))
+    if not factual_phrase.strip() or factual_phrase == term.phrase:
+        return term
+    return replace(
+        term, factual_phrase=factual_phrase, factual_conditioning=host.encode_text(clip, factual_phrase),
+        factual_tokens=host.word_positions(clip, factual_phrase),
+    )  # fmt: skip
+
+
+class ConceptEdit(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_ConceptEdit",
+            display_name="Concept Edit (by hand)",
+            category=CATEGORY,
+            description="Adds one concept edit with its own settings, without any graph. Chain several.",
+            search_aliases=["concept", "ledits", "sega", "editing prompt", "semantic guidance", "csg"],
+            inputs=[
+                CLIP,
+                io.String.Input("phrase", default="wet ground with puddles",
+                                tooltip="A short noun phrase that shows the concept. All its words make the mask: no negations, at most eight words."),
+                SCALE, THRESHOLD, WARMUP,
+                io.Int.Input("cooldown", default=0, min=0, max=500, advanced=True, tooltip="Step after which the concept stops acting; 0 = never."),
+                io.Boolean.Input("remove", default=False, tooltip="Guide away from the phrase: removes what it names."),
+                io.Combo.Input("scope", options=[csg.LOCAL, csg.GLOBAL], default=csg.LOCAL, advanced=True,
+                               tooltip="local: masked. global: the whole picture (light, season, style), without a mask."),
+                io.Mask.Input("mask", optional=True, tooltip="Confine the concept to this region, at any size; it is scaled to the latent."),
+                sockets.Edits.Input("edits", optional=True, tooltip="Edits that this one is added to."),
+            ],
+            outputs=[sockets.Edits.Output("edits", tooltip="All edits so far, for CSG Sampler or another Concept Edit.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, clip: Any, phrase: str, scale: float, threshold: float, warmup: int, cooldown: int = 0, remove: bool = False,  # noqa: ANN401
+                scope: str = "local", mask: torch.Tensor | None = None, edits: host.Edits | None = None) -> io.NodeOutput:  # fmt: skip
+        before = edits or host.Edits()
+        term = csg.ConceptTerm(phrase.strip(), phrase.strip(), scale, threshold, warmup, cooldown, remove, csg.LOCAL, mask)
+        if scope == csg.GLOBAL:  # by hand a global concept is its own phrase, everywhere
+            term = replace(term, threshold=0.0)
+        terms = (*before.terms, with_conditionings(clip, term))
+        colours = dict(before.colours)
+        colours.setdefault(term.concept, concept_hex(len(colours)))
+        return io.NodeOutput(replace(before, terms=terms, colours=colours))
+
+
+class MaskOverlay(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_MaskOverlay",
+            display_name="Concept Masks",
+            category=CATEGORY,
+            description="Shows where each concept acted, in the concept's own colour, as a labelled grid.",
+            search_aliases=["mask", "attention map", "heatmap", "daam", "overlay", "csg"],
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("image", tooltip="The picture under the masks: the factual or the counterfactual one."),
+                io.Mask.Input("masks", tooltip="The masks of CSG Sampler, one per concept."),
+                sockets.Edits.Input("edits", tooltip="The edits that the sampler got; they name and colour the masks."),
+            ],
+            outputs=[io.Image.Output("image", tooltip="One tile per concept, labelled, in its colour.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, image: torch.Tensor, masks: torch.Tensor, edits: host.Edits) -> io.NodeOutput:
+        names = [term.concept for term in edits.terms]
+        grid = overlay_grid(image, masks, names, [edits.colours.get(n, concept_hex(i)) for i, n in enumerate(names)])
+        shown = ui.PreviewImage(grid, cls=cls).as_dict()
+        return io.NodeOutput(grid, ui=shown | {"csg_masks": mask_files(names, masks, cls)})
+
+
+def mask_files(names: list[str], masks: torch.Tensor, cls: type) -> list[dict]:
+    """One preview file per concept, for the editor's thumbnails."""
+    batch = max(1, len(masks) // max(1, len(names)))
+    firsts = masks[::batch][: len(names)]
+    saved = ui.PreviewMask(firsts, cls=cls).as_dict()["images"] if names else []
+    return [{"concept": name, "image": file} for name, file in zip(names, saved, strict=False)]

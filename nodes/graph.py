@@ -1,0 +1,310 @@
+"""Nodes that make, change, keep and show causal graphs."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import folder_paths
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+
+from ..csg.causal import files
+from ..csg.causal.counterfactual import Counterfactual, propagate
+from ..csg.causal.drawing import draw
+from ..csg.causal.formats import FORMATS, parse_assignments, read_graph, write_graph, write_json
+from ..csg.causal.graph import CausalGraph, GraphError
+from ..csg.causal.merge import edited, sample_text
+from . import sockets
+
+CATEGORY = "CSG/graph"
+MAX_SEED = 0xFFFFFFFFFFFFFFFF
+
+
+class GraphEditor(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_GraphEditor",
+            display_name="Causal Graph Editor",
+            category=CATEGORY,
+            description="Holds a causal graph: the concepts of a picture, what each can be, and which causes which.",
+            search_aliases=["causal graph", "dag", "concepts", "scm", "structural causal model", "csg"],
+            has_intermediate_output=True,
+            inputs=[
+                io.String.Input(
+                    "graph_json",
+                    multiline=True,
+                    default=sample_text(),
+                    tooltip="The graph as JSON; DAGitty and DOT texts are read too. "
+                    "It is the one place where this node keeps what you edit.",
+                ),
+                sockets.Graph.Input(
+                    "graph",
+                    optional=True,
+                    tooltip="A graph to start from, such as an extracted one. The text is laid over it: concepts of "
+                    "the same name take the text's values. An empty or untouched text leaves it as it is.",
+                ),
+            ],
+            outputs=[
+                sockets.Graph.Output(
+                    "graph", tooltip="The causal graph, checked: no cycles, every value in its domain."
+                ),
+                io.String.Output(
+                    "json", tooltip="The same graph as JSON text, after the connected graph was merged in."
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, graph_json: str | None = None) -> bool | str:
+        try:
+            if graph_json is not None and graph_json.strip():
+                read_graph(graph_json)
+        except GraphError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, graph_json: str, graph: CausalGraph | None = None) -> io.NodeOutput:
+        result = edited(graph_json, graph)
+        text = write_json(result)
+        return io.NodeOutput(result, text, ui={"graph": [text]})
+
+
+class Intervene(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_Intervene",
+            display_name="Intervene: do(X = x)",
+            category=CATEGORY,
+            description="Sets a concept to a value, whatever its causes say. Chain several to intervene on several.",
+            search_aliases=["do operator", "intervention", "what if", "hold", "counterfactual", "csg"],
+            inputs=[
+                sockets.Graph.Input("graph", tooltip="The causal graph of the factual picture."),
+                io.String.Input(
+                    "concept", default="weather", tooltip="X, the concept to set, by its name in the graph."
+                ),
+                io.String.Input(
+                    "value",
+                    default="rainy",
+                    tooltip="x, one of the concept's values. Empty holds the concept at its factual value, which "
+                    "stops effects that would pass through it.",
+                ),
+            ],
+            outputs=[
+                sockets.Graph.Output("graph", tooltip="The graph with this intervention pending; propagate it next.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, graph: CausalGraph, concept: str, value: str) -> io.NodeOutput:
+        concept, value = concept.strip(), value.strip()
+        return io.NodeOutput(graph.do({concept: value}) if value else graph.hold(concept))
+
+
+def _vlm_inputs() -> list[io.Input]:
+    """What a VLM that proposes values needs; all of it is optional."""
+    return [
+        sockets.VLM.Input(
+            "vlm",
+            optional=True,
+            tooltip="Proposes values for the descendants that nobody sets by hand.",
+        ),
+        io.Image.Input(
+            "image",
+            optional=True,
+            tooltip="The factual picture, for the VLM to look at. Without it the VLM reasons from the graph alone.",
+        ),
+        io.Float.Input(
+            "temperature",
+            default=0.2,
+            min=0.0,
+            max=2.0,
+            step=0.05,
+            optional=True,
+            advanced=True,
+            tooltip="How freely the VLM answers. The paper uses 0.2; above 1 answers contradict each other. "
+            "Unused without a VLM.",
+        ),
+        io.Int.Input(
+            "max_tokens",
+            default=3072,
+            min=64,
+            max=32768,
+            optional=True,
+            advanced=True,
+            tooltip="The longest answer of the VLM, in tokens. The paper uses 3072; too few cut the answer short. "
+            "Unused without a VLM.",
+        ),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=MAX_SEED,
+            optional=True,
+            advanced=True,
+            control_after_generate=io.ControlAfterGenerate.fixed,
+            tooltip="The VLM's random seed: the same seed gives the same answer. Unused without a VLM.",
+        ),
+    ]
+
+
+class Propagate(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_Propagate",
+            display_name="Propagate Intervention",
+            category=CATEGORY,
+            description="Works out what the pending interventions change downstream, by hand or with a VLM. "
+            "Whatever is no descendant of an intervention keeps its factual value.",
+            search_aliases=["counterfactual", "descendants", "effects", "what if", "csg"],
+            has_intermediate_output=True,
+            inputs=[
+                sockets.Graph.Input("graph", tooltip="A causal graph with at least one pending intervention."),
+                io.String.Input(
+                    "values",
+                    multiline=True,
+                    default="",
+                    placeholder="ground = wet",
+                    tooltip="Values of descendants by hand, one `concept = value` per line. They win over the VLM's. "
+                    "A descendant that nobody sets keeps its factual value.",
+                ),
+                *_vlm_inputs(),
+            ],
+            outputs=[
+                sockets.Counterfactual.Output(
+                    "counterfactual", tooltip="The value of every concept before and after, and why it changes."
+                ),
+                io.String.Output("report", tooltip="The same in words, with everything that was set aside and why."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        graph: CausalGraph,
+        values: str,
+        vlm: Any = None,
+        image: torch.Tensor | None = None,
+        temperature: float = 0.2,
+        max_tokens: int = 3072,
+        seed: int = 0,
+    ) -> io.NodeOutput:
+        by_hand = parse_assignments(values)
+        question = (vlm, image, graph, by_hand, temperature, max_tokens, seed)
+        result = propagate(graph, by_hand) if vlm is None else _asked(*question)
+        report = result.report()
+        return io.NodeOutput(result, report, ui=ui.PreviewText(report))
+
+
+def _asked(*question: Any) -> Counterfactual:
+    """Let a VLM propose what was not set by hand; its modules load only when one is connected."""
+    from ..csg.vlm.manipulate import vlm_propagate
+
+    return vlm_propagate(*question)
+
+
+class LoadGraph(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_LoadGraph",
+            display_name="Load Causal Graph",
+            category=CATEGORY,
+            description="Reads a causal graph from a file in ComfyUI's input folder: native JSON, DAGitty or DOT.",
+            search_aliases=["open graph", "import dag", "dagitty", "graphviz", "dot", "json", "csg"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=files.readable_files(folder_paths.get_input_directory()),
+                    tooltip="A .json, .dagitty, .dot or .txt file in ComfyUI's input folder.",
+                ),
+                io.Combo.Input(
+                    "format",
+                    options=["auto", *FORMATS],
+                    default="auto",
+                    tooltip="How the file is written. auto looks at its first word.",
+                ),
+            ],
+            outputs=[sockets.Graph.Output("graph", tooltip="The causal graph in the file, checked.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str, format: str) -> str:
+        return files.content_hash(folder_paths.get_input_directory(), file)
+
+    @classmethod
+    def execute(cls, file: str, format: str) -> io.NodeOutput:
+        return io.NodeOutput(files.load_graph(folder_paths.get_input_directory(), file, format))
+
+
+class SaveGraph(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_SaveGraph",
+            display_name="Save Causal Graph",
+            category=CATEGORY,
+            description="Writes a causal graph to ComfyUI's output folder. It never overwrites a file: names are numbered.",
+            search_aliases=["export dag", "write graph", "dagitty", "graphviz", "dot", "json", "csg"],
+            is_output_node=True,
+            inputs=[
+                sockets.Graph.Input("graph", tooltip="The causal graph to save."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="graphs/causal",
+                    tooltip="How the file's name begins, within the output folder; a slash makes a subfolder.",
+                ),
+                io.Combo.Input(
+                    "format",
+                    options=list(FORMATS),
+                    default="json",
+                    tooltip="json is native. dagitty opens at dagitty.net, dot in Graphviz. Each can be loaded back whole.",
+                ),
+            ],
+            outputs=[io.String.Output("text", tooltip="What was written to the file.")],
+        )
+
+    @classmethod
+    def execute(cls, graph: CausalGraph, filename_prefix: str, format: str) -> io.NodeOutput:
+        output = folder_paths.get_output_directory()
+        folder, stem, number, *_ = folder_paths.get_save_image_path(filename_prefix, output)
+        text = write_graph(graph, format)
+        path = files.save_text(text, folder, stem, number, format)
+        return io.NodeOutput(text, ui={"text": [text], "files": [os.path.relpath(path, output)]})
+
+
+class GraphPreview(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_GraphPreview",
+            display_name="Draw Causal Graph",
+            category=CATEGORY,
+            description="Draws a causal graph, or what an intervention changes in it, as a picture.",
+            search_aliases=["preview graph", "show dag", "visualize", "picture of graph", "csg"],
+            is_output_node=True,
+            inputs=[
+                sockets.Graph.Input(
+                    "graph", optional=True, tooltip="The graph to draw. Unused if a counterfactual is connected."
+                ),
+                sockets.Counterfactual.Input(
+                    "counterfactual",
+                    optional=True,
+                    tooltip="The counterfactual to draw: values before and after, cut edges, and what changed.",
+                ),
+            ],
+            outputs=[io.Image.Output("image", tooltip="The drawing, ready to save.")],
+        )
+
+    @classmethod
+    def execute(cls, graph: CausalGraph | None = None, counterfactual: Counterfactual | None = None) -> io.NodeOutput:
+        shown = graph if counterfactual is None else counterfactual
+        if shown is None:
+            raise ValueError("Nothing to draw: connect a graph or a counterfactual.")
+        image = torch.from_numpy(np.array(draw(shown))).float().div(255).unsqueeze(0)
+        return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))

@@ -1,0 +1,493 @@
+"""The only module that touches ComfyUI's internals for sampling: guider, samplers, conditionings, model identity."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.patcher_extension
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from torch import Tensor
+
+from ..csg.diffusion import guidance as csg
+from ..csg.diffusion.attention import AttentionCapture, Words, cells_of
+from ..csg.diffusion.inversion import Inversion, invert_ddim, invert_sde, replay
+
+log = logging.getLogger(__name__)
+
+Conditioning = list[list[Any]]
+UNCONDITIONAL, SOURCE, INTERVENTIONAL = "unconditional", "source", "interventional"
+BASES = (UNCONDITIONAL, SOURCE, INTERVENTIONAL)
+KEY = "causal_semantic_guidance"
+CPU_ROWS_AT_ONCE = 16 * 32 * 32  # latent pixels per call: more only fills the caches
+GPU_ROWS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What travels through CSG_EDITS: the terms, the whole captions and one colour per concept."""
+
+    terms: tuple[csg.ConceptTerm, ...] = ()
+    target: Conditioning | None = None
+    source: Conditioning | None = None
+    prompt: str = ""
+    colours: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Base:
+    """What the concept terms are added to: its kind, its conditionings, its guidance scale."""
+
+    kind: str = UNCONDITIONAL
+    negative: Conditioning | None = None
+    positive: Conditioning | None = None
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in BASES:
+            raise ValueError(f"base is {self.kind!r}; it is one of {', '.join(BASES)}.")
+        if self.kind != UNCONDITIONAL and self.positive is None:
+            wanted = "the inversion to be made with a source prompt (connect `source` there)"
+            if self.kind == INTERVENTIONAL:
+                wanted = "the interventional prompt (connect `positive`)"
+            raise ValueError(f"base = {self.kind} needs {wanted}; none is connected. Connect it or choose another base.")
+
+    @property
+    def guided(self) -> bool:
+        """Whether the base itself is classifier-free guidance between two rows."""
+        return self.kind == SOURCE and self.scale > 1
+
+
+def zeros_conditioning(patcher: comfy.model_patcher.ModelPatcher) -> Conditioning:
+    """SDXL's unconditional: all-zero context and pooled vector (force_zeros_for_empty_prompt in the reference)."""
+    config = patcher.model.model_config.unet_config
+    pooled = (config.get("adm_in_channels") or 0) - 6 * 256
+    if pooled <= 0 or not config.get("context_dim"):
+        raise ValueError(
+            "This model has no zero conditioning of its own (only SDXL has). Encode an empty prompt with CLIP Text "
+            "Encode and connect it to `negative`."
+        )
+    return [[torch.zeros(1, 77, config["context_dim"]), {"pooled_output": torch.zeros(1, pooled)}]]
+
+
+def same_conditioning(a: Conditioning | None, b: Conditioning | None) -> bool:
+    """Whether two conditionings say the same, so that one row serves for both."""
+    if a is None or b is None or len(a) != len(b):
+        return False
+    pairs = list(zip(a, b, strict=True))
+    plain = all(set(x[1]) <= {"pooled_output"} and set(y[1]) <= {"pooled_output"} for x, y in pairs)
+    return plain and all(torch.equal(x[0], y[0]) and _same(x[1].get("pooled_output"), y[1].get("pooled_output")) for x, y in pairs)
+
+
+def _same(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is b or (a is not None and b is not None and torch.equal(a, b))
+
+
+class CSGGuider(comfy.samplers.CFGGuider):
+    """Predicts with Causal Semantic Guidance; without terms it is the plain base prediction.
+
+    Rows of one step: the base's, then the unconditional reference, the captions of global concepts, the concepts.
+    """
+
+    def __init__(
+        self,
+        patcher: comfy.model_patcher.ModelPatcher,
+        base: Base,
+        edits: Edits | None = None,
+        settings: csg.GuidanceSettings | None = None,
+    ) -> None:
+        super().__init__(patcher)
+        self.base, self.edits = base, edits or Edits()
+        self.settings = settings or csg.GuidanceSettings()
+        self.terms = self.edits.terms
+        self.step: int | None = None
+        self.reference: Tensor | None = None
+        self.guided: csg.Guided | None = None
+        self.mean = csg.MaskMean(len(self.terms))
+        self._words: dict[str, Words] = {}
+        self.inner_set_conds(self._conditionings())
+
+    def _conditionings(self) -> dict[str, Conditioning]:
+        conds = {"negative": self.base.negative or zeros_conditioning(self.model_patcher)}
+        if self.base.kind != UNCONDITIONAL:
+            conds["positive"] = self.base.positive
+        if any(t.scope == csg.GLOBAL for t in self.terms):
+            if self.edits.target is None or self.edits.source is None:
+                raise ValueError("A global concept needs the whole captions: make the edits with Encode Concept Edits.")
+            conds["target"] = self.edits.target
+            if not (self.base.kind == SOURCE and same_conditioning(self.edits.source, self.base.positive)):
+                conds["caption"] = self.edits.source
+        for k, term in enumerate(self.terms):
+            if term.scope == csg.LOCAL:
+                conds |= self._term_conditionings(k, term)
+        return conds
+
+    def _term_conditionings(self, k: int, term: csg.ConceptTerm) -> dict[str, Conditioning]:
+        conds = {f"concept {k}": term.conditioning}
+        self._words[f"concept {k}"] = Words(term.tokens, term.conditioning[0][0].shape[1])
+        wanted = self.settings.contrast == csg.FACTUAL or self.settings.mask_source != csg.EDIT
+        if wanted and term.factual_conditioning is not None:
+            conds[f"factual {k}"] = term.factual_conditioning
+            self._words[f"factual {k}"] = Words(term.factual_tokens, term.factual_conditioning[0][0].shape[1])
+        return conds
+
+    def first_guided_step(self, steps: int) -> int:
+        """See `csg.diffusion.guidance.first_guided_step`."""
+        return csg.first_guided_step(self.terms, steps, self.settings.joint_warmup)
+
+    def predict_noise(self, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None) -> Tensor:
+        """The guided denoised latent (B, C, h, w)."""
+        options = model_options or {}
+        i = self.step if self.step is not None else self._find_step(timestep, options)
+        active = csg.active_terms(self.terms, i, self.settings.joint_warmup)
+        said = self._predict(x, timestep, options, active)
+        self.guided = csg.guide(self.terms, active, said, self.settings)
+        self.mean.add(self.guided.masks)
+        return self.guided.denoised
+
+    def _find_step(self, timestep: Tensor, options: dict) -> int:
+        sigmas = options.get("transformer_options", {}).get("sample_sigmas")
+        return 0 if sigmas is None or not self.terms else int((sigmas[:-1] - timestep[0]).abs().argmin())
+
+    def _rows(self, active: Sequence[int]) -> list[str]:
+        local = [k for k in active if self.terms[k].scope == csg.LOCAL]
+        rows = ["positive"] if self.base.kind != UNCONDITIONAL else []
+        if local or self.base.kind == UNCONDITIONAL or self.base.guided:
+            rows.append("negative")
+        if len(local) < len(active):
+            rows += [key for key in ("target", "caption") if key in self.conds]
+        rows += [f"concept {k}" for k in local]
+        if self.settings.contrast == csg.FACTUAL:
+            rows += [f"factual {k}" for k in local if f"factual {k}" in self.conds]
+        return rows
+
+    def _predict(self, x: Tensor, timestep: Tensor, options: dict, active: Sequence[int]) -> csg.Predictions:
+        rows = self._rows(active)
+        local = [k for k in active if self.terms[k].scope == csg.LOCAL]
+        wanted = [f"concept {k}" for k in local] if self.settings.uses_attention else []
+        out, maps = self._evaluate(rows, wanted, x, timestep, options)
+        said = csg.Predictions(
+            self._base_prediction(out, x, timestep, options),
+            out.get("negative"),
+            {k: out[f"concept {k}"] for k in local},
+            {k: out[f"factual {k}"] for k in local if f"factual {k}" in out},
+            attention={k: maps[key] for k, key in zip(local, wanted, strict=False)},
+        )
+        if "target" in out:
+            said.caption_difference = out["target"] - out["caption" if "caption" in out else "positive"]
+        if wanted and self.settings.mask_source != csg.EDIT:
+            said.factual_attention = self._factual_attention(local, timestep, options)
+        return said
+
+    def _base_prediction(self, out: Mapping[str, Tensor], x: Tensor, timestep: Tensor, options: dict) -> Tensor:
+        positive = "negative" if self.base.kind == UNCONDITIONAL else "positive"
+        negative = "negative" if self.base.guided or self.base.kind == UNCONDITIONAL else "positive"
+        return comfy.samplers.cfg_function(
+            self.inner_model, out[positive], out[negative], self.base.scale if self.base.guided else 1.0, x, timestep,
+            model_options=options, cond=self.conds[positive], uncond=self.conds[negative],
+        )  # fmt: skip
+
+    def _factual_attention(self, local: Sequence[int], timestep: Tensor, options: dict) -> dict[int, Tensor]:
+        """Where the factual phrases look in the original picture: on the reference path at this level."""
+        keys = {k: f"factual {k}" for k in local if f"factual {k}" in self.conds}
+        if self.reference is None or not keys:
+            return {}
+        _, maps = self._evaluate(list(keys.values()), list(keys.values()), self.reference, timestep, options)
+        return {k: maps[key] for k, key in keys.items()}
+
+    def _evaluate(
+        self, rows: Sequence[str], wanted: Sequence[str], x: Tensor, timestep: Tensor, options: dict
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Denoised latents of `rows` from one batched call, and the attention maps of the `wanted` ones."""
+        capture = AttentionCapture(cells_of(*x.shape[-2:]), {key: self._words[key] for key in wanted})
+        options = comfy.model_patcher.create_model_options_clone(options)
+        comfy.patcher_extension.add_wrapper_with_key(
+            comfy.patcher_extension.WrappersMP.APPLY_MODEL, KEY, announce(rows, capture), options, is_model_options=True
+        )
+        conds = [self.conds[key] for key in rows]
+        with capture.hooked(self._unets(options) if wanted else []):
+            out = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, options)
+        maps = capture.maps()
+        if missing := [key for key in wanted if key not in maps]:
+            raise RuntimeError(
+                f"No attention was seen for {self._phrases(missing)}. A compiled model hides it (remove the compile "
+                "node), and so does a model without cross-attention at a quarter of the latent's size. "
+                "Or choose mask = noise, which needs none."
+            )
+        return dict(zip(rows, out, strict=True)), maps
+
+    def _phrases(self, keys: Sequence[str]) -> str:
+        return ", ".join(repr(self.terms[int(key.split()[1])].phrase) for key in keys)
+
+    def _unets(self, options: dict) -> list[torch.nn.Module]:
+        clones = options.get("multigpu_clones", {})
+        others = [clone.model.diffusion_model for clone in clones.values()]
+        return list(dict.fromkeys([self.inner_model.diffusion_model, *others]))
+
+
+def announce(rows: Sequence[str], capture: AttentionCapture) -> Callable:
+    """Wrapper around each model call: tells the capture whose rows these are, and shows other packs only 0 and 1.
+
+    Packs that patch attention take `cond_or_uncond` for 0 = positive, 1 = negative and fail at more.
+    """
+
+    def wrapper(executor: Callable, x: Tensor, t: Tensor, concat: Any, crossattn: Any, control: Any, options: dict, **kwargs: Any) -> Tensor:  # noqa: ANN401
+        keys = [rows[index] for index in options["cond_or_uncond"]]
+        shown = options | {"cond_or_uncond": [int(key == "negative") for key in keys]}
+        with capture.rows(keys):
+            return executor(x, t, concat, crossattn, control, shown, **kwargs)
+
+    return wrapper
+
+
+class InvertSampler(comfy.samplers.Sampler):
+    """Abduction as a ComfyUI sampler: leaves the inversion in `result` and returns the replay without edits."""
+
+    def __init__(self, method: str, patcher: comfy.model_patcher.ModelPatcher, **options: Any) -> None:  # noqa: ANN401
+        self.method, self.patcher, self.options = method, patcher, options
+        self.result: Inversion | None = None
+
+    def sample(self, model_wrap: CSGGuider, sigmas: Tensor, extra_args: dict, callback: Callable | None, noise: Tensor,
+               latent_image: Tensor, denoise_mask: Tensor | None = None, disable_pbar: bool = False) -> Tensor:  # fmt: skip
+        """Invert `latent_image` (B, C, h, w), model space."""
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            return model_wrap(x, sigma, **extra_args)
+
+        def progress(done: int, total: int, denoised: Tensor | None) -> None:
+            if callback and denoised is not None:
+                callback(done - 1, denoised[None] if denoised.ndim == 3 else denoised, latent_image, total)
+
+        device = latent_image.device
+        if self.method == "ddim":
+            result = invert_ddim(denoise, latent_image, sigmas.cpu(), device=device, progress=progress)
+        else:
+            at_once = levels_at_once(self.patcher, latent_image.shape, model_wrap)
+            result = invert_sde(denoise, latent_image, sigmas.cpu(), at_once=at_once, device=device, progress=progress, **self.options)
+        self.result = result
+        start = len(result.denoised) if result.method != "ddim" else 0
+        *_, last = replay(denoise, result, start=start, device=device)
+        return last.x
+
+
+def levels_at_once(patcher: comfy.model_patcher.ModelPatcher, shape: Sequence[int], guider: CSGGuider) -> int:
+    """How many noise levels of an inversion one call may hold: by free memory; one where a patch may look at sigma."""
+    transformer = patcher.model_options.get("transformer_options", {})
+    patched = any(transformer.get(k) for k in ("patches", "patches_replace", "wrappers")) or patcher.wrappers
+    timed = any(set(c) & {"control", "hooks", "timestep_start", "timestep_end", "area"} for cs in guider.conds.values() for c in cs)
+    functions = [k for k in patcher.model_options if k.startswith(("sampler_", "model_function", "context_handler"))]
+    if patched or timed or functions:
+        return 1
+    rows = shape[0] * (2 if guider.base.guided else 1)
+    if comfy.model_management.is_device_cpu(patcher.load_device):
+        return max(1, CPU_ROWS_AT_ONCE // (rows * shape[-1] * shape[-2]))
+    needed = patcher.model.memory_required([rows, *shape[1:]]) * 1.5
+    return int(max(1, min(GPU_ROWS_AT_ONCE // rows, patcher.get_free_memory(patcher.load_device) // needed)))
+
+
+class ReplaySampler(comfy.samplers.Sampler):
+    """Prediction as a ComfyUI sampler: samples with an inversion's noises; guided by whatever guider drives it."""
+
+    def __init__(self, inversion: Inversion, preserve: str = "off", release: float = 0.0) -> None:
+        self.inversion, self.preserve, self.release = inversion, preserve, release
+
+    def sample(self, model_wrap: Any, sigmas: Tensor, extra_args: dict, callback: Callable | None, noise: Tensor,  # noqa: ANN401
+               latent_image: Tensor, denoise_mask: Tensor | None = None, disable_pbar: bool = False) -> Tensor:  # fmt: skip
+        """Replay; returns (B, C, h, w) in model space."""
+        inversion, device = self.inversion, latent_image.device
+        check_levels(inversion, sigmas)
+        guider = model_wrap if isinstance(model_wrap, CSGGuider) else None
+        start = self._start(guider)
+        union = _RunningUnion(guider if self.preserve == "blend" else None, denoise_mask)
+        offset = self.release * csg.low_frequencies(inversion.latent) if self.release else None
+        last = None
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            return model_wrap(x, sigma, **extra_args)
+
+        try:
+            steps = replay(_counted(denoise, guider, inversion, start, device), inversion, start=start, offset=offset,
+                           blend=union, device=device)  # fmt: skip
+            for last in steps:
+                if callback and last.i < inversion.steps:
+                    callback(last.i, last.denoised, last.x, inversion.steps)
+        finally:
+            if guider:
+                guider.step, guider.reference = None, None
+        return last.x
+
+    def _start(self, guider: CSGGuider | None) -> int:
+        """Up to the first guided step an edit on the inversion's own base would only follow the path: start there."""
+        if guider is None or self.release or not same_base(guider.base, self.inversion):
+            return 0
+        return min(guider.first_guided_step(self.inversion.steps), len(self.inversion.denoised))
+
+
+def _counted(denoise: Callable, guider: CSGGuider | None, inversion: Inversion, start: int, device: torch.device) -> Callable:
+    """`denoise` that tells the guider, before every step, which one it is and where the reference path is there."""
+    i = start - 1
+
+    def counted(x: Tensor, sigma: Tensor) -> Tensor:
+        nonlocal i
+        i += 1
+        if guider:
+            guider.step = i
+            if guider.settings.mask_source != csg.EDIT:
+                guider.reference = inversion.path[i].to(device)
+        return denoise(x, sigma)
+
+    return counted
+
+
+class _RunningUnion:
+    """Where the replay may leave the reference path: wherever a concept has acted so far, inside the user's mask."""
+
+    def __init__(self, guider: CSGGuider | None, denoise_mask: Tensor | None) -> None:
+        self.guider, self.denoise_mask = guider, denoise_mask
+        self.union: Tensor | None = None
+
+    def __call__(self, i: int) -> Tensor | None:
+        mask = self.denoise_mask[:, :1] if self.denoise_mask is not None else None
+        if self.guider is None:
+            return mask
+        acted = self.guider.guided.union() if self.guider.guided else None
+        if acted is not None:
+            self.union = acted if self.union is None else torch.maximum(self.union, acted)
+        if self.union is None:
+            return mask
+        soft = csg.soft_edge(self.union)
+        return soft if mask is None else soft * mask
+
+
+def same_base(base: Base, inversion: Inversion) -> bool:
+    """Whether an edit's base is the one that the inversion was made with, so that no edit means no change."""
+    if base.kind == INTERVENTIONAL:
+        return False
+    if base.kind == UNCONDITIONAL:
+        return inversion.source is None
+    return inversion.source is base.positive and base.scale == inversion.source_guidance
+
+
+def check_levels(inversion: Inversion, sigmas: Tensor) -> None:
+    """Raise ValueError unless `sigmas` are the inversion's own."""
+    if len(sigmas) != len(inversion.sigmas) or not torch.allclose(sigmas.cpu().float(), inversion.sigmas, rtol=1e-4):
+        raise ValueError(
+            f"The sampler got {len(sigmas)} noise levels that are not the {len(inversion.sigmas)} of this inversion. "
+            "Use the sigmas that come out of Replay Inversion, unchanged."
+        )
+
+
+def model_identity(patcher: comfy.model_patcher.ModelPatcher) -> str:
+    """A short hash of architecture, prediction type and one small weight; LoRAs and patches do not change it."""
+    model = patcher.model
+    parts = [type(model).__name__, str(model.model_type), repr(sorted((k, str(v)) for k, v in model.model_config.unet_config.items()))]
+    found = patcher.backup.get("diffusion_model.out.2.bias")
+    weight = found.weight if found is not None else model.state_dict().get("diffusion_model.out.2.bias")
+    if weight is not None and not weight.is_meta:
+        parts.append(repr([round(float(w), 4) for w in weight.detach().float().flatten().tolist()]))
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+
+
+def check_model(inversion: Inversion, patcher: comfy.model_patcher.ModelPatcher) -> None:
+    """Raise ValueError when an inversion meets another model than its own."""
+    made, now = inversion.settings.get("model"), model_identity(patcher)
+    if made is not None and made != now:
+        raise ValueError(
+            f"This inversion was made with model {made}, but model {now} is connected. Invert the picture again with "
+            "the model that edits it (LoRAs and patches may differ, the checkpoint may not)."
+        )
+
+
+def sigma_table(patcher: comfy.model_patcher.ModelPatcher) -> Tensor:
+    """The model's noise level per training step (1000,), object patches included."""
+    sampling = patcher.get_model_object("model_sampling")
+    if getattr(sampling, "sigmas", None) is None or len(sampling.sigmas) != 1000:
+        raise ValueError(
+            "This model has no table of 1000 noise levels (flow and distilled models have none); DPM-Solver++ "
+            "inversion needs an SD1.5, SD2 or SDXL model."
+        )
+    return sampling.sigmas.float().cpu()
+
+
+def run_inversion(
+    patcher: comfy.model_patcher.ModelPatcher, latent: Mapping[str, Any], sigmas: Tensor, method: str,
+    base: Base, settings: Mapping[str, Any], **options: Any,  # noqa: ANN401
+) -> tuple[Inversion, dict[str, Any]]:  # fmt: skip
+    """Invert LATENT `latent`; returns the inversion and the reconstruction as LATENT."""
+    samples = check_latent(latent)
+    guider = CSGGuider(patcher, base)
+    sampler = InvertSampler(method, patcher, **options)
+    steps = len(sigmas) - 1
+    rebuilt = guider.sample(
+        torch.zeros_like(samples), samples, sampler, sigmas, callback=latent_preview.prepare_callback(patcher, steps),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=int(settings.get("seed", 0)),
+    )  # fmt: skip
+    source = base.positive if base.kind == SOURCE else None
+    result = replace(sampler.result, source=source, negative=base.negative, source_guidance=base.scale)
+    result = result.described(**settings, model=model_identity(patcher), size=tuple(samples.shape[-2:]))
+    return result, latent_like(latent, rebuilt)
+
+
+def run_replay(
+    guider: CSGGuider, inversion: Inversion, preserve: str = "off", release: float = 0.0, noise_mask: Tensor | None = None
+) -> dict[str, Any]:
+    """Edit: drive `guider` along the inversion's noises; returns LATENT."""
+    patcher = guider.model_patcher
+    check_model(inversion, patcher)
+    samples = patcher.model.process_latent_out(inversion.latent)
+    edited = guider.sample(
+        torch.zeros_like(samples), samples, ReplaySampler(inversion, preserve, release), inversion.sigmas,
+        denoise_mask=noise_mask if noise_mask is not None else inversion.settings.get("noise_mask"),
+        callback=latent_preview.prepare_callback(patcher, inversion.steps),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=int(inversion.settings.get("seed", 0)),
+    )  # fmt: skip
+    return {"samples": edited.to(comfy.model_management.intermediate_device())}
+
+
+def check_latent(latent: Mapping[str, Any]) -> Tensor:
+    """The samples of a LATENT, or ValueError for one that no SD model made."""
+    samples = latent["samples"]
+    if samples.is_nested or samples.ndim != 4 or samples.shape[1] != 4:
+        shape = "nested" if samples.is_nested else tuple(samples.shape)
+        raise ValueError(f"The latent is {shape}; an SD or SDXL latent (batch, 4, height/8, width/8) is expected.")
+    if not samples.count_nonzero():
+        raise ValueError("The latent is empty. An inversion needs a picture: connect VAE Encode, not Empty Latent Image.")
+    return samples
+
+
+def latent_like(latent: Mapping[str, Any], samples: Tensor) -> dict[str, Any]:
+    """A LATENT with these samples and whatever else `latent` carried."""
+    kept = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
+    return kept | {"samples": samples.to(comfy.model_management.intermediate_device())}
+
+
+def encode_text(clip: Any, text: str) -> Conditioning:  # noqa: ANN401
+    """CONDITIONING of a prompt."""
+    if clip is None:
+        raise ValueError("No CLIP is connected. Connect the CLIP of the checkpoint that edits the picture.")
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+def word_positions(clip: Any, text: str) -> tuple[int, ...]:  # noqa: ANN401
+    """Columns of the text's own tokens in its conditioning, begin, end and padding left out."""
+    tokens = clip.tokenize(text)
+    chunks = tokens.get("g") or next(iter(tokens.values()))
+    found, start = [], 0
+    for chunk in chunks:
+        ids = [int(entry[0]) if isinstance(entry[0], int) else -1 for entry in chunk]
+        end = ids.index(49407, 1) if 49407 in ids[1:] else len(ids)
+        found += range(start + 1, start + end)
+        start += len(chunk)
+    if not found:
+        raise ValueError(f"The phrase {text!r} has no words that the text encoder knows; write a short noun phrase.")
+    return tuple(found)

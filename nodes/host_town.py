@@ -1,0 +1,82 @@
+"""Town's checkpoint as ComfyUI's own MODEL, CLIP and VAE, without touching any of ComfyUI's tables."""
+
+from __future__ import annotations
+
+import logging
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sd
+import comfy.sd1_clip
+import comfy.sdxl_clip
+import comfy.supported_models
+import comfy.supported_models_base
+import torch
+
+from ..csg.town import weights
+from ..csg.town.architecture import TEXT_CONFIG_G, TEXT_CONFIG_L, UNET_CONFIG
+from ..csg.town.autoencoder import widen
+
+log = logging.getLogger(__name__)
+
+
+def _encoder(config: dict, pad: int, device: object, dtype: torch.dtype | None, options: dict) -> comfy.sd1_clip.SDClipModel:
+    """One of SDXL's two encoders in Town's size: the layer before the last, padding zeroed."""
+    return comfy.sd1_clip.SDClipModel(
+        device=device, dtype=dtype, layer="hidden", layer_idx=-2, textmodel_json_config=dict(config),
+        special_tokens={"start": 49406, "end": 49407, "pad": pad}, layer_norm_hidden_state=False, zero_out_masked=True,
+        return_projected_pooled=True, model_options=options,
+    )  # fmt: skip
+
+
+class TownClip(comfy.sdxl_clip.SDXLClipModel):
+    """Two small text encoders where SDXL has its large ones."""
+
+    def __init__(self, device: object = "cpu", dtype: torch.dtype | None = None, model_options: dict | None = None) -> None:
+        torch.nn.Module.__init__(self)
+        self.clip_l = _encoder(TEXT_CONFIG_L, 49407, device, dtype, model_options or {})
+        self.clip_g = _encoder(TEXT_CONFIG_G, 0, device, dtype, model_options or {})
+        self.dtypes = {dtype}
+
+
+def _load_strictly(module: torch.nn.Module, state: dict[str, torch.Tensor], what: str) -> None:
+    missing, unexpected = module.load_state_dict(state, strict=False)
+    missing = [k for k in missing if not k.endswith(("position_ids", "logit_scale"))]
+    if missing or unexpected:
+        raise weights.MissingWeights(
+            f"Town's {what} does not fit: {len(missing)} tensors are missing, {len(unexpected)} are unknown "
+            f"({(missing + unexpected)[0]}). Install the pack again, completely."
+        )
+
+
+def load_model() -> comfy.model_patcher.ModelPatcher:
+    """MODEL: ComfyUI's SDXL class around Town's UNet."""
+    state = weights.part(weights.checkpoint(), weights.UNET)
+    load_device = comfy.model_management.get_torch_device()
+    count = sum(v.numel() for v in state.values())
+    dtype = comfy.model_management.unet_dtype(model_params=count, supported_dtypes=[torch.float16, torch.bfloat16, torch.float32])
+    config = comfy.supported_models.SDXL({k: list(v) if isinstance(v, list) else v for k, v in UNET_CONFIG.items()})
+    config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, load_device))
+    offload_device = comfy.model_management.unet_offload_device()
+    model = config.get_model({}, "", device=offload_device)
+    _load_strictly(model.diffusion_model, {k: v.to(dtype) for k, v in state.items()}, "denoiser")
+    return comfy.model_patcher.CoreModelPatcher(model, load_device=load_device, offload_device=offload_device)
+
+
+def load_clip() -> comfy.sd.CLIP:
+    """CLIP: ComfyUI's SDXL tokenizer and two of its text models."""
+    state = weights.checkpoint()
+    target = comfy.supported_models_base.ClipTarget(comfy.sdxl_clip.SDXLTokenizer, TownClip)
+    clip = comfy.sd.CLIP(target, parameters=7_000_000)
+    for prefix, encoder in ((weights.TEXT_L, clip.cond_stage_model.clip_l), (weights.TEXT_G, clip.cond_stage_model.clip_g)):
+        own = weights.part(state, prefix)
+        own[weights.TABLE] = weights.full_table(own[weights.TABLE], state[weights.VOCABULARY])
+        kind = encoder.transformer.get_input_embeddings().weight.dtype
+        _load_strictly(encoder.transformer, {k: v.to(kind) for k, v in own.items()}, "text encoder")
+    return clip
+
+
+def load_vae() -> comfy.sd.VAE:
+    """VAE: the TAESD layout, which ComfyUI's VAE class recognises by itself."""
+    state = weights.part(weights.checkpoint(), weights.VAE)
+    return comfy.sd.VAE(sd={k: v.float() for k, v in widen(state).items()})

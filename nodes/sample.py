@@ -1,0 +1,235 @@
+"""Nodes of abduction and prediction: inversions, Causal Semantic Guidance, and the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..csg.diffusion import guidance as csg
+from ..csg.diffusion import schedule
+from ..csg.diffusion.inversion import Inversion
+from . import host, sockets
+
+CATEGORY = "CSG/sampling"
+MAX_SEED = 0xFFFFFFFFFFFFFFFF
+
+MODEL = io.Model.Input("model", tooltip="The diffusion model (SDXL first of all). It is never changed.")
+LATENT = io.Latent.Input("latent", tooltip="The picture to edit, through VAE Encode. A noise mask is respected: outside it nothing changes.")
+SEED = io.Int.Input(
+    "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True,
+    tooltip="Seed of the independent noises of the path. Another seed gives another inversion of the same picture, as exact.",
+)  # fmt: skip
+SOURCE = io.Conditioning.Input(
+    "source", optional=True,
+    tooltip="Prompt that describes the picture as it is. Leave it open to invert without a prompt: cheapest, and exact for base = unconditional.",
+)  # fmt: skip
+NEGATIVE = io.Conditioning.Input(
+    "negative", optional=True,
+    tooltip="What unconditional means. Open: all zeros, SDXL's own. Needed for SD1.5 and SD2: an encoded empty prompt.",
+)  # fmt: skip
+EDITS = sockets.Edits.Input("edits", tooltip="The concept edits, from Encode Concept Edits or Concept Edit.")
+INVERSION = sockets.Inversion.Input("inversion", tooltip="The inverted picture. One inversion serves any number of edits.")
+MASK = io.Combo.Input(
+    "mask", options=list(csg.MASKS), default=csg.INTERSECT,
+    tooltip="Where a concept may act. intersect (paper): cross-attention and noise estimate agree. attention or noise: one of them. none: everywhere.",
+)  # fmt: skip
+BASE = io.Combo.Input(
+    "base", options=list(host.BASES), default=host.UNCONDITIONAL,
+    tooltip="What the concepts are added to. unconditional (LEDITS++): keeps the picture best with an inversion without source. "
+    "source: the inversion's prompt and guidance. interventional (eq. 12 to the letter): `positive` everywhere, which erodes what should stay.",
+)  # fmt: skip
+POSITIVE = io.Conditioning.Input(
+    "positive", optional=True, tooltip="The interventional prompt; only used by base = interventional."
+)
+INVERSION_OUTPUTS = [
+    sockets.Inversion.Output("inversion", tooltip="Path, noises and settings: everything an edit needs to replay the picture."),
+    io.Latent.Output("reconstruction", tooltip="The picture replayed without any edit. Compare it with the original to judge the inversion."),
+]  # fmt: skip
+
+
+def _inversion_base(source: host.Conditioning | None, negative: host.Conditioning | None, guidance: float) -> host.Base:
+    """The reference ignores the guidance without a source prompt, and needs more than 1 for it to be guidance."""
+    if source is None:
+        return host.Base(host.UNCONDITIONAL, negative)
+    return host.Base(host.SOURCE, negative, source, guidance)
+
+
+def _invert(model: Any, latent: Mapping, sigmas: torch.Tensor, method: str, base: host.Base, settings: dict, **options: Any) -> io.NodeOutput:  # noqa: ANN401
+    settings |= {"noise_mask": latent["noise_mask"]} if "noise_mask" in latent else {}
+    return io.NodeOutput(*host.run_inversion(model, latent, sigmas, method, base, settings, **options))
+
+
+class Invert(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_Invert",
+            display_name="DPM-Solver++ Inversion",
+            category=CATEGORY,
+            description="Abduction: finds the noises that make the model draw this very picture, so that an edit changes what it must and nothing else.",
+            search_aliases=["invert", "unsample", "ledits", "ledits++", "sega", "abduction", "noise", "edit friendly", "csg"],
+            inputs=[
+                MODEL, LATENT,
+                io.Int.Input("steps", default=100, min=2, max=500, tooltip="Kept steps. Paper: 100. 50 is nearly as good, 20 is a fast draft."),
+                io.Float.Input("skip", default=0.15, min=0.0, max=0.9, step=0.01,
+                               tooltip="Share of extra noisy steps left out. Paper: 0.15. Higher keeps more of the picture and weakens large changes."),
+                io.Float.Input("source_guidance", default=3.5, min=1.0, max=30.0, step=0.1,
+                               tooltip="Guidance towards the source prompt. Paper: 3.5. Without a source prompt it has no effect."),
+                SEED,
+                io.Combo.Input("schedule", options=list(schedule.SCHEDULES), default=schedule.DIFFUSERS, advanced=True,
+                               tooltip="diffusers: as most people run LEDITS++, ends at zero noise. authors: as in the authors' repository, reconstructs exactly and never zeroes noises."),
+                io.Int.Input("zero_noise_steps", default=3, min=0, max=50, advanced=True,
+                             tooltip="The last noises are set to zero to avoid grain. Reference: 3. With schedule = authors none is zeroed."),
+                SOURCE, NEGATIVE,
+            ],
+            outputs=INVERSION_OUTPUTS,
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model: Any, latent: Mapping, steps: int, skip: float, source_guidance: float, seed: int,  # noqa: ANN401
+                schedule: str = "diffusers", zero_noise_steps: int = 3, source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
+        sigmas = ledits_levels(model, steps, skip, schedule)
+        zero = 0 if schedule == "authors" else min(zero_noise_steps, steps)
+        base = _inversion_base(source, negative, source_guidance)
+        settings = {"steps": steps, "skip": skip, "seed": seed, "schedule": schedule, "zero_noise_steps": zero}
+        return _invert(model, latent, sigmas, "dpm++", base, settings, seed=seed, order=2, zero_noise_steps=zero)
+
+
+def ledits_levels(model: Any, steps: int, skip: float, which: str) -> torch.Tensor:  # noqa: ANN401
+    """Noise levels of the connected model's own table."""
+    return schedule.ledits_levels(host.sigma_table(model), steps, skip, which)
+
+
+class InvertDDPM(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_InvertDDPM",
+            display_name="DDPM Inversion (baseline)",
+            category=CATEGORY,
+            description="Edit-friendly DDPM inversion (Huberman-Spiegelglas et al.): independent noises, first-order steps. A baseline of the paper.",
+            search_aliases=["ddpm", "edit friendly", "invert", "unsample", "baseline", "csg"],
+            inputs=[
+                MODEL, LATENT,
+                io.Int.Input("steps", default=100, min=2, max=500, tooltip="Steps over the whole noise range. Its paper: 100."),
+                io.Int.Input("skip_steps", default=36, min=0, max=499, tooltip="Noisiest steps left out. Its paper: 36 of 100; 0 to 40 is useful."),
+                io.Float.Input("source_guidance", default=3.5, min=1.0, max=30.0, step=0.1, tooltip="Guidance towards the source prompt. Its paper: 3.5."),
+                SEED, SOURCE, NEGATIVE,
+            ],
+            outputs=INVERSION_OUTPUTS,
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model: Any, latent: Mapping, steps: int, skip_steps: int, source_guidance: float, seed: int,  # noqa: ANN401
+                source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
+        if skip_steps > steps - 2:
+            raise ValueError(f"skip_steps is {skip_steps} of {steps} steps; leave at least 2 steps to sample.")
+        times = schedule.ddpm_timesteps(steps)[skip_steps:]
+        sigmas = schedule.noise_levels(host.sigma_table(model), times, to_zero=False)
+        base = _inversion_base(source, negative, source_guidance)
+        settings = {"steps": steps, "skip": skip_steps / steps, "seed": seed}
+        return _invert(model, latent, sigmas, "ddpm", base, settings, seed=seed, order=1, zero_noise_steps=1)
+
+
+class InvertDDIM(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_InvertDDIM",
+            display_name="DDIM Inversion (baseline)",
+            category=CATEGORY,
+            description="Deterministic DDIM inversion, as in prompt-to-prompt. Only approximately invertible, and it drifts under guidance: a baseline of the paper.",
+            search_aliases=["ddim", "invert", "unsample", "baseline", "csg"],
+            inputs=[
+                MODEL, LATENT,
+                io.Int.Input("steps", default=50, min=2, max=500, tooltip="Steps over the whole noise range. Usual: 50."),
+                io.Float.Input("source_guidance", default=1.0, min=1.0, max=30.0, step=0.1,
+                               tooltip="Guidance while inverting. Usual: 1, since more makes the inversion inexact."),
+                SOURCE, NEGATIVE,
+            ],
+            outputs=INVERSION_OUTPUTS,
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model: Any, latent: Mapping, steps: int, source_guidance: float, source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401
+        sigmas = schedule.noise_levels(host.sigma_table(model), schedule.ddpm_timesteps(steps), to_zero=False)
+        base = _inversion_base(source, negative, source_guidance)
+        return _invert(model, latent, sigmas, "ddim", base, {"steps": steps, "skip": 0.0})
+
+
+def edit_base(inversion: Inversion, kind: str, positive: host.Conditioning | None) -> host.Base:
+    """The base of an edit: the inversion's own conditionings, or the interventional prompt."""
+    if kind == host.SOURCE:
+        return host.Base(kind, inversion.negative, inversion.source, inversion.source_guidance)
+    return host.Base(kind, inversion.negative, positive if kind == host.INTERVENTIONAL else None)
+
+
+class Sampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_Sampler",
+            display_name="CSG Sampler",
+            category=CATEGORY,
+            description="Action and prediction: draws the inverted picture again while every concept of the counterfactual guides its own region.",
+            search_aliases=["causal semantic guidance", "ledits", "ledits++", "sega", "counterfactual", "edit", "csg"],
+            inputs=[
+                MODEL, INVERSION, EDITS, BASE, MASK,
+                io.Combo.Input("preserve", options=["off", "blend"], default="off",
+                               tooltip="blend: outside the concepts' masks the picture returns to the inversion's own path, so what is preserved comes back exactly."),
+                io.Combo.Input("contrast", options=[csg.UNCONDITIONAL, csg.FACTUAL], default=csg.UNCONDITIONAL, advanced=True,
+                               tooltip="What a concept is measured against. unconditional (paper), or the factual phrase: new minus old. Costs one more row per concept."),
+                io.Combo.Input("mask_source", options=[csg.EDIT, csg.FACTUAL, csg.BOTH], default=csg.EDIT, advanced=True,
+                               tooltip="Whose attention makes the mask. edit (paper): the new phrase in the new picture. factual: the old phrase in the original. both: their union."),
+                io.Float.Input("release", default=0.0, min=0.0, max=1.0, step=0.05, advanced=True,
+                               tooltip="Share of the picture's low frequencies taken out of the start. Helps models that cannot change the overall light; costs fidelity."),
+                POSITIVE,
+            ],
+            outputs=[
+                io.Latent.Output("latent", tooltip="The counterfactual picture; decode it with the VAE."),
+                io.Mask.Output("masks", tooltip="Where each concept acted: one mask per concept, mean over its guided steps, 0 to 1."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model: Any, inversion: Inversion, edits: host.Edits, base: str, mask: str, preserve: str = "off",  # noqa: ANN401
+                contrast: str = "unconditional", mask_source: str = "edit", release: float = 0.0, positive: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
+        settings = csg.GuidanceSettings(mask, mask_source, contrast, inversion.settings.get("schedule") == "authors")
+        guider = host.CSGGuider(model, edit_base(inversion, base, positive), edits, settings)
+        latent = host.run_replay(guider, inversion, preserve, release)
+        return io.NodeOutput(latent, pixel_masks(guider.mean.result(latent["samples"].shape)))
+
+
+def pixel_masks(masks: torch.Tensor) -> torch.Tensor:
+    """Latent masks (K, B, h, w) -> MASK (K * B, 8h, 8w), concept by concept."""
+    flat = masks.flatten(0, 1)[:, None]
+    if not len(flat):
+        return torch.zeros(1, masks.shape[-2] * 8, masks.shape[-1] * 8)
+    return torch.nn.functional.interpolate(flat, scale_factor=8, mode="nearest")[:, 0]
+
+
+class EditWithPrompt(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_EditWithPrompt",
+            display_name="Edit with Prompt (baseline)",
+            category=CATEGORY,
+            description="Replays an inversion under a whole new prompt with classifier-free guidance: how DDIM and DDPM inversion edit. No graph, no masks.",
+            search_aliases=["baseline", "prompt", "ddpm", "ddim", "cfg", "csg"],
+            inputs=[
+                MODEL, INVERSION,
+                io.Conditioning.Input("positive", tooltip="The whole prompt of the picture wanted: the interventional prompt."),
+                io.Conditioning.Input("negative", optional=True, tooltip="What guidance leads away from. Open: the inversion's own unconditional."),
+                io.Float.Input("cfg", default=7.5, min=1.0, max=30.0, step=0.1, tooltip="Guidance scale. DDIM: 7.5. DDPM inversion: 7.5 to 15."),
+            ],
+            outputs=[io.Latent.Output("latent", tooltip="The edited picture; decode it with the VAE.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model: Any, inversion: Inversion, positive: Any, cfg: float, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401
+        base = host.Base(host.SOURCE, negative if negative is not None else inversion.negative, positive, cfg)
+        return io.NodeOutput(host.run_replay(host.CSGGuider(model, base), inversion))

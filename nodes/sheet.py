@@ -1,0 +1,51 @@
+"""The node that lays pictures out side by side."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..csg.causal.counterfactual import Counterfactual
+from ..csg.evaluation.sheets import compare_sheet
+from . import sockets
+
+
+class CompareSheet(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        more = [
+            io.Image.Input(f"images_{i}", optional=True, tooltip="More pictures, after those before. Any size, any batch.")
+            for i in (2, 3, 4, 5, 6)
+        ]
+        return io.Schema(
+            node_id="CSG_CompareSheet",
+            display_name="Compare Sheet",
+            category="CSG/evaluation",
+            description="Lays pictures out in one labelled grid: factual, counterfactual, other methods, with their scores.",
+            search_aliases=["contact sheet", "grid", "compare", "xy plot", "csg"],
+            is_output_node=True,
+            is_input_list=True,
+            inputs=[
+                io.Image.Input("images", tooltip="Pictures to compare; lists and batches are laid out in order."),
+                io.String.Input("titles", multiline=True, default="factual\ncounterfactual", tooltip="One title per picture, one per line."),
+                io.String.Input("scores", multiline=True, default="", optional=True, tooltip="One note per picture, one per line, written below it."),
+                io.Int.Input("columns", default=0, min=0, max=64, optional=True, advanced=True, tooltip="Pictures per row; 0 = at most four."),
+                sockets.Counterfactual.Input("counterfactual", optional=True, tooltip="Its changes are written under the sheet."),
+                *more,
+            ],
+            outputs=[io.Image.Output("image", tooltip="The labelled sheet.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, images: list[torch.Tensor], titles: list[str], scores: list[str] | None = None, columns: list[int] | None = None,
+                counterfactual: list[Counterfactual] | None = None, **more: list[torch.Tensor]) -> io.NodeOutput:  # fmt: skip
+        pictures = [*images, *(image for key in sorted(more) for image in more[key] or [])]
+        sheet = compare_sheet(
+            pictures, lines_of(titles), (counterfactual or [None])[0], lines_of(scores or []), (columns or [0])[0]
+        )
+        return io.NodeOutput(sheet, ui=ui.PreviewImage(sheet, cls=cls))
+
+
+def lines_of(texts: list[str]) -> list[str]:
+    """All lines of all texts."""
+    return [line.strip() for text in texts for line in text.splitlines()]

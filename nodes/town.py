@@ -1,0 +1,109 @@
+"""Nodes of Town, the built-in toy world whose exact counterfactuals are known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import torch
+from comfy_api.latest import io
+
+from ..csg.causal.formats import parse_assignments, read_json
+from ..csg.town import score, world
+from ..csg.town.render import render
+from . import host_town, sockets
+
+CATEGORY = "CSG/town"
+SEED = io.Int.Input("seed", default=7, min=0, max=2**63 - 1, tooltip="Number of the scene; it decides everything that no concept does.")
+DO = io.String.Input(
+    "do", default="", multiline=False,
+    tooltip="Interventions, as `weather = rainy; time = night`. Empty: the scene as it is.",
+)  # fmt: skip
+
+
+class LoadTown(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_LoadTown",
+            display_name="Load Town Demo Model",
+            category=CATEGORY,
+            description="Loads the toy world's own model: a tiny relative of SDXL that knows twelve concepts of one street and nothing else. "
+            "For pictures of your own use an SDXL checkpoint.",
+            search_aliases=["demo", "toy", "town", "checkpoint", "csg"],
+            inputs=[],
+            outputs=[
+                io.Model.Output("model", tooltip="Town's denoiser; works with every stock sampler."),
+                io.Clip.Output("clip", tooltip="Town's text encoders; they know Town's words only."),
+                io.Vae.Output("vae", tooltip="Town's autoencoder, for pictures of 256 x 256."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(host_town.load_model(), host_town.load_clip(), host_town.load_vae())
+
+
+class TownScene(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_TownScene",
+            display_name="Town Scene",
+            category=CATEGORY,
+            description="Renders a scene of the toy world, factual or under interventions, with its true causal graph.",
+            search_aliases=["demo", "toy", "town", "ground truth", "exact counterfactual", "csg"],
+            inputs=[SEED, DO],
+            outputs=[
+                io.Image.Output("image", tooltip="The picture, 256 x 256. With interventions: the exact counterfactual."),
+                sockets.Graph.Output("graph", tooltip="The world's true concepts, values and edges."),
+                io.String.Output("caption", tooltip="The caption that Town's model was trained on for these values."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, seed: int, do: str = "") -> io.NodeOutput:
+        noise = world.exogenous(seed)
+        values = world.evaluate(noise, parse_assignments(do))
+        graph = read_json(json.dumps(world.graph_document(values)))
+        return io.NodeOutput(image_of(render(noise, values)[0]), graph, world.caption(values))
+
+
+class TownScore(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_TownScore",
+            display_name="Score against the Exact Counterfactual",
+            category=CATEGORY,
+            description="Scores an edited Town scene against the picture that the intervention really causes, which only a toy world knows.",
+            search_aliases=["score", "evaluation", "benchmark", "ground truth", "town", "csg"],
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("image", tooltip="The edited picture, 256 x 256."),
+                SEED, DO,
+                io.Image.Input("reconstruction", optional=True, tooltip="The replay without edits: adds its error to the report."),
+            ],
+            outputs=[
+                io.Float.Output("effectiveness", tooltip="Share of the changed concepts that read as the intervention demands, 0 to 1."),
+                io.Float.Output("excess_error", tooltip="Error on pixels that must not change, above the autoencoder's own, in points of per cent; nan where every pixel changes."),
+                io.String.Output("report", tooltip="All figures and the reading of every concept, as JSON."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, image: torch.Tensor, seed: int, do: str, reconstruction: torch.Tensor | None = None) -> io.NodeOutput:
+        again = None if reconstruction is None else pixels(reconstruction)
+        result = score.score(pixels(image), seed, parse_assignments(do), again)
+        excess = float("nan") if result.excess_error is None else result.excess_error
+        return io.NodeOutput(result.effectiveness, excess, result.to_json(), ui={"text": [result.to_json()]})
+
+
+def image_of(picture: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) uint8 -> IMAGE (1, H, W, 3)."""
+    return torch.from_numpy(picture.astype(np.float32) / 255)[None]
+
+
+def pixels(image: torch.Tensor) -> np.ndarray:
+    """First picture of an IMAGE -> (H, W, 3) uint8."""
+    return (image[0, ..., :3].clamp(0, 1) * 255).round().byte().cpu().numpy()

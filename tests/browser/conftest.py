@@ -1,0 +1,143 @@
+"""The real page of a real ComfyUI in Chromium, and the few things a person does there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCREENSHOTS = ROOT / "output" / "screenshots"
+PACK = "causal-semantic-guidance"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+PATIENCE = 60_000  # milliseconds for the page to follow; a run on the CPU has its own limit
+QUIET_START = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingModelsWarning": False,
+               "Comfy.Release.Status": "skipped", "Comfy.Locale": "en"}
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless Chromium of the system."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(headless=True, executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Editor:
+    """ComfyUI's page as a person uses it."""
+
+    def __init__(self, page, url):
+        self.page, self.url, self.errors = page, url, []
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def open(self):
+        """Load the page and wait until its canvas and our nodes are there."""
+        self.page.goto(self.url)
+        self.page.wait_for_function("Boolean(window.app?.graph && window.LiteGraph?.registered_node_types?.CSG_GraphEditor)")
+        self.page.wait_for_selector("#graph-canvas")
+        return self
+
+    def command(self, name):
+        """Run one of the page's commands, as its menu does."""
+        self.page.evaluate("name => window.app.extensionManager.command.execute(name)", name)
+
+    def open_template(self, name):
+        """Choose a workflow of this pack in the template browser, and wait until it is on the canvas."""
+        before = self.page.evaluate("window.app.graph.id")
+        self.command("Comfy.BrowseTemplates")
+        card = self.page.get_by_test_id(f"template-workflow-{name}")
+        self.page.get_by_role("dialog").wait_for()
+        self.find_template(card, name)
+        card.first.click()
+        self.page.wait_for_function("before => window.app.graph.id !== before && window.app.graph.nodes.length", arg=before)
+
+    def find_template(self, card, name):
+        """Bring the template's card into view: this pack's own group in the dialog's list on the left."""
+        self.page.get_by_role("dialog").get_by_text(PACK, exact=False).first.click()
+        card.first.wait_for()
+
+    def set_up_nodes(self, types):
+        """An empty canvas with these nodes in a row, each one's first output joined to the next one's first input."""
+        self.page.evaluate("""types => {
+            const { graph } = window.app;
+            graph.clear();
+            const made = types.map((type, place) => {
+                const node = window.LiteGraph.createNode(type);
+                node.pos = [80 + 480 * place, 120];
+                graph.add(node);
+                return node;
+            });
+            made.slice(1).forEach((node, place) => made[place].connect(0, node, node.inputs.findIndex(input => !input.widget)));
+        }""", types)
+
+    def nodes(self):
+        """Every node on the canvas: id, type, title, whether it is red, its widget values."""
+        return self.page.evaluate("""() => window.app.graph.nodes.map(node => ({
+            id: String(node.id), type: node.type, title: node.title, red: Boolean(node.has_errors),
+            widgets: Object.fromEntries((node.widgets ?? []).map(widget => [widget.name, widget.value]))}))""")
+
+    def unknown_nodes(self):
+        """Types on the canvas that nobody registered; the page draws them red."""
+        return self.page.evaluate("""() => window.app.graph.nodes.map(node => node.type)
+            .filter(type => !window.LiteGraph.registered_node_types[type] && !window.app.graph.subgraphs?.has?.(type))""")
+
+    def set_widget(self, type, name, value):
+        """Set a widget of the first node of a type, as its editor does."""
+        self.page.evaluate("""([type, name, value]) => {
+            const node = window.app.graph.nodes.find(node => node.type === type);
+            const widget = node.widgets.find(widget => widget.name === name);
+            widget.value = value;
+            widget.callback?.(value);
+        }""", [type, name, value])
+
+    def queue(self, timeout=300):
+        """Press Queue and wait for the end. Returns the prompt's history entry, or the error that the page shows."""
+        self.page.evaluate("""() => {
+            window.testRun = {};
+            const api = window.app.api;
+            for (const name of ['execution_success', 'execution_error', 'execution_interrupted'])
+                api.addEventListener(name, event => { window.testRun = { end: name, detail: event.detail }; }, { once: true });
+        }""")
+        refused = self.page.evaluate("""async () => {
+            const done = await window.app.queuePrompt(0, 1);
+            return done === false ? JSON.stringify(window.app.lastNodeErrors ?? {}) : null;
+        }""")
+        if refused:
+            return {"end": "refused", "detail": json.loads(refused)}
+        self.page.wait_for_function("window.testRun.end", timeout=timeout * 1000)
+        return self.page.evaluate("window.testRun")
+
+    def pictures(self):
+        """How many pictures each node shows, by the node's title."""
+        return self.page.evaluate("""() => Object.fromEntries(window.app.graph.nodes
+            .filter(node => window.app.nodeOutputs?.[node.id]?.images?.length || node.imgs?.length)
+            .map(node => [node.title, (window.app.nodeOutputs?.[node.id]?.images ?? node.imgs).length]))""")
+
+    def fit(self):
+        """Bring the whole workflow into view."""
+        self.command("Comfy.Canvas.FitView")
+        self.page.wait_for_timeout(800)
+
+    def screenshot(self, name):
+        """Keep what the page shows under output/screenshots."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+@pytest.fixture
+def editor(chromium, server):
+    """A fresh page with our nodes loaded; a script error on it fails the test."""
+    server.client.post("/settings", QUIET_START)
+    context = chromium.new_context(viewport={"width": 1680, "height": 1050})
+    editor = Editor(context.new_page(), server.url).open()
+    yield editor
+    context.close()
+    assert not editor.errors, f"script errors on the page: {editor.errors}"

@@ -1,0 +1,115 @@
+"""The path from a picture to its counterfactual through ComfyUI's executor."""
+
+import math
+
+import pytest
+import torch
+
+STEPS = 12
+
+
+def path(do="weather = rainy", values="ground = wet", **options):
+    """An API prompt of the whole path on Town; `options` go to nodes as `node.input`."""
+    concept, value = (s.strip() for s in do.split("="))
+    prompt = {
+        "town": {"class_type": "CSG_LoadTown", "inputs": {}},
+        "scene": {"class_type": "CSG_TownScene", "inputs": {"seed": 11, "do": ""}},
+        "encode": {"class_type": "VAEEncode", "inputs": {"pixels": ["scene", 0], "vae": ["town", 2]}},
+        "do": {"class_type": "CSG_Intervene", "inputs": {"graph": ["scene", 1], "concept": concept, "value": value}},
+        "propagate": {"class_type": "CSG_Propagate", "inputs": {
+            "graph": ["do", 0], "values": values, "temperature": 0.2, "max_tokens": 3072, "seed": 0}},
+        "edits": {"class_type": "CSG_EncodeEdits", "inputs": {
+            "clip": ["town", 1], "counterfactual": ["propagate", 0], "scale": 8.0, "threshold": 0.7, "warmup": 2,
+            "concepts": "intervened + descendants"}},
+        "invert": {"class_type": "CSG_Invert", "inputs": {
+            "model": ["town", 0], "latent": ["encode", 0], "steps": STEPS, "skip": 0.15, "source_guidance": 1.0, "seed": 3,
+            "schedule": "diffusers", "zero_noise_steps": 0}},
+        "sampler": {"class_type": "CSG_Sampler", "inputs": {
+            "model": ["town", 0], "inversion": ["invert", 0], "edits": ["edits", 0], "base": "unconditional",
+            "mask": "intersect", "preserve": "off", "contrast": "unconditional", "mask_source": "edit", "release": 0.0}},
+        "decode": {"class_type": "VAEDecode", "inputs": {"samples": ["sampler", 0], "vae": ["town", 2]}},
+        "overlay": {"class_type": "CSG_MaskOverlay", "inputs": {
+            "image": ["decode", 0], "masks": ["sampler", 1], "edits": ["edits", 0]}},
+        "score": {"class_type": "CSG_TownScore", "inputs": {"image": ["decode", 0], "seed": 11, "do": do}},
+        "sheet": {"class_type": "CSG_CompareSheet", "inputs": {
+            "images": ["scene", 0], "images_2": ["decode", 0], "titles": "factual\ncounterfactual",
+            "counterfactual": ["propagate", 0]}},
+    }  # fmt: skip
+    for name, value in options.items():
+        node, _, key = name.partition("__")
+        prompt[node]["inputs"][key] = value
+    return prompt
+
+
+def samples(outcome, node, index=0):
+    return outcome.value(node, index)["samples"]
+
+
+def test_the_whole_path_runs_and_names_what_it_did(comfy):
+    outcome = comfy.run(path(), outputs=["overlay", "score", "sheet", "sampler"])
+    assert outcome.errors == {}
+    masks = outcome.value("sampler", 1)
+    assert masks.shape == (2, 256, 256) and 0 < masks.mean() < 1
+    assert [m["concept"] for m in outcome.ui["overlay"]["csg_masks"]] == ["weather", "ground"]
+    assert samples(outcome, "sampler").shape == (1, 4, 32, 32)
+    assert 0 <= outcome.value("score", 0) <= 1
+
+
+def test_reconstruction_is_exact_and_no_edit_means_no_change(comfy):
+    outcome = comfy.run(path(invert__schedule="authors", edits__scale=0.0), outputs=["invert", "encode", "sampler"])
+    original = samples(outcome, "encode")
+    assert torch.allclose(samples(outcome, "invert", 1), original, atol=2e-4)
+    assert torch.allclose(samples(outcome, "sampler"), original, atol=2e-4)
+
+
+def test_a_second_edit_takes_the_inversion_from_the_cache(comfy):
+    comfy.run(path(), outputs=["sampler"])
+    again = comfy.run(path(edits__scale=4.0), outputs=["sampler"])
+    assert "invert" in again.cached and "sampler" not in again.cached
+
+
+@pytest.mark.parametrize("base", ["unconditional", "source"])
+@pytest.mark.parametrize("kind", ["intersect", "attention", "noise", "none"])
+def test_masks_confine_the_edit(comfy, base, kind):
+    prompt = path(sampler__base=base, sampler__mask=kind, invert__source=["edits", 2], edits__warmup=4)
+    outcome = comfy.run(prompt, outputs=["sampler"])
+    area = float(outcome.value("sampler", 1).mean())
+    expected = {"intersect": (0, 0.31), "attention": (0.25, 0.45), "noise": (0.29, 0.31), "none": (1, 1)}[kind]
+    assert expected[0] <= area <= expected[1]
+
+
+def test_a_global_concept_acts_everywhere_beside_masked_ones(comfy):
+    prompt = path("time = night", "lamp = on\nwindows = lit", sampler__base="source", invert__source=["edits", 2])
+    masks = comfy.run(prompt, outputs=["sampler"]).value("sampler", 1)
+    assert masks[0].min() == 1 and masks[1].mean() < 0.5 and masks[2].mean() < 0.5
+
+
+def test_blend_returns_untouched_places_to_the_original(comfy):
+    outcome = comfy.run(path(sampler__preserve="blend", invert__schedule="authors"), outputs=["sampler", "encode"])
+    union = outcome.value("sampler", 1).amax(0)[::8, ::8]
+    far = torch.nn.functional.max_pool2d(union[None, None], 7, 1, 3)[0, 0] == 0
+    difference = (samples(outcome, "sampler") - samples(outcome, "encode")).abs().amax(1)[0]
+    assert far.any() and difference[far].max() < 1e-3 and difference.max() > 0.1
+
+
+def test_another_base_than_the_inversions_is_refused_with_what_to_do(comfy):
+    message = comfy.run(path(sampler__base="source"), outputs=["sampler"]).errors["sampler"]
+    assert "source" in message and "Connect" in message
+
+
+def test_the_score_says_nan_where_every_pixel_changes(comfy):
+    outcome = comfy.run(path("time = night", "lamp = on"), outputs=["score"])
+    assert math.isnan(outcome.value("score", 1))
+
+
+def test_baselines_run(comfy):
+    prompt = path()
+    common = {"model": ["town", 0], "latent": ["encode", 0], "steps": STEPS, "source_guidance": 1.0, "source": ["edits", 2]}
+    prompt["ddpm"] = {"class_type": "CSG_InvertDDPM", "inputs": common | {"skip_steps": 4, "seed": 1}}
+    prompt["ddim"] = {"class_type": "CSG_InvertDDIM", "inputs": common}
+    for name in ("ddpm", "ddim"):
+        prompt[f"edit {name}"] = {"class_type": "CSG_EditWithPrompt", "inputs": {
+            "model": ["town", 0], "inversion": [name, 0], "positive": ["edits", 1], "cfg": 3.0}}  # fmt: skip
+    outcome = comfy.run(prompt, outputs=["edit ddpm", "edit ddim", "ddpm", "encode"])
+    assert outcome.errors == {}
+    assert torch.allclose(samples(outcome, "ddpm", 1), samples(outcome, "encode"), atol=0.5)

@@ -1,0 +1,91 @@
+"""Random causal graphs for property tests, and the same graphs in networkx."""
+
+import networkx as nx
+from hypothesis import strategies as st
+
+from csg.causal.graph import CausalGraph, Concept, Edge
+
+HOSTILE = [
+    '"',
+    "\\",
+    '\\"',
+    "end\\",
+    "a\nb",
+    "\t",
+    "->",
+    "}",
+    "] -> {",
+    "//",
+    "/* */",
+    "#",
+    "=",
+    ";",
+    "\x7f",
+    "\x00",
+    "\ud800",
+    "naïve 雪 🌧",
+    "</script>",
+    "%s{0}",
+    "null",
+    "dag {",
+    "csg",
+    "graph",
+    "node",
+    " padded ",
+    "'",
+    "&quot;",
+]
+texts = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=8))
+labels = texts.filter(lambda text: text.strip() != "")
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=4,
+)
+extras = st.dictionaries(texts.map(lambda key: "x-" + key), json_values, max_size=2)
+
+
+@st.composite
+def concepts(draw, name):
+    values = draw(st.dictionaries(labels, texts, min_size=1, max_size=4))
+    return Concept(
+        name=name,
+        value=draw(st.sampled_from(list(values))),
+        values=values,
+        scope=draw(st.sampled_from(["local", "global"])),
+        description=draw(texts),
+        position=draw(st.none() | st.tuples(numbers, numbers)),
+        extra=draw(extras),
+    )
+
+
+@st.composite
+def edges(draw, names):
+    """Edges that follow a hidden order of the names, so that they never form a cycle."""
+    order = draw(st.permutations(names))
+    pairs = [(cause, effect) for i, cause in enumerate(order) for effect in order[i + 1 :]]
+    chosen = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=16)) if pairs else []
+    status = st.sampled_from(["confirmed", "proposed"])
+    return [Edge(cause, effect, draw(texts), draw(status), draw(extras)) for cause, effect in chosen]
+
+
+@st.composite
+def graphs(draw, min_size=0):
+    names = draw(st.lists(labels, unique=True, min_size=min_size, max_size=8))
+    made = [draw(concepts(name)) for name in names]
+    intervened = draw(st.lists(st.sampled_from(made), max_size=3)) if made else []
+    return CausalGraph(
+        base_prompt=draw(texts),
+        concepts=made,
+        edges=draw(edges(names)),
+        interventions={concept.name: draw(st.sampled_from(list(concept.values))) for concept in intervened},
+        extra=draw(extras),
+    )
+
+
+def confirmed(graph):
+    """The graph's confirmed edges as a networkx digraph."""
+    digraph = nx.DiGraph([(edge.cause, edge.effect) for edge in graph.edges if edge.status == "confirmed"])
+    digraph.add_nodes_from(graph.names)
+    return digraph

@@ -1,0 +1,39 @@
+"""A model that answers from a script and remembers what it was asked."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from csg.causal.graph import CausalGraph, Concept, Edge
+
+GOOD = {path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).parent / "replies").glob("*.json")}
+
+
+class ScriptedVLM:
+    """Answers with the given replies in turn; texts, or data that becomes JSON."""
+
+    def __init__(self, *replies):
+        self.replies = [reply if isinstance(reply, str) else json.dumps(reply) for reply in replies]
+        self.asked = []
+
+    def ask(self, prompt, images, **settings):
+        self.asked.append((prompt, tuple(images), settings))
+        return self.replies[len(self.asked) - 1]
+
+    @property
+    def prompts(self):
+        return [prompt for prompt, _, _ in self.asked]
+
+
+def street_graph() -> CausalGraph:
+    """weather -> ground -> reflections, and a house that nothing causes."""
+    return CausalGraph(
+        "a yellow house by the dry road in sunny weather",
+        (
+            Concept("weather", "sunny", {"sunny": "sunny weather", "rainy": "rain from dark clouds"}),
+            Concept("ground", "dry", {"dry": "dry road", "wet": "wet road"}),
+            Concept("reflections", "none", {"none": "", "mirrored": "reflections in puddles"}),
+            Concept("house", "yellow", {"yellow": "yellow house", "blue": "blue house"}),
+        ),
+        (Edge("weather", "ground", "rain wets the road"), Edge("ground", "reflections", "puddles mirror")),
+    )

@@ -1,0 +1,55 @@
+"""Nothing leaves this machine unless its user said so."""
+import pytest
+
+from csg.vlm.access import api_key, checked_url, listed_hosts
+from csg.vlm.protocol import VLMError
+
+ALLOWED = listed_hosts("api.example.com, gpu-box:8000 # at work\n10.0.0.5\n")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://localhost:11434/v1", "http://127.0.0.1:8000/v1/", "http://127.8.8.8/v1", "https://[::1]:80/v1", " HTTP://LOCALHOST/v1 ",
+     "https://api.example.com/v1", "https://API.example.com:444/v1", "http://gpu-box:8000/v1", "http://10.0.0.5:1/v1"],
+)  # fmt: skip
+def test_this_machine_and_listed_hosts_are_allowed(url):
+    assert checked_url(url, ALLOWED) == url.strip().rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://evil.example/v1", "http://127.0.0.1.nip.io/v1", "http://localhost.evil.example/v1", "http://10.0.0.6/v1", "http://gpu-box:9/v1",
+     "http://0.0.0.0/v1", "http://[::ffff:8.8.8.8]/v1", "http://169.254.169.254/latest", "http://2130706433/v1", "http://0x7f000001/v1",
+     "https://sub.api.example.com/v1"],
+)  # fmt: skip
+def test_any_other_host_is_refused_with_the_way_to_allow_it(url):
+    with pytest.raises(VLMError, match="is not this machine.*CSG_VLM_HOSTS"):
+        checked_url(url, ALLOWED)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "localhost:11434", "ftp://localhost/v1", "file:///etc/passwd", "http://", "http://localhost@evil.example/v1", "http://user:pw@localhost/v1",
+     "http://evil.example\\@localhost/v1", "http://local host/v1", "http://localhost\t/v1", "http://localhost/v1?x=1", "http://localhost/v1#x",
+     "http://localhost:99999/v1", "http://[::1/v1", "http://loc%61lhost/v1", "http://\u217cocalhost/v1",
+     "http://localhost\r\nhost: evil/v1",
+     "http://-/v1", "http://a,b/v1"],
+)  # fmt: skip
+def test_an_address_that_can_be_read_in_two_ways_is_refused(url):
+    with pytest.raises(VLMError, match="cannot be used as base_url|is not this machine"):
+        checked_url(url, ALLOWED)
+
+
+def test_keys_come_only_from_variables_meant_for_it():
+    environment = {"CSG_VLM_KEY": " k1 ", "CSG_VLM_KEY_CLOUD": "k2", "AWS_SECRET": "s", "CSG_VLM_KEY_BAD": "a\nb", "CSG_VLM_KEYS": ""}
+    assert api_key("", environment) is None
+    assert api_key("CSG_VLM_KEY", environment) == "k1" and api_key("CSG_VLM_KEY_CLOUD ", environment) == "k2"
+    for name in ("AWS_SECRET", "sk-123456", "XCSG_VLM_KEY", "CSG_VLM_KEY$HOME", "csg_vlm_key"):
+        with pytest.raises(VLMError, match="begins with CSG_VLM_KEY") as refusal:
+            api_key(name, environment)
+        assert "sk-123456" not in str(refusal.value)
+    for name in ("CSG_VLM_KEY_NONE", "CSG_VLM_KEYS"):
+        with pytest.raises(VLMError, match="is not set"):
+            api_key(name, environment)
+    with pytest.raises(VLMError, match="characters that no API key has"):
+        api_key("CSG_VLM_KEY_BAD", environment)

@@ -1,0 +1,158 @@
+"""The server backend against a server that misbehaves in every way."""
+import base64
+import io
+import logging
+import time
+
+import pytest
+from PIL import Image
+
+from tests.unit.vlm.chat_server import ChatServer
+
+pytest.importorskip("openai")
+
+from csg.vlm import server as server_module
+from csg.vlm.protocol import VisionLanguageModel, VLMError
+from csg.vlm.server import ServerVLM
+
+PICTURE = Image.new("RGB", (60, 60), (200, 10, 10))
+SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with ChatServer() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(server_module, "FIRST_PAUSE_S", 0.01)
+
+
+def ask(server, behaviour, *, timeout_s=5.0, key=None, **settings):
+    server.requests.clear()
+    return ServerVLM(server.url(behaviour), "tiny", api_key=key, timeout_s=timeout_s).ask("What?", [PICTURE], **settings)
+
+
+def test_the_request_carries_everything(server):
+    reply = ask(server, "good", schema=SCHEMA, temperature=0.3, max_tokens=99, seed=2**40 + 5, key="sesame")
+    assert reply.strip() == "hello world"
+    (path, headers, body), = server.requests
+    assert path == "/good/v1/chat/completions" and headers["authorization"] == "Bearer sesame"
+    assert (body["model"], body["temperature"], body["max_tokens"], body["seed"], body["stream"]) == ("tiny", 0.3, 99, 5, True)
+    assert body["response_format"]["json_schema"]["schema"] == SCHEMA
+    picture, text = body["messages"][0]["content"]
+    assert text == {"type": "text", "text": "What?"}
+    sent = Image.open(io.BytesIO(base64.b64decode(picture["image_url"]["url"].partition(",")[2])))
+    assert sent.getpixel((3, 3)) == (200, 10, 10)
+    assert isinstance(ServerVLM(server.url(), "tiny"), VisionLanguageModel)
+
+
+@pytest.mark.parametrize("behaviour", ["whole", "thinking", "only-thinking", "no-schema", "picky", "busy-twice", "drops-once"])
+def test_servers_with_their_own_ways_are_understood(server, behaviour):
+    assert ask(server, behaviour, schema=SCHEMA).strip() == "hello world"
+
+
+def test_a_refused_setting_is_left_out_from_then_on(server):
+    server.requests.clear()
+    vlm = ServerVLM(server.url("picky"), "tiny")
+    vlm.ask("a", [], schema=SCHEMA, max_tokens=7)
+    assert len(server.requests) == 5 and server.bodies[-1]["max_completion_tokens"] == 7
+    vlm.ask("b", [], schema=SCHEMA)
+    assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message", "requests"),
+    [
+        ("too-many", r"busy or failing \(429\): .*slow down.* Asked 4 times", 4),
+        ("broken", r"busy or failing \(500\): .*out of memory.* Asked 4 times", 4),
+        ("drops", "closed the connection before its answer was complete. Asked 4 times", 4),
+        ("slams", "closed the connection|No server answers", 4),
+        ("refuses", "refuses the request: .*cannot see images", 1),
+        ("forbidden", r"does not accept the API key \(401\). Check api_key_env", 1),
+        ("missing", "no model 'tiny'.*model not found", 1),
+        ("redirects", "redirects to http.*not followed", 1),
+        ("huge", "larger than 8 MB", 1),
+        ("huge-whole", "larger than 8 MB", 1),
+        ("endless-line", "endless line", 1),
+        ("page", "answered with text/html, not a chat completion", 1),
+        ("no-json", "no JSON: '{oops'", 1),
+        ("wrong-shape", "JSON that is no chat completion", 1),
+        ("wrong-events", r"sent \[1, 2\] where a chat completion", 1),
+        ("error-event", "reports: context too long", 1),
+    ],
+)
+def test_each_misbehaviour_gives_one_clear_message(server, behaviour, message, requests):
+    with pytest.raises(VLMError, match=message):
+        ask(server, behaviour)
+    assert len(server.requests) == requests
+
+
+@pytest.mark.parametrize("behaviour", ["hangs", "hangs-midway"])
+def test_a_silent_server_is_given_up_after_the_timeout(server, behaviour):
+    start = time.monotonic()
+    with pytest.raises(VLMError, match="silent for 0.4 s"):
+        ask(server, behaviour, timeout_s=0.4)
+    assert time.monotonic() - start < 3 and len(server.requests) == 1
+
+
+def test_nobody_there():
+    with ChatServer() as gone:
+        url = gone.url()
+    with pytest.raises(VLMError, match="No server answers at .* Asked 4 times"):
+        ServerVLM(url, "tiny").ask("a", [])
+
+
+class Interrupted(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("behaviour", ["hangs", "hangs-midway", "slow", "broken"])
+def test_an_interrupt_ends_the_question_at_once(server, behaviour, monkeypatch):
+    monkeypatch.setattr(server_module, "FIRST_PAUSE_S", 30)
+    behaviour = "broken-for-long" if behaviour == "broken" else behaviour
+    start = time.monotonic()
+
+    def progress(done, total):
+        if time.monotonic() - start > 0.4:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        ServerVLM(server.url(behaviour), "tiny", progress=progress).ask("a", [])
+    assert time.monotonic() - start < 1.5
+
+
+def test_progress_counts_the_pieces(server):
+    seen = []
+    ServerVLM(server.url("good"), "tiny", progress=lambda done, total: seen.append((done, total))).ask("a", [], max_tokens=50)
+    assert seen[0] == (0, 50) and seen[-1] == (2, 50) and seen == sorted(seen)
+
+
+def test_nothing_of_the_environment_is_sent(server, monkeypatch):
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "topsecret")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "x-leak: topsecret\nauthorization: topsecret")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    ask(server, "good")
+    (_, headers, body), = server.requests
+    assert "topsecret" not in str(headers) + str(body)
+    assert "authorization" not in {name.lower() for name in headers}
+    ask(server, "good", key="mine")
+    assert "topsecret" not in str(server.requests) and server.requests[0][1]["authorization"] == "Bearer mine"
+
+
+@pytest.mark.parametrize("behaviour", ["forbidden", "teapot", "broken"])
+def test_a_key_never_reaches_a_message_or_a_log(server, behaviour, caplog):
+    with caplog.at_level(logging.DEBUG), pytest.raises(VLMError) as failure:
+        ask(server, behaviour, key="open-sesame")
+    assert "open-sesame" not in str(failure.value) + caplog.text + repr(ServerVLM(server.url(), "m", api_key="open-sesame"))
+    assert failure.value.__cause__ is None
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "openai", None)
+    with pytest.raises(VLMError, match="pip install openai"):
+        ServerVLM("http://localhost/v1", "m")

@@ -1,0 +1,55 @@
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import test from "node:test";
+
+import { reasonOf, translator } from "../../web/editor/i18n.mjs";
+import { GraphError } from "../../web/editor/model.mjs";
+
+const languages = ["en", "zh", "ja"];
+const messages = Object.fromEntries(languages.map((each) => [each, JSON.parse(readFileSync(new URL(`../../locales/${each}/main.json`, import.meta.url), "utf8"))]));
+const editor = new URL("../../web/editor/", import.meta.url);
+const code = readdirSync(editor).filter((file) => file.endsWith(".mjs")).map((file) => readFileSync(new URL(file, editor), "utf8")).join("\n");
+
+function leaves(node, path = "") {
+  if (typeof node === "string") return [[path, node]];
+  return Object.entries(node).flatMap(([key, value]) => leaves(value, path ? `${path}.${key}` : key));
+}
+const words = (language) => new Map(leaves(messages[language].csg.editor));
+const gaps = (text) => [...new Set(text.match(/\{\w+\}/g) ?? [])].sort().join();
+
+for (const language of ["zh", "ja"]) {
+  test(`${language} says everything that English says, with the same gaps`, () => {
+    const [english, other] = [words("en"), words(language)];
+    assert.deepEqual([...other.keys()].sort(), [...english.keys()].sort());
+    for (const [key, text] of english) assert.equal(gaps(other.get(key)), gaps(text), key);
+  });
+}
+
+test("every sentence that the code asks for exists", () => {
+  const english = words("en");
+  const asked = [...code.matchAll(/\bt\("([\w.-]+)"/g)].map(([, key]) => key);
+  assert.ok(asked.length > 80);
+  for (const key of asked) assert.ok(english.has(key), key);
+  const refused = [...code.matchAll(/(?:new GraphError|#refusal)\("(\w+)"/g)].map(([, each]) => `error.${each}`);
+  assert.ok(refused.length > 15);
+  for (const key of refused) assert.ok(english.has(key), key);
+});
+
+test("a language falls back to its family, then to English, then to the key", () => {
+  assert.equal(translator(messages, "zh-TW")("modes.edit"), words("zh").get("modes.edit"));
+  assert.equal(translator(messages, "fr")("modes.edit"), "Edit");
+  assert.equal(translator({}, "en")("said.released_all"), "released all");
+});
+
+test("what fills a gap cannot turn the sentence round", () => {
+  const t = translator(messages, "en");
+  assert.equal(t("badge.held", { value: "‮dry" }), "held at ⁨‮dry⁩");
+  assert.equal(t("badge.held", { value: "{name}" }), "held at {name}");
+});
+
+test("a refusal becomes a sentence, with its line if it has one", () => {
+  const t = translator(messages, "en");
+  assert.equal(reasonOf(t, new GraphError("self_loop", { name: "car" })), "car cannot be its own cause.");
+  assert.match(reasonOf(t, new GraphError("text_expected", { expected: "}", got: "]", line: 4 })), /^Line 4: expected }, got ]/);
+  assert.ok(reasonOf(t, new GraphError("self_loop", { name: "x".repeat(10_000) })).length < 300);
+});

@@ -1,0 +1,52 @@
+/**
+ * The causal graph editor's door into ComfyUI. Everything behind it is loaded when the
+ * first Causal Graph Editor appears on the canvas.
+ */
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+
+const NODE = "CSG_GraphEditor";
+const SIZE = [720, 560];
+
+/** @param {any} node shows the drawing instead of its text box; the text stays the value */
+function showDrawing(node) {
+  const text = node.widgets?.find((/** @type {any} */ widget) => widget.name === "graph_json");
+  if (!text) return;
+  text.hidden = true;
+  text.options.hidden = true;
+  const element = document.createElement("div");
+  element.className = "csg-host";
+  const widget = node.addDOMWidget("drawing", "CSG_DRAWING", element, { serialize: false, hideOnZoom: false, getMinHeight: () => 320 });
+  widget.serialize = false;
+  node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
+  const added = node.onAdded;
+  node.onAdded = (/** @type {unknown[]} */ ...rest) => {
+    added?.apply(node, rest);
+    load(node, element, text);
+  };
+}
+
+/** @param {any} node on a canvas now @param {HTMLElement} element @param {any} text */
+async function load(node, element, text) {
+  try {
+    const { mount } = await import("./editor/node.mjs");
+    await mount(node, element, { app, api });
+  } catch (error) {
+    text.hidden = text.options.hidden = false;
+    console.error("The causal graph editor could not be loaded; its text box is shown instead.", error);
+  }
+}
+
+app.registerExtension({
+  name: "csg.graph_editor",
+  nodeCreated(/** @type {any} */ node) {
+    if (node.comfyClass === NODE) showDrawing(node);
+  },
+  setup() {
+    api.addEventListener("executed", async (/** @type {CustomEvent} */ { detail }) => {
+      if (!document.querySelector(".csg-host")) return;
+      const { report } = await import("./editor/node.mjs");
+      report(detail, app.rootGraph ?? app.graph);
+    });
+  },
+});

@@ -1,0 +1,148 @@
+/**
+ * What hands do, whichever hands: each action changes the graph and says what it did.
+ *
+ * @import { Editor } from "./editor.mjs"
+ * @import { Point } from "./model.mjs"
+ */
+import * as commands from "./commands.mjs";
+import { clear } from "./layout.mjs";
+import { conceptOf, edgeKey, edgeOf } from "./model.mjs";
+
+export class Actions {
+  /** @param {Editor} editor */
+  constructor(editor) {
+    this.editor = editor;
+  }
+
+  /** Picks a value: the factual one in Edit, do() in Intervene. @param {string} name @param {string} value */
+  choose(name, value) {
+    const { editor } = this;
+    const { t } = editor;
+    if (editor.mode === "edit") {
+      editor.run((graph) => commands.setValue(graph, name, value), { say: t("said.value", { name, value }) });
+      return;
+    }
+    const released = editor.graph.interventions.get(name) === value;
+    const say = released ? t("said.released", { name }) : t("said.do", { name, value });
+    editor.run((graph) => commands.toggleDo(graph, name, value), { say });
+  }
+
+  /** The value at a place in the domain, from 1. @param {string} name @param {number} place */
+  chooseNth(name, place) {
+    const value = [...conceptOf(this.editor.graph, name).values.keys()][place - 1];
+    if (value !== undefined) this.choose(name, value);
+  }
+
+  /** @param {string} name */
+  hold(name) {
+    const { editor } = this;
+    const held = editor.graph.interventions.get(name) === conceptOf(editor.graph, name).value;
+    editor.run((graph) => commands.toggleHold(graph, name), { say: editor.t(held ? "said.released" : "said.held", { name }) });
+  }
+
+  /** @param {string} name */
+  release(name) {
+    this.editor.run((graph) => commands.release(graph, name), { say: this.editor.t("said.released", { name }) });
+  }
+
+  /** @param {string} cause @param {string} effect */
+  connect(cause, effect) {
+    const { editor } = this;
+    return editor.run((graph) => commands.connect(graph, cause, effect), { say: editor.t("said.connected", { cause, effect }) });
+  }
+
+  /** @param {{cause: string, effect: string}} edge */
+  confirm(edge) {
+    this.editor.run((graph) => commands.confirm(graph, edge), { say: this.editor.t("said.confirmed", { ...edge }) });
+  }
+
+  /** @param {{cause: string, effect: string}} edge */
+  reject(edge) {
+    const { editor } = this;
+    const back = editor.selected.has(edgeKey(edge)) ? edge.cause : null;
+    const done = editor.run((graph) => commands.disconnect(graph, edge), { say: editor.t("said.rejected", { ...edge }) });
+    if (done && back !== null) editor.visit(back);
+  }
+
+  /** Removes what is selected. */
+  remove() {
+    const { editor } = this;
+    const edge = this.selectedEdge;
+    if (edge) return this.reject(edge);
+    const names = [...editor.selected].filter((key) => editor.graph.concepts.some(({ name }) => name === key));
+    if (names.length === 0) return;
+    const next = this.#neighbour(names);
+    editor.run((graph) => commands.removeConcepts(graph, names), { say: editor.t("said.removed", { names: names.join(", ") }) });
+    if (next) editor.visit(next);
+    else editor.scene.element.focus({ preventScroll: true });
+  }
+
+  /** Who is given the keyboard when concepts go. @param {string[]} names */
+  #neighbour(names) {
+    const { graph } = this.editor;
+    const near = graph.edges.flatMap(({ cause, effect }) => (names.includes(cause) ? [effect] : names.includes(effect) ? [cause] : []));
+    return [...near, ...graph.concepts.map(({ name }) => name)].find((name) => !names.includes(name));
+  }
+
+  /** @returns {{cause: string, effect: string} | undefined} */
+  get selectedEdge() {
+    const { graph, selected } = this.editor;
+    return selected.size === 1 ? graph.edges.find((edge) => selected.has(edgeKey(edge))) : undefined;
+  }
+
+  /** @returns {string | undefined} the one selected concept */
+  get selectedConcept() {
+    const { graph, selected } = this.editor;
+    return selected.size === 1 ? graph.concepts.find(({ name }) => selected.has(name))?.name : undefined;
+  }
+
+  /**
+   * A new concept with something to intervene on: it is there, or it is not.
+   * @param {Point} wanted
+   * @returns {string | null} its name
+   */
+  add(wanted) {
+    const { editor } = this;
+    const name = commands.freshName(editor.graph, editor.t("fresh.name"));
+    const [present, absent] = [editor.t("fresh.present"), editor.t("fresh.absent")];
+    const values = new Map([[present, name], [absent, ""]]);
+    const place = clear(wanted, { width: 208, height: 66 }, editor.painter.places, (each) => editor.painter.sizeOf(each));
+    const position = /** @type {Point} */ ([Math.round(place[0]), Math.round(place[1])]);
+    const added = editor.run((graph) => commands.addConcept(graph, { name, value: present, values, position }),
+      { merge: `add ${name}`, say: editor.t("said.added", { name }) });
+    return added ? name : null;
+  }
+
+  /** Lays everything out afresh. */
+  arrange() {
+    const { editor } = this;
+    editor.painter.forget();
+    editor.run((graph) => commands.place(graph, new Map(graph.concepts.map(({ name }) => [name, null]))));
+    editor.run((graph) => commands.place(graph, editor.painter.places), { say: editor.t("said.arranged") });
+    editor.fit();
+  }
+
+  /**
+   * Puts concepts somewhere; the others stay where they are drawn.
+   * @param {ReadonlyMap<string, Point>} places
+   * @param {string} [merge]
+   */
+  place(places, merge) {
+    const all = new Map([...this.editor.painter.places, ...places]);
+    const whole = new Map([...all].map(([name, [x, y]]) => [name, /** @type {Point} */ ([Math.round(x), Math.round(y)])]));
+    this.editor.run((graph) => commands.place(graph, whole), merge ? { merge } : {});
+  }
+
+  /** @param {string} name @param {Point} place */
+  move(name, place) {
+    this.place(new Map([[name, place]]), `move ${name}`);
+  }
+
+  /** @param {{cause: string, effect: string}} edge */
+  toggleStatus({ cause, effect }) {
+    const { editor } = this;
+    const proposed = edgeOf(editor.graph, cause, effect)?.status === "proposed";
+    if (proposed) return this.confirm({ cause, effect });
+    editor.run((graph) => commands.propose(graph, { cause, effect }), { say: editor.t("said.proposed", { cause, effect }) });
+  }
+}

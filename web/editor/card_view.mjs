@@ -1,0 +1,177 @@
+/**
+ * Drawing one concept: its name, its values as chips, its part under do(), its result.
+ *
+ * @import { Card, Chip } from "./card.mjs"
+ * @import { Translate } from "./i18n.mjs"
+ * @import { Concept, Role } from "./model.mjs"
+ * @import { Result } from "./results.mjs"
+ * @import { Registry } from "./scene.mjs"
+ * @typedef {{
+ *   concept: Concept, card: Card, role: Role, forced: string | undefined, mode: "edit" | "intervene",
+ *   colour: string, result: Result | undefined, stale: boolean, label: string
+ * }} CardState
+ */
+import { CHIP_HEIGHT, FONTS, RESULT_HEIGHT, THUMB } from "./card.mjs";
+import { iconPath, svg } from "./dom.mjs";
+import { fitted, widthOf } from "./text_size.mjs";
+
+const RADIUS = 10;
+const BADGE = "600 11px Inter, system-ui, sans-serif";
+
+/**
+ * Fills the group of a card. Called only when something on the card has changed.
+ * @param {SVGGElement} group
+ * @param {CardState} state
+ * @param {Translate} t
+ * @param {Registry} targets what each drawn part stands for
+ */
+export function drawCard(group, state, t, targets) {
+  const { concept, card } = state;
+  const { width, height } = card;
+  const rim = svg("rect", { class: "rim", width, height, rx: RADIUS });
+  const handle = svg("circle", { class: "handle", cx: width / 2, cy: height, r: 6 });
+  targets.set(rim, { kind: "rim", name: concept.name });
+  targets.set(handle, { kind: "rim", name: concept.name });
+  group.replaceChildren(
+    svg("title", {}, tooltip(concept)),
+    rim,
+    svg("rect", { class: "body", width, height, rx: RADIUS }),
+    svg("path", { class: "bar", d: barPath(height), fill: state.colour }),
+    near(state, t, targets),
+    far(state),
+    ...badge(state, t),
+    handle,
+  );
+}
+
+/** @param {Concept} concept */
+const tooltip = ({ name, value, values, description }) =>
+  [`${name} = ${value}`, values.get(value), description].filter(Boolean).join("\n").slice(0, 600);
+
+/** A stripe along the rounded left side. @param {number} height */
+const barPath = (height) =>
+  `M${RADIUS},0 H6 A6,${RADIUS} 0 0 0 0,${RADIUS} V${height - RADIUS} A6,${RADIUS} 0 0 0 6,${height} Z`;
+
+/**
+ * What is read from near: name, chips, result.
+ * @param {CardState} state
+ * @param {Translate} t
+ * @param {Registry} targets
+ */
+function near(state, t, targets) {
+  const { concept, card, result } = state;
+  const group = svg("g", { class: "near" }, svg("text", { class: "title", x: 16, y: 22 }, card.title));
+  if (concept.scope === "global") group.append(smallIcon("globe", card.width - 26, 10, t("scope.global")));
+  for (const chip of card.chips) group.append(drawChip(chip, state, targets));
+  if (card.moreAt) group.append(drawMore(card, concept.name, targets));
+  if (result && card.resultY !== null) group.append(drawResult(result, card.resultY, state, t));
+  return group;
+}
+
+/**
+ * @param {import("./dom.mjs").Icon} name
+ * @param {number} x
+ * @param {number} y
+ * @param {string} title
+ */
+const smallIcon = (name, x, y, title) =>
+  svg("g", { class: "small-icon", transform: `translate(${x},${y}) scale(.9)` }, svg("title", {}, title), svg("path", { d: iconPath(name) }));
+
+/**
+ * @param {Chip} chip
+ * @param {CardState} state
+ * @param {Registry} targets
+ */
+function drawChip({ value, text, x, y, width }, { concept, forced }, targets) {
+  const kind = value === forced ? "forced" : value === concept.value ? "factual" : "other";
+  const group = svg("g", { class: "chip", "data-kind": kind, transform: `translate(${x},${y})` },
+    svg("rect", { width, height: CHIP_HEIGHT, rx: CHIP_HEIGHT / 2 }),
+    svg("text", { x: width / 2, y: 15.5 }, text));
+  targets.set(group, { kind: "chip", name: concept.name, value });
+  return group;
+}
+
+/** @param {Card} card @param {string} name @param {Registry} targets */
+function drawMore({ moreAt, more }, name, targets) {
+  const { x, y, width } = /** @type {{x: number, y: number, width: number}} */ (moreAt);
+  const group = svg("g", { class: "chip", "data-kind": "more", transform: `translate(${x},${y})` },
+    svg("rect", { width, height: CHIP_HEIGHT, rx: CHIP_HEIGHT / 2 }),
+    svg("text", { x: width / 2, y: 15.5 }, `+${more}`));
+  targets.set(group, { kind: "more", name });
+  return group;
+}
+
+/** What is read from afar: the name and the value, large. @param {CardState} state */
+function far({ concept, card, forced, result }) {
+  const value = forced ?? (result?.counterfactual !== concept.value ? result?.counterfactual : undefined);
+  const room = card.width - 28;
+  const [name, shown] = [FONTS.title.replace("14px", "24px"), FONTS.title.replace("14px", "22px")];
+  const middle = card.height / 2;
+  return svg("g", { class: "far" },
+    svg("text", { class: "far-name", x: 16, y: middle - 5 }, fitted(concept.name, room, name)),
+    svg("text", { class: "far-value", x: 16, y: middle + 23 }, fitted(value ? `→ ${value}` : concept.value, room, shown)));
+}
+
+/** @param {CardState} state @param {Translate} t @returns {SVGElement[]} */
+function badge({ concept, card, role, forced }, t) {
+  const text = badgeText(role, concept, forced, t);
+  if (!text) return [];
+  const shown = fitted(text, card.width - 40, BADGE);
+  const locked = role !== "affected";
+  const width = widthOf(shown, BADGE) + (locked ? 32 : 18);
+  return [svg("g", { class: "badge", transform: `translate(${card.width - width - 10},-11)` },
+    svg("rect", { width, height: 22, rx: 11 }),
+    locked && svg("path", { class: "badge-icon", transform: "translate(8,4.5) scale(.8)", d: iconPath(role === "held" ? "pin" : "lock") }),
+    svg("text", { x: locked ? 24 : 9, y: 15 }, shown))];
+}
+
+/**
+ * @param {Role} role
+ * @param {Concept} concept
+ * @param {string | undefined} forced
+ * @param {Translate} t
+ */
+function badgeText(role, concept, forced, t) {
+  if (role === "intervened") return t("badge.do", { name: concept.name, value: forced });
+  if (role === "held") return t("badge.held", { value: concept.value });
+  return role === "affected" ? t("badge.affected") : "";
+}
+
+/**
+ * @param {Result} result
+ * @param {number} y
+ * @param {CardState} state
+ * @param {Translate} t
+ */
+function drawResult(result, y, { card, stale }, t) {
+  const changed = result.factual !== result.counterfactual;
+  const right = (result.mask ? THUMB + 8 : 0) + (result.effective === undefined ? 0 : 22);
+  const room = card.width - 28 - right;
+  const words = changed ? `${result.factual} → ${result.counterfactual}` : t("result.same", { value: result.factual });
+  const group = svg("g", { class: "result", "data-changed": changed, "data-stale": stale, transform: `translate(0,${y})` },
+    svg("title", {}, [words, result.reason].filter(Boolean).join("\n")),
+    svg("path", { class: "rule", d: `M16,0H${card.width - 12}` }),
+    svg("text", { class: "outcome", x: 16, y: result.reason ? 19 : 27 }, fitted(words, room, FONTS.result)),
+    svg("text", { class: "reason", x: 16, y: 35 }, fitted(result.reason, room, FONTS.chip)));
+  if (result.mask) group.append(thumbnail(result.mask, card.width));
+  if (result.effective !== undefined) group.append(tick(result.effective, card.width - right - 4, t));
+  return group;
+}
+
+/** @param {string} href @param {number} width */
+function thumbnail(href, width) {
+  const x = width - THUMB - 8;
+  const y = (RESULT_HEIGHT - THUMB) / 2;
+  const box = { x, y, width: THUMB, height: THUMB };
+  return svg("g", { class: "thumb" },
+    svg("image", { ...box, href, preserveAspectRatio: "xMidYMid slice" }),
+    svg("rect", { ...box, rx: 3 }));
+}
+
+/** @param {boolean} good @param {number} x @param {Translate} t */
+function tick(good, x, t) {
+  return svg("g", { class: "tick", "data-good": good, transform: `translate(${x},${RESULT_HEIGHT / 2 - 8})` },
+    svg("title", {}, t(good ? "result.effective" : "result.ineffective")),
+    svg("circle", { cx: 8, cy: 8, r: 9 }),
+    svg("path", { d: iconPath(good ? "check" : "close"), transform: "translate(2.4,2.4) scale(.7)" }));
+}

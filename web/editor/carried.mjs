@@ -1,0 +1,113 @@
+/**
+ * What DAGitty and DOT texts carry for us: name, position and edges in their own terms,
+ * everything else as JSON in quoted attributes `csg` (of a node or an edge) and `csg_graph`
+ * that other programs pass over. A node without them becomes a concept that is "present".
+ *
+ * @import { Concept, Edge, Graph } from "./model.mjs"
+ * @import { Statements } from "./dot.mjs"
+ */
+import { conceptObject, edgeObject, fromObject, spaced, toObject } from "./json.mjs";
+import { GraphError } from "./model.mjs";
+
+export const UNSAFE = /[\\\x00-\x1f\x7f\ud800-\udfff]/gu;
+
+/** @param {string} text without a backslash before a quote or at its end */
+export const quote = (text) => `"${text.replaceAll('"', '\\"')}"`;
+
+/**
+ * A quoted identifier for each concept: its name, made safe for both grammars, and unique.
+ * @param {Graph} graph
+ * @returns {Map<string, string>}
+ */
+export function identifiers({ concepts }) {
+  const taken = new Set(concepts.map(({ name }) => name));
+  return new Map(concepts.map(({ name }) => {
+    let safe = name.replace(UNSAFE, "_");
+    while (safe !== name && taken.has(safe)) safe += "_";
+    taken.add(safe);
+    return [name, quote(safe)];
+  }));
+}
+
+/**
+ * Quoted JSON whose only backslashes are `\uXXXX`, which both grammars leave alone.
+ * @param {Record<string, unknown>} data
+ */
+export function attributeText(data) {
+  const code = (/** @type {string} */ char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  const named = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };
+  return quote(spaced(data).replace(/\\(["\\/bfnrt])/g, (_, char) => code(named[/** @type {"b"} */ (char)] ?? char)));
+}
+
+/** @param {Graph} graph */
+export function graphAttributes(graph) {
+  const { concepts, edges, ...rest } = toObject(graph);
+  return rest;
+}
+
+/**
+ * `pos` and `csg`; the name goes without saying where it is the identifier.
+ * @param {Concept} concept
+ * @param {string} identifier
+ * @param {1 | -1} upwards the sign of y in the format
+ */
+export function nodeAttributes(concept, identifier, upwards) {
+  const { name, position, ...data } = /** @type {Record<string, unknown>} */ (conceptObject(concept));
+  const csg = `csg=${attributeText(identifier === quote(concept.name) ? data : { name, ...data })}`;
+  if (!concept.position) return [csg];
+  const [x, y] = concept.position;
+  return [`pos="${x},${upwards * y || 0}"`, csg];
+}
+
+/** @param {Edge} edge */
+export function edgeAttributes(edge) {
+  const { cause, effect, ...data } = edgeObject(edge);
+  return data;
+}
+
+/**
+ * @param {Statements} said
+ * @param {1 | -1} upwards
+ * @returns {Graph}
+ */
+export function fromStatements(said, upwards) {
+  const whole = [said.graph, ...said.nodes.values()].find((attributes) => attributes.has("csg_graph"));
+  const nodes = new Map([...said.nodes].map(([name, attributes]) => [name, nodeObject(name, attributes, upwards)]));
+  const edges = [...said.edges.values()].map(({ cause, effect, attributes }) => ({
+    ...carried(attributes, "csg"),
+    cause: nodes.get(cause)?.name,
+    effect: nodes.get(effect)?.name,
+  }));
+  return fromObject({ ...(whole && carried(whole, "csg_graph")), concepts: [...nodes.values()], edges });
+}
+
+/**
+ * @param {ReadonlyMap<string, string>} attributes
+ * @param {"csg" | "csg_graph"} key
+ * @returns {Record<string, unknown> | null} the data in an attribute of ours, if there is one
+ */
+function carried(attributes, key) {
+  const text = attributes.get(key);
+  if (text === undefined) return null;
+  try {
+    const data = JSON.parse(text);
+    if (data !== null && typeof data === "object" && !Array.isArray(data)) return data;
+  } catch {
+    // The refusal below says it.
+  }
+  throw new GraphError("bad_field", { path: key, got: text.slice(0, 60), expected: "{…}" });
+}
+
+/**
+ * @param {string} name
+ * @param {ReadonlyMap<string, string>} attributes
+ * @param {1 | -1} upwards
+ * @returns {Record<string, unknown>}
+ */
+function nodeObject(name, attributes, upwards) {
+  const phrase = (attributes.get("label") ?? name).replaceAll("\\n", " ");
+  const data = carried(attributes, "csg") ?? { value: "present", values: { present: phrase } };
+  const numbers = (attributes.get("pos") ?? "").replace(/!+$/, "").split(",").map((part) => (part.trim() ? Number(part) : NaN));
+  const placed = numbers.length >= 2 && numbers.slice(0, 2).every(Number.isFinite);
+  return { name, ...data, ...(placed && { position: [numbers[0], upwards * numbers[1] || 0] }) };
+}

@@ -1,0 +1,307 @@
+/**
+ * What an artist can do to a graph. Each command is a pure function graph → graph;
+ * refusals are thrown as GraphError. History remembers where one has been.
+ *
+ * @import { Concept, Edge, Graph, Point, Scope } from "./model.mjs"
+ */
+import {
+  GraphError, conceptOf, cycleClosedBy, edgeOf, makeConcept, makeEdge, makeGraph,
+} from "./model.mjs";
+
+/**
+ * @param {Graph} graph
+ * @param {string} name
+ * @param {(concept: Concept) => Concept} change
+ * @returns {Graph}
+ */
+function withConcept(graph, name, change) {
+  const old = conceptOf(graph, name);
+  return makeGraph({ ...graph, concepts: graph.concepts.map((each) => (each === old ? change(old) : each)) });
+}
+
+/**
+ * @param {Graph} graph
+ * @param {{cause: string, effect: string}} edge
+ * @param {(edge: Edge) => Edge | null} change null removes the edge
+ * @returns {Graph}
+ */
+function withEdge(graph, { cause, effect }, change) {
+  const old = edgeOf(graph, cause, effect);
+  if (!old) throw new GraphError("unknown_edge", { cause, effect });
+  const edges = graph.edges.flatMap((each) => (each === old ? (change(old) ?? []) : each));
+  return makeGraph({ ...graph, edges });
+}
+
+/**
+ * A name that no concept has yet: `stem`, `stem 2`, `stem 3`, …
+ * @param {Graph} graph
+ * @param {string} stem
+ */
+export function freshName(graph, stem) {
+  const taken = new Set(graph.concepts.map((concept) => concept.name));
+  for (let count = 1; ; count += 1) {
+    const name = count === 1 ? stem : `${stem} ${count}`;
+    if (!taken.has(name)) return name;
+  }
+}
+
+/**
+ * @param {Graph} graph
+ * @param {Partial<Concept> & {name: string, value: string}} fields
+ */
+export const addConcept = (graph, fields) =>
+  makeGraph({ ...graph, concepts: [...graph.concepts, makeConcept(fields)] });
+
+/**
+ * Removes concepts with every edge that touches them and every do() on them.
+ * @param {Graph} graph
+ * @param {Iterable<string>} names
+ */
+export function removeConcepts(graph, names) {
+  const gone = new Set(names);
+  return makeGraph({
+    ...graph,
+    concepts: graph.concepts.filter(({ name }) => !gone.has(name)),
+    edges: graph.edges.filter(({ cause, effect }) => !gone.has(cause) && !gone.has(effect)),
+    interventions: new Map([...graph.interventions].filter(([name]) => !gone.has(name))),
+  });
+}
+
+/**
+ * @param {Graph} graph
+ * @param {string} from
+ * @param {string} to
+ */
+export function renameConcept(graph, from, to) {
+  const name = to.trim();
+  if (name === from) return graph;
+  conceptOf(graph, from);
+  const renamed = (/** @type {string} */ old) => (old === from ? name : old);
+  return makeGraph({
+    ...graph,
+    concepts: graph.concepts.map((each) => (each.name === from ? makeConcept({ ...each, name }) : each)),
+    edges: graph.edges.map((each) => makeEdge({ ...each, cause: renamed(each.cause), effect: renamed(each.effect) })),
+    interventions: new Map([...graph.interventions].map(([old, value]) => [renamed(old), value])),
+  });
+}
+
+/**
+ * Sets the factual value; a value new to the domain joins it as its own phrase.
+ * @param {Graph} graph
+ * @param {string} name
+ * @param {string} value
+ */
+export const setValue = (graph, name, value) =>
+  withConcept(addValue(graph, name, value), name, (old) => makeConcept({ ...old, value: value.trim() }));
+
+/**
+ * @param {Graph} graph
+ * @param {string} name
+ * @param {string} value
+ * @param {string} [phrase] the noun phrase that prompts use
+ */
+export function addValue(graph, name, value, phrase) {
+  const key = value.trim();
+  if (!key) throw new GraphError("empty_value", { name });
+  if (conceptOf(graph, name).values.has(key)) return graph;
+  return withConcept(graph, name, (old) => makeConcept({ ...old, values: new Map([...old.values, [key, phrase ?? key]]) }));
+}
+
+/**
+ * Takes a value out of the domain, with the do() that used it. The factual value stays.
+ * @param {Graph} graph
+ * @param {string} name
+ * @param {string} value
+ */
+export function removeValue(graph, name, value) {
+  if (conceptOf(graph, name).value === value) throw new GraphError("factual_value", { name, value });
+  const freed = graph.interventions.get(name) === value ? release(graph, name) : graph;
+  return withConcept(freed, name, (old) =>
+    makeConcept({ ...old, values: new Map([...old.values].filter(([key]) => key !== value)) }));
+}
+
+/**
+ * @param {Graph} graph
+ * @param {string} name
+ * @param {string} from
+ * @param {string} to
+ */
+export function renameValue(graph, name, from, to) {
+  const key = to.trim();
+  if (key === from) return graph;
+  if (!key) throw new GraphError("empty_value", { name });
+  if (conceptOf(graph, name).values.has(key)) throw new GraphError("duplicate_value", { name, value: key });
+  const forced = graph.interventions.get(name) === from;
+  const renamed = withConcept(forced ? release(graph, name) : graph, name, (old) => makeConcept({
+    ...old,
+    value: old.value === from ? key : old.value,
+    values: new Map([...old.values].map(([value, phrase]) => (value === from ? [key, phrase] : [value, phrase]))),
+  }));
+  return forced ? intervene(renamed, name, key) : renamed;
+}
+
+/**
+ * @param {Graph} graph
+ * @param {string} name
+ * @param {string} value
+ * @param {string} phrase empty where there is nothing to see, such as a car that is gone
+ */
+export const setPhrase = (graph, name, value, phrase) =>
+  withConcept(graph, name, (old) => makeConcept({ ...old, values: new Map([...old.values, [value, phrase.trim()]]) }));
+
+/** @param {Graph} graph @param {string} name @param {Scope} scope */
+export const setScope = (graph, name, scope) =>
+  withConcept(graph, name, (old) => makeConcept({ ...old, scope }));
+
+/** @param {Graph} graph @param {string} name @param {string} description */
+export const setDescription = (graph, name, description) =>
+  withConcept(graph, name, (old) => makeConcept({ ...old, description }));
+
+/** @param {Graph} graph @param {string} basePrompt */
+export const setBasePrompt = (graph, basePrompt) => makeGraph({ ...graph, basePrompt });
+
+/**
+ * @param {Graph} graph
+ * @param {ReadonlyMap<string, Point | null>} places null gives the place back to the layout
+ */
+export const place = (graph, places) => makeGraph({
+  ...graph,
+  concepts: graph.concepts.map((each) =>
+    places.has(each.name) ? makeConcept({ ...each, position: places.get(each.name) ?? null }) : each),
+});
+
+/**
+ * @param {Graph} graph
+ * @param {string} cause
+ * @param {string} effect
+ * @returns {GraphError | null} why the edge cannot be drawn
+ */
+export function refusal(graph, cause, effect) {
+  if (cause === effect) return new GraphError("self_loop", { name: cause });
+  if (edgeOf(graph, cause, effect)) return new GraphError("duplicate_edge", { cause, effect });
+  const path = cycleClosedBy(graph, cause, effect);
+  return path && new GraphError("cycle", { path: path.join(" → "), names: path });
+}
+
+/** @param {Graph} graph @param {string} cause @param {string} effect */
+export function connect(graph, cause, effect) {
+  const refused = refusal(graph, cause, effect);
+  if (refused) throw refused;
+  return makeGraph({ ...graph, edges: [...graph.edges, makeEdge({ cause, effect })] });
+}
+
+/** Removing and rejecting are the same: the edge is gone. @param {Graph} graph @param {{cause: string, effect: string}} edge */
+export const disconnect = (graph, edge) => withEdge(graph, edge, () => null);
+
+/** @param {Graph} graph @param {{cause: string, effect: string}} edge */
+export const confirm = (graph, edge) =>
+  withEdge(graph, edge, (old) => makeEdge({ ...old, status: "confirmed" }));
+
+/** @param {Graph} graph @param {{cause: string, effect: string}} edge */
+export const propose = (graph, edge) =>
+  withEdge(graph, edge, (old) => makeEdge({ ...old, status: "proposed" }));
+
+/** @param {Graph} graph */
+export const confirmAll = (graph) =>
+  makeGraph({ ...graph, edges: graph.edges.map((each) => makeEdge({ ...each, status: "confirmed" })) });
+
+/** @param {Graph} graph @param {{cause: string, effect: string}} edge @param {string} reason */
+export const setReason = (graph, edge, reason) => withEdge(graph, edge, (old) => makeEdge({ ...old, reason }));
+
+/** Turns an edge round, if that closes no cycle. @param {Graph} graph @param {{cause: string, effect: string}} edge */
+export function reverse(graph, { cause, effect }) {
+  const old = edgeOf(graph, cause, effect);
+  const without = disconnect(graph, { cause, effect });
+  const refused = refusal(without, effect, cause);
+  if (refused) throw refused;
+  const edges = graph.edges.map((each) => (each === old ? makeEdge({ ...each, cause: effect, effect: cause }) : each));
+  return makeGraph({ ...graph, edges });
+}
+
+/** do(name = value). @param {Graph} graph @param {string} name @param {string} value */
+export function intervene(graph, name, value) {
+  conceptOf(graph, name);
+  return makeGraph({ ...graph, interventions: new Map([...graph.interventions, [name, value]]) });
+}
+
+/** Takes a do() back. @param {Graph} graph @param {string} name */
+export const release = (graph, name) =>
+  makeGraph({ ...graph, interventions: new Map([...graph.interventions].filter(([each]) => each !== name)) });
+
+/** @param {Graph} graph */
+export const releaseAll = (graph) => makeGraph({ ...graph, interventions: new Map() });
+
+/** The same value again takes the do() back. @param {Graph} graph @param {string} name @param {string} value */
+export const toggleDo = (graph, name, value) =>
+  graph.interventions.get(name) === value ? release(graph, name) : intervene(graph, name, value);
+
+/** Holds a concept at its factual value (controlled direct effect). @param {Graph} graph @param {string} name */
+export const toggleHold = (graph, name) => toggleDo(graph, name, conceptOf(graph, name).value);
+
+/**
+ * Undo and redo. Steps that share a `merge` key become one (dragging, typing).
+ */
+export class History {
+  #limit;
+  /** @type {Graph[]} */ #past = [];
+  /** @type {Graph[]} */ #future = [];
+  /** @type {string | null} */ #open = null;
+
+  /**
+   * @param {Graph} graph
+   * @param {number} [limit] how many steps are remembered
+   */
+  constructor(graph, limit = 200) {
+    this.present = graph;
+    this.#limit = limit;
+  }
+
+  get canUndo() {
+    return this.#past.length > 0;
+  }
+
+  get canRedo() {
+    return this.#future.length > 0;
+  }
+
+  /**
+   * @param {Graph} graph
+   * @param {string | null} [merge]
+   * @returns {boolean} whether anything changed
+   */
+  record(graph, merge = null) {
+    if (graph === this.present) return false;
+    if (merge === null || merge !== this.#open) this.#past.push(this.present);
+    if (this.#past.length > this.#limit) this.#past.shift();
+    this.#open = merge;
+    this.#future = [];
+    this.present = graph;
+    return true;
+  }
+
+  /** The next step stands alone, whatever its key. */
+  seal() {
+    this.#open = null;
+  }
+
+  undo() {
+    return this.#step(this.#past, this.#future);
+  }
+
+  redo() {
+    return this.#step(this.#future, this.#past);
+  }
+
+  /**
+   * @param {Graph[]} from
+   * @param {Graph[]} to
+   */
+  #step(from, to) {
+    const graph = from.pop();
+    if (!graph) return false;
+    to.push(this.present);
+    this.present = graph;
+    this.seal();
+    return true;
+  }
+}

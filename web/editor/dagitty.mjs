@@ -1,0 +1,137 @@
+/**
+ * DAGitty model texts: files for exchange, and the short form of the Text tab.
+ *
+ * @import { Concept, Edge, Graph } from "./model.mjs"
+ * @import { Statements } from "./dot.mjs"
+ */
+import { attributeText, edgeAttributes, fromStatements, graphAttributes, identifiers, nodeAttributes, quote } from "./carried.mjs";
+import { parse } from "./dot.mjs";
+import { edgeOf, makeConcept, makeEdge, makeGraph } from "./model.mjs";
+
+/**
+ * @param {string} text `dag { ... }`
+ * @returns {Graph}
+ */
+export const readDagitty = (text) => fromStatements(parse(text), 1);
+
+/**
+ * A DAGitty model that loses nothing; intervened concepts are its exposures. DAGitty knows
+ * no attributes of a whole graph, so the first node carries them.
+ * @param {Graph} graph
+ * @returns {string}
+ */
+export function writeDagitty(graph) {
+  const ids = identifiers(graph);
+  const whole = `csg_graph=${attributeText(graphAttributes(graph))}`;
+  const nodes = graph.concepts.map((concept, index) => {
+    const id = ids.get(concept.name) ?? "";
+    const flags = graph.interventions.has(concept.name) ? ["exposure"] : [];
+    return `${id} [${[...flags, ...nodeAttributes(concept, id, 1), ...(index ? [] : [whole])].join(", ")}]`;
+  });
+  const edges = graph.edges.map((edge) =>
+    `${ids.get(edge.cause)} -> ${ids.get(edge.effect)} [csg=${attributeText(edgeAttributes(edge))}]`);
+  return ["dag {", ...(nodes.length ? nodes : [whole]), ...edges, "}\n"].join("\n");
+}
+
+const BARE = /^[\p{L}_][\p{L}\p{N}_]*$/u;
+const KEYWORDS = new Set(["strict", "dag", "digraph", "graph", "node", "edge", "subgraph"]);
+
+/** @param {string} name */
+const word = (name) => (BARE.test(name) && !KEYWORDS.has(name.toLowerCase()) ? name : escaped(name));
+
+/** @param {string} text */
+const escaped = (text) => quote(text.replaceAll("\\", "\\\\"));
+
+/**
+ * The graph as a person would type it: names, values, do()s and edges.
+ * @param {Graph} graph
+ * @returns {string}
+ */
+export function describe(graph) {
+  const nodes = graph.concepts.map(({ name, value }) => {
+    const forced = graph.interventions.get(name);
+    const flags = forced === undefined ? "" : `, exposure, do=${escaped(forced)}`;
+    return `  ${word(name)} [value=${escaped(value)}${flags}]`;
+  });
+  const edges = graph.edges.map(({ cause, effect, status }) =>
+    `  ${word(cause)} -> ${word(effect)}${status === "proposed" ? " [proposed]" : ""}`);
+  return ["dag {", ...nodes, ...(edges.length ? ["", ...edges] : []), "}\n"].join("\n");
+}
+
+/**
+ * The graph as the text now says it. What the short form does not say (phrases, places,
+ * reasons) stays as it was for names that are still there. A text with our attributes
+ * is a file and speaks for itself.
+ * @param {Graph} graph
+ * @param {string} text
+ * @returns {Graph}
+ */
+export function revise(graph, text) {
+  const said = parse(text);
+  const carries = [said.graph, ...said.nodes.values()].some((each) => each.has("csg") || each.has("csg_graph"));
+  if (carries) return fromStatements(said, 1);
+  const concepts = [...said.nodes].map(([name, attributes]) => revisedConcept(graph, name, attributes));
+  return makeGraph({
+    ...graph,
+    concepts,
+    edges: [...said.edges.values()].map((edge) => revisedEdge(graph, edge)),
+    interventions: revisedInterventions(graph, said, concepts),
+  });
+}
+
+/**
+ * @param {Graph} graph
+ * @param {string} name
+ * @param {ReadonlyMap<string, string>} attributes
+ * @returns {Concept}
+ */
+function revisedConcept(graph, name, attributes) {
+  const old = graph.concepts.find((each) => each.name === name);
+  const value = attributes.get("value") ?? old?.value ?? "present";
+  const phrase = attributes.has("value") ? value : name;
+  const values = new Map([...(old?.values ?? []), ...(old?.values.has(value) ? [] : [/** @type {const} */ ([value, phrase])])]);
+  const forced = attributes.get("do");
+  if (forced !== undefined && !values.has(forced)) values.set(forced, forced);
+  return makeConcept({ ...old, name, value, values });
+}
+
+/**
+ * @param {Graph} graph
+ * @param {{cause: string, effect: string, attributes: ReadonlyMap<string, string>}} edge
+ * @returns {Edge}
+ */
+function revisedEdge(graph, { cause, effect, attributes }) {
+  return makeEdge({
+    ...edgeOf(graph, cause, effect),
+    cause,
+    effect,
+    status: attributes.has("proposed") ? "proposed" : "confirmed",
+  });
+}
+
+/**
+ * @param {Graph} graph
+ * @param {Statements} said
+ * @param {Concept[]} concepts
+ * @returns {Map<string, string>}
+ */
+function revisedInterventions(graph, said, concepts) {
+  const pairs = concepts.flatMap(({ name, value }) => {
+    const attributes = said.nodes.get(name);
+    const forced = attributes?.get("do") ?? (attributes?.has("exposure") ? (graph.interventions.get(name) ?? value) : undefined);
+    return forced === undefined ? [] : [/** @type {const} */ ([name, forced])];
+  });
+  return new Map(pairs);
+}
+
+/**
+ * Reads a dropped or pasted file in whichever format it is written.
+ * @param {string} text
+ * @returns {"json" | "dagitty" | "dot"}
+ */
+export function recognise(text) {
+  const start = text.trimStart().slice(0, 400).toLowerCase();
+  if (/^(strict\s+)?dag\b/.test(start)) return "dagitty";
+  return /^((strict\s+)?(di)?graph\b|\/\/|\/\*|#)/.test(start) ? "dot" : "json";
+}
+

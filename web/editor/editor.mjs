@@ -1,0 +1,331 @@
+/**
+ * The editor: one graph, its history, and the parts that show and change it.
+ *
+ * @import { Translate } from "./i18n.mjs"
+ * @import { Inspector } from "./inspector.mjs"
+ * @import { Conflict } from "./merge.mjs"
+ * @import { Graph, Point } from "./model.mjs"
+ * @import { QuickEntry } from "./quick_entry.mjs"
+ * @import { Result } from "./results.mjs"
+ * @import { TextTab } from "./text_tab.mjs"
+ * @typedef {{
+ *   t: Translate,
+ *   write: (text: string) => void,
+ *   undo?: () => void, redo?: () => void,
+ *   wheel?: (event: WheelEvent) => void,
+ *   read?: (path: string) => Promise<string>
+ * }} Host what the editor needs from where it lives
+ * @typedef {{mode: "edit" | "intervene", tab: "drawing" | "text", view: [number, number, number] | null, panel: boolean}} Session
+ */
+import { Actions } from "./actions.mjs";
+import { History } from "./commands.mjs";
+import { html } from "./dom.mjs";
+import { Gestures } from "./gestures.mjs";
+import { reasonOf } from "./i18n.mjs";
+import { readJson, writeJson } from "./json.mjs";
+import { bounds } from "./layout.mjs";
+import { forget, remember, remembered } from "./memory.mjs";
+import { EMPTY, GraphError } from "./model.mjs";
+import { Painter } from "./painter.mjs";
+import { Scene } from "./scene.mjs";
+import { Toolbar } from "./toolbar.mjs";
+import { Viewport } from "./viewport.mjs";
+
+const PANEL_WIDTH = 264;
+
+export class Editor {
+  history = new History(EMPTY);
+  /** @type {"edit" | "intervene"} */ mode = "edit";
+  /** @type {"drawing" | "text"} */ tab = "drawing";
+  /** @type {Set<string>} names of concepts, or the key of one edge */ selected = new Set();
+  /** @type {string | null} */ focus = null;
+  /** @type {{text: string, error: unknown} | null} a stored text that is no graph */ broken = null;
+  /** @type {ReadonlyMap<string, Result>} */ results = new Map();
+  stale = false;
+  /** @type {Graph | null} the graph of the connected input, once it is known */ upstream = null;
+  /** @type {Conflict[]} */ conflicts = [];
+  /** @type {{base: Graph, settled: Set<string>}} */ #memory = { base: EMPTY, settled: new Set() };
+  panelOpen = false;
+  /** @type {Inspector | null} loaded when the panel is first opened */ inspector = null;
+  /** @type {TextTab | null} loaded when the text is first shown */ textTab = null;
+  /** @type {QuickEntry | null} loaded when the first concept is added */ #quick = null;
+  #fitted = false;
+  #life = new AbortController();
+
+  /** @param {Host} host */
+  constructor(host) {
+    this.host = host;
+    this.t = host.t;
+    this.scene = new Scene(this.t);
+    this.viewport = new Viewport(this.scene.element, this.scene.viewport, () => this.toolbar?.showZoom());
+    this.painter = new Painter(this);
+    this.actions = new Actions(this);
+    this.toolbar = new Toolbar(this);
+    this.status = html("output", { class: "csg-status", role: "status", "aria-live": "polite" });
+    this.notice = html("div", { class: "csg-notice" });
+    this.stage = html("div", { class: "csg-stage" }, this.scene.element, this.notice);
+    this.element = html("section", { class: "csg-editor", "aria-label": this.t("title"), "data-capture-wheel": "true" },
+      this.toolbar.element, this.stage, html("footer", {}, this.status, this.toolbar.facts));
+    this.gestures = new Gestures(this, this.#life.signal);
+    this.element.addEventListener("focusin", () => this.#listen(), { once: true });
+    this.#watchSize();
+  }
+
+  /** Keys matter from the moment the editor has them. */
+  async #listen() {
+    const { Keyboard } = await import("./keyboard.mjs");
+    if (!this.#life.signal.aborted) this.keyboard = new Keyboard(this, this.#life.signal);
+  }
+
+  async #needText() {
+    const { TextTab } = await import("./text_tab.mjs");
+    if (this.textTab) return;
+    this.textTab = new TextTab(this);
+    this.stage.after(this.textTab.element);
+    this.render();
+  }
+
+  async #needPanel() {
+    const { Inspector } = await import("./inspector.mjs");
+    if (this.inspector) return;
+    this.inspector = new Inspector(this);
+    this.stage.append(this.inspector.element);
+    this.render();
+  }
+
+  /** Asks for a new concept's name where it stands. @returns {Promise<QuickEntry>} */
+  async quick() {
+    const { QuickEntry } = await import("./quick_entry.mjs");
+    if (!this.#quick) {
+      this.#quick = new QuickEntry(this);
+      this.stage.append(this.#quick.element);
+    }
+    return this.#quick;
+  }
+
+  /** @returns {Graph} */
+  get graph() {
+    return this.history.present;
+  }
+
+  #watchSize() {
+    const observer = new ResizeObserver(() => this.#fitOnce());
+    observer.observe(this.stage);
+    this.#life.signal.addEventListener("abort", () => observer.disconnect());
+  }
+
+  /** The first time there is room for it, all of the graph is shown. */
+  #fitOnce() {
+    const { width, height } = this.viewport.size;
+    if (this.#fitted || width === 0 || height === 0 || this.graph.concepts.length === 0) return;
+    this.#fitted = true;
+    this.fit();
+  }
+
+  /**
+   * Takes in a text from outside: a loaded workflow, ComfyUI's undo, a paste.
+   * @param {string} text
+   */
+  load(text) {
+    try {
+      const stored = readJson(text);
+      this.#memory = remembered(stored);
+      this.history = new History(forget(stored));
+      this.broken = null;
+    } catch (error) {
+      this.broken = { text, error };
+      this.setTab("text");
+    }
+    this.selected = new Set();
+    this.render();
+    this.#fitOnce();
+    if (this.upstream) this.setUpstream(this.upstream);
+  }
+
+  /**
+   * The graph of the connected input has been made again. The artist's edits are laid
+   * over it; nothing is stored before the next edit.
+   * @param {Graph | null} upstream
+   */
+  async setUpstream(upstream) {
+    this.upstream = upstream;
+    this.conflicts = [];
+    if (upstream && !this.broken) {
+      const { merge } = await import("./merge.mjs");
+      const { graph, conflicts } = merge(this.#memory.base, this.graph, upstream, this.#memory.settled);
+      this.conflicts = conflicts;
+      this.history.record(graph);
+    }
+    this.render();
+    this.#fitOnce();
+    if (this.conflicts.length) this.say(this.t("conflict.found", { count: this.conflicts.length }));
+  }
+
+  /**
+   * Decides one conflict.
+   * @param {Conflict} conflict
+   * @param {"mine" | "theirs"} side
+   */
+  settle(conflict, side) {
+    this.#memory.settled.add(conflict.key);
+    this.conflicts = this.conflicts.filter((each) => each !== conflict);
+    if (side === "theirs") this.run(conflict.apply);
+    else this.#store();
+    this.render();
+  }
+
+  /**
+   * Does one thing to the graph; a refusal is said aloud and changes nothing.
+   * @param {(graph: Graph) => Graph} command
+   * @param {{merge?: string, say?: string}} [options] `merge`: one undo step with the last of that name
+   * @returns {boolean} whether it was done
+   */
+  run(command, { merge: key, say } = {}) {
+    try {
+      if (this.history.record(command(this.graph), key ?? null)) this.#store();
+    } catch (error) {
+      this.refuse(error);
+      return false;
+    }
+    if (say) this.say(say);
+    this.render();
+    return true;
+  }
+
+  #store() {
+    this.host.write(this.text());
+  }
+
+  /** The graph as it is stored, with what a later merge needs. */
+  text() {
+    if (!this.upstream) return writeJson(this.#memory.base.concepts.length ? this.#remembered(this.#memory.base) : this.graph);
+    return writeJson(this.#remembered(this.conflicts.length ? this.#memory.base : this.upstream));
+  }
+
+  /** @param {Graph} base */
+  #remembered(base) {
+    if (base !== this.#memory.base) this.#memory = { base, settled: new Set() };
+    return remember(this.graph, base, this.#memory.settled);
+  }
+
+  /** @param {unknown} error */
+  refuse(error) {
+    if (!(error instanceof GraphError)) throw error;
+    this.say(reasonOf(this.t, error), "refused");
+  }
+
+  /** @param {string} words @param {"plain" | "refused"} [kind] */
+  say(words, kind = "plain") {
+    this.status.textContent = words;
+    this.status.dataset.kind = kind;
+  }
+
+  undo() {
+    if (this.history.undo()) this.#restored("undone");
+    else this.host.undo?.();
+  }
+
+  redo() {
+    if (this.history.redo()) this.#restored("redone");
+    else this.host.redo?.();
+  }
+
+  /** @param {"undone" | "redone"} key */
+  #restored(key) {
+    const names = new Set(this.graph.concepts.map(({ name }) => name));
+    this.selected = new Set([...this.selected].filter((each) => names.has(each)));
+    this.#store();
+    this.render();
+    this.say(this.t(`said.${key}`));
+  }
+
+  /** @param {"edit" | "intervene"} mode */
+  setMode(mode) {
+    this.mode = mode;
+    this.say(this.t(`hint.${mode}`));
+    this.render();
+  }
+
+  /** @param {"drawing" | "text"} tab */
+  async setTab(tab) {
+    this.tab = this.broken ? "text" : tab;
+    if (this.tab === "text") await this.#needText();
+    this.render();
+  }
+
+  /** @param {Iterable<string>} keys @param {string | null} [focus] */
+  select(keys, focus) {
+    this.selected = new Set(keys);
+    this.focus = focus ?? [...this.selected].at(-1) ?? this.focus;
+    this.render();
+  }
+
+  /** Selects one thing and gives it the keyboard. @param {string} key */
+  visit(key) {
+    this.select([key], key);
+    const element = this.scene.elementOf(key);
+    element?.focus({ preventScroll: true });
+    const box = this.scene.boxOf(key);
+    if (box) this.viewport.reveal(box, this.covered);
+  }
+
+  /** @param {ReadonlyMap<string, Result>} results @param {boolean} stale */
+  setResults(results, stale) {
+    this.results = results;
+    this.stale = stale;
+    this.render();
+  }
+
+  /** Pixels of the drawing that the panel covers. */
+  get covered() {
+    return this.panelOpen ? PANEL_WIDTH : 0;
+  }
+
+  /** @param {boolean} open @param {string} [field] where typing goes on */
+  async setPanel(open, field) {
+    this.panelOpen = open;
+    if (open) await this.#needPanel();
+    this.render();
+    if (open && field) this.inspector?.focus(field);
+  }
+
+  fit() {
+    this.viewport.fit(bounds(this.scene.boxes.values()), this.covered);
+  }
+
+  render() {
+    const { element, mode, tab } = this;
+    Object.assign(element.dataset, { mode, tab, stale: this.stale, broken: Boolean(this.broken), panel: this.panelOpen });
+    this.painter.paint();
+    this.inspector?.render();
+    this.textTab?.render();
+    this.toolbar.render();
+  }
+
+  /** @returns {Session} what is worth keeping when ComfyUI builds the node anew */
+  get session() {
+    const { x, y, scale } = this.viewport;
+    return { mode: this.mode, tab: this.tab, view: this.#fitted ? [x, y, scale] : null, panel: this.panelOpen };
+  }
+
+  /** @param {Session} session */
+  resume({ mode, tab, view, panel }) {
+    this.mode = mode;
+    if (tab === "text") this.setTab(tab);
+    if (panel) this.setPanel(true);
+    if (view) {
+      this.viewport.set(...view);
+      this.#fitted = true;
+    }
+  }
+
+  /** @param {ReadonlyMap<string, Point>} places drawn at once, not yet stored */
+  preview(places) {
+    this.scene.move(places);
+  }
+
+  dispose() {
+    this.#life.abort();
+    this.element.remove();
+  }
+}

@@ -1,0 +1,292 @@
+/**
+ * Mouse, pen and touch on the drawing: select, move, connect, pan, pinch.
+ *
+ * @import { Editor } from "./editor.mjs"
+ * @import { Point } from "./model.mjs"
+ * @import { Target } from "./scene.mjs"
+ * @typedef {{
+ *   move: (event: PointerEvent) => void, end: (event: PointerEvent) => void, cancel: () => void
+ * }} Gesture what the pointer does until it is lifted
+ */
+import * as commands from "./commands.mjs";
+import { pathOf, towards } from "./curve.mjs";
+import { reasonOf } from "./i18n.mjs";
+import { edgeKey } from "./model.mjs";
+
+const STILL = 5;
+const TWICE = 350;
+
+export class Gestures {
+  /** @type {Map<number, PointerEvent>} */ #down = new Map();
+  /** @type {Gesture | null} */ #gesture = null;
+  /** @type {{time: number, x: number, y: number}} */ #lastTap = { time: 0, x: 0, y: 0 };
+
+  /** @param {Editor} editor @param {AbortSignal} signal */
+  constructor(editor, signal) {
+    this.editor = editor;
+    const stage = editor.scene.element;
+    const listen = (/** @type {string} */ type, /** @type {(event: any) => void} */ act) => stage.addEventListener(type, act, { signal });
+    listen("pointerdown", (event) => this.#press(event));
+    listen("pointermove", (event) => this.#move(event));
+    listen("pointerup", (event) => this.#lift(event));
+    listen("pointercancel", (event) => this.#abandon(event));
+    listen("contextmenu", (event) => event.preventDefault());
+    editor.element.addEventListener("wheel", (event) => this.#wheel(event), { signal, passive: false });
+  }
+
+  /** @param {PointerEvent} event */
+  #press(event) {
+    if (event.button > 1) return;
+    event.stopPropagation();
+    event.preventDefault();
+    const { scene } = this.editor;
+    scene.element.setPointerCapture(event.pointerId);
+    this.#down.set(event.pointerId, event);
+    if (this.#down.size === 2) return this.#pinch();
+    if (this.#down.size > 2) return;
+    const target = event.button === 1 ? null : scene.targetOf(event.target);
+    this.#attend(target);
+    this.#gesture = this.#begin(event, target);
+  }
+
+  /** Gives the keyboard to what was touched. @param {Target | null} target */
+  #attend(target) {
+    const { editor } = this;
+    const key = target && keyOf(target);
+    (key ? editor.scene.elementOf(key) : editor.scene.element)?.focus({ preventScroll: true });
+    if (!editor.element.contains(document.activeElement)) editor.scene.element.focus({ preventScroll: true });
+  }
+
+  /** @param {PointerEvent} event @param {Target | null} target @returns {Gesture} */
+  #begin(event, target) {
+    if (!target) return this.#panning(event);
+    if (target.kind === "rim" && this.editor.mode === "edit") return this.#connecting(event, target.name);
+    if ("name" in target) return this.#moving(event, target);
+    return this.#tapping(event, () => this.#tapEdge(target));
+  }
+
+  /** @param {PointerEvent} event */
+  #move(event) {
+    if (!this.#down.has(event.pointerId)) return;
+    event.stopPropagation();
+    this.#gesture?.move(event);
+    this.#down.set(event.pointerId, event);
+  }
+
+  /** @param {PointerEvent} event */
+  #lift(event) {
+    if (!this.#down.delete(event.pointerId)) return;
+    event.stopPropagation();
+    this.#gesture?.end(event);
+    this.#gesture = null;
+  }
+
+  /** @param {PointerEvent} event */
+  #abandon(event) {
+    this.#down.delete(event.pointerId);
+    this.cancel();
+  }
+
+  /** Takes the gesture back, as Escape does. */
+  cancel() {
+    const active = this.#gesture !== null;
+    this.#gesture?.cancel();
+    this.#gesture = null;
+    return active;
+  }
+
+  /** @param {PointerEvent} start @param {(event: PointerEvent) => void} tap @returns {Gesture} */
+  #tapping(start, tap) {
+    return { move: () => {}, end: (event) => far(start, event) || tap(event), cancel: () => {} };
+  }
+
+  /** Two fingers move and stretch the drawing. */
+  #pinch() {
+    this.#gesture?.cancel();
+    const { viewport } = this.editor;
+    const frame = () => [...this.#down.values()].slice(0, 2).map((each) => viewport.framePoint(each));
+    let before = frame();
+    this.#gesture = {
+      move: (event) => {
+        this.#down.set(event.pointerId, event);
+        const after = frame();
+        if (after.length < 2) return;
+        const [from, to] = [middle(before), middle(after)];
+        viewport.pan(to[0] - from[0], to[1] - from[1]);
+        viewport.zoom(distance(after) / (distance(before) || 1), to);
+        before = after;
+      },
+      end: () => {},
+      cancel: () => {},
+    };
+  }
+
+  /** @param {PointerEvent} start @returns {Gesture} */
+  #panning(start) {
+    const { viewport } = this.editor;
+    let before = viewport.framePoint(start);
+    let moved = false;
+    return {
+      move: (event) => {
+        moved ||= far(start, event);
+        if (!moved) return;
+        const [x, y] = viewport.framePoint(event);
+        viewport.pan(x - before[0], y - before[1]);
+        before = [x, y];
+      },
+      end: (event) => moved || this.#tapGround(event),
+      cancel: () => {},
+    };
+  }
+
+  /** @param {PointerEvent} event */
+  #tapGround(event) {
+    const { editor } = this;
+    if (this.#isTwice(event) && editor.mode === "edit") this.#add(editor.viewport.point(event));
+    else editor.select([], editor.focus);
+  }
+
+  /** Whether this is the second tap at the same place. @param {PointerEvent} event */
+  #isTwice({ timeStamp, clientX, clientY }) {
+    const { time, x, y } = this.#lastTap;
+    const twice = timeStamp - time < TWICE && Math.hypot(clientX - x, clientY - y) < 24;
+    this.#lastTap = { time: twice ? 0 : timeStamp, x: clientX, y: clientY };
+    return twice;
+  }
+
+  /** @param {PointerEvent} start @param {Extract<Target, {name: string}>} target @returns {Gesture} */
+  #moving(start, target) {
+    const { editor } = this;
+    const names = editor.selected.has(target.name) ? [...editor.selected] : [target.name];
+    const origin = editor.viewport.point(start);
+    const from = new Map(names.flatMap((name) => {
+      const box = editor.scene.boxOf(name);
+      return box ? [/** @type {const} */ ([name, /** @type {Point} */ ([box.x, box.y])])] : [];
+    }));
+    let moved = false;
+    let frame = 0;
+    /** @type {Map<string, Point>} */
+    let places = new Map();
+    return {
+      move: (event) => {
+        moved ||= far(start, event);
+        if (!moved) return;
+        const [x, y] = editor.viewport.point(event);
+        places = new Map([...from].map(([name, [left, top]]) => [name, [left + x - origin[0], top + y - origin[1]]]));
+        frame ||= requestAnimationFrame(() => {
+          frame = 0;
+          editor.preview(places);
+        });
+      },
+      end: (event) => {
+        cancelAnimationFrame(frame);
+        if (moved) editor.actions.place(places);
+        else this.#tapConcept(event, target);
+      },
+      cancel: () => {
+        cancelAnimationFrame(frame);
+        editor.preview(from);
+      },
+    };
+  }
+
+  /** @param {PointerEvent} event @param {Extract<Target, {name: string}>} target */
+  #tapConcept(event, { kind, name, value }) {
+    const { editor } = this;
+    const twice = this.#isTwice(event);
+    if (event.shiftKey) return editor.select(toggled(editor.selected, name), name);
+    editor.select([name], name);
+    if (kind === "chip" && value !== undefined) return editor.actions.choose(name, value);
+    if (kind === "more" || twice) editor.setPanel(true, twice ? "name" : "values");
+  }
+
+  /** @param {Point} point */
+  async #add(point) {
+    (await this.editor.quick()).addAt(point);
+  }
+
+  /** @param {Exclude<Target, {name: string}>} target */
+  #tapEdge(target) {
+    const { editor } = this;
+    if (target.kind === "confirm") return editor.actions.confirm(target);
+    if (target.kind === "reject") return editor.actions.reject(target);
+    editor.select([edgeKey(target)], edgeKey(target));
+  }
+
+  /** Draws a new edge from a concept's rim. @param {PointerEvent} start @param {string} cause @returns {Gesture} */
+  #connecting(start, cause) {
+    const { editor } = this;
+    const { scene, viewport } = editor;
+    const box = /** @type {import("./layout.mjs").Box} */ (scene.boxOf(cause));
+    const from = /** @type {Point} */ ([box.x + box.width / 2, box.y + box.height]);
+    const clear = () => {
+      scene.ghost.removeAttribute("d");
+      scene.showTarget(null);
+      scene.showCycle([]);
+      delete scene.element.dataset.refused;
+    };
+    return {
+      move: (event) => {
+        const point = viewport.point(event);
+        scene.ghost.setAttribute("d", pathOf(towards(from, point)));
+        this.#aim(cause, this.#conceptAt(point));
+      },
+      end: (event) => {
+        clear();
+        const effect = this.#conceptAt(viewport.point(event));
+        if (!far(start, event)) this.#tapConcept(event, { kind: "card", name: cause });
+        else if (effect !== null && effect !== cause) editor.actions.connect(cause, effect);
+      },
+      cancel: clear,
+    };
+  }
+
+  /** Says, while the edge is still in the air, why it could not land here. @param {string} cause @param {string | null} effect */
+  #aim(cause, effect) {
+    const { editor } = this;
+    const { scene } = editor;
+    const refused = effect === null || effect === cause ? null : commands.refusal(editor.graph, cause, effect);
+    scene.element.dataset.refused = String(Boolean(refused));
+    scene.showTarget(refused ? null : effect === cause ? null : effect);
+    const names = /** @type {string[]} */ (refused?.details.names ?? []);
+    scene.showCycle(names);
+    if (refused) editor.say(reasonOf(editor.t, refused), "refused");
+    else if (effect !== null && effect !== cause) editor.say(editor.t("label.edge", { cause, effect }));
+  }
+
+  /** @param {Point} point @returns {string | null} */
+  #conceptAt([x, y]) {
+    const reach = 10;
+    for (const [name, box] of [...this.editor.scene.boxes].reverse()) {
+      const inside = x > box.x - reach && x < box.x + box.width + reach && y > box.y - reach && y < box.y + box.height + reach;
+      if (inside) return name;
+    }
+    return null;
+  }
+
+  /** The wheel zooms here only while the editor has the keyboard. @param {WheelEvent} event */
+  #wheel(event) {
+    const { editor } = this;
+    if (!editor.element.contains(document.activeElement)) return editor.host.wheel?.(event);
+    event.stopPropagation();
+    if (!editor.scene.element.contains(/** @type {Node} */ (event.target))) return;
+    event.preventDefault();
+    const factor = Math.exp(-Math.max(-80, Math.min(80, event.deltaY)) * (event.deltaMode ? 0.05 : 0.0025));
+    editor.viewport.zoom(factor, editor.viewport.framePoint(event));
+  }
+}
+
+/** @param {Target} target */
+const keyOf = (target) => ("name" in target ? target.name : edgeKey(target));
+
+/** @param {PointerEvent} start @param {PointerEvent} event */
+const far = (start, event) => Math.hypot(event.clientX - start.clientX, event.clientY - start.clientY) > STILL;
+
+/** @param {Point[]} points @returns {Point} */
+const middle = ([[a, b], [c, d]]) => [(a + c) / 2, (b + d) / 2];
+
+/** @param {Point[]} points */
+const distance = ([[a, b], [c, d]]) => Math.hypot(a - c, b - d);
+
+/** @param {ReadonlySet<string>} set @param {string} key */
+const toggled = (set, key) => (set.has(key) ? [...set].filter((each) => each !== key) : [...set, key]);

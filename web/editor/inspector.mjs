@@ -1,0 +1,252 @@
+/**
+ * The panel at the side: everything about the selected concept or edge, the picture's
+ * base prompt when nothing is selected, and the conflicts with a new extraction.
+ *
+ * @import { Editor } from "./editor.mjs"
+ * @import { Child } from "./dom.mjs"
+ * @import { Conflict } from "./merge.mjs"
+ * @import { Concept, Edge, Graph } from "./model.mjs"
+ */
+import * as commands from "./commands.mjs";
+import { html, iconButton } from "./dom.mjs";
+import { conceptOf, edgeKey } from "./model.mjs";
+import { colourOf } from "./palette.mjs";
+
+export class Inspector {
+  #pressed = false;
+  #late = false;
+
+  /** @param {Editor} editor */
+  constructor(editor) {
+    this.editor = editor;
+    this.t = editor.t;
+    this.element = html("aside", {
+      class: "csg-panel", "aria-label": editor.t("panel.label"),
+      onpointerdown: () => { this.#pressed = true; },
+      onpointerup: () => this.#released(), onpointercancel: () => this.#released(),
+    });
+  }
+
+  /** A click must find the button it began on, so drawing waits for its end. */
+  #released() {
+    setTimeout(() => {
+      this.#pressed = false;
+      if (this.#late) this.render();
+    });
+  }
+
+  /** @param {string} field */
+  focus(field) {
+    const element = /** @type {HTMLElement | null} */ (this.element.querySelector(`[data-field="${CSS.escape(field)}"]`)
+      ?? this.element.querySelector("[data-field]"));
+    element?.focus({ preventScroll: true });
+    if (element instanceof HTMLInputElement) element.select();
+  }
+
+  render() {
+    this.#late = this.#pressed;
+    if (this.#pressed) return;
+    this.element.hidden = !this.editor.panelOpen;
+    if (this.element.hidden) return;
+    const active = document.activeElement;
+    const field = this.element.contains(active) ? /** @type {HTMLElement} */ (active).dataset.field : undefined;
+    const scroll = this.element.scrollTop;
+    this.element.replaceChildren(...this.#content());
+    this.element.scrollTop = scroll;
+    if (field) this.focus(field);
+  }
+
+  /** @returns {HTMLElement[]} */
+  #content() {
+    const { editor } = this;
+    const { actions, graph } = editor;
+    const edge = graph.edges.find((each) => actions.selectedEdge && edgeKey(each) === edgeKey(actions.selectedEdge));
+    const name = actions.selectedConcept;
+    const subject = edge ? this.#edge(edge) : name !== undefined ? this.#concept(conceptOf(graph, name)) : this.#picture();
+    return [...this.#conflicts(), ...subject];
+  }
+
+  /**
+   * @param {string} title
+   * @param {...Child} beside
+   */
+  #heading(title, ...beside) {
+    const close = iconButton(this.t("panel.close"), "close", () => {
+      this.editor.setPanel(false);
+      (this.editor.scene.elementOf(this.editor.focus) ?? this.editor.scene.element).focus({ preventScroll: true });
+    });
+    return html("header", {}, ...beside, html("h3", {}, title), close);
+  }
+
+  /**
+   * A labelled line of text that changes the graph when it is left.
+   * @param {string} field
+   * @param {string} value
+   * @param {(text: string) => (graph: Graph) => Graph} command
+   * @param {Record<string, unknown>} [attributes]
+   */
+  #line(field, value, command, attributes = {}) {
+    const input = html("input", {
+      value, "data-field": field, maxlength: 20000, ...attributes,
+      onchange: () => { if (!this.editor.run(command(input.value))) input.value = value; },
+      onkeydown: (/** @type {KeyboardEvent} */ event) => { if (event.key === "Enter" && !event.isComposing) input.blur(); },
+    });
+    return input;
+  }
+
+  /** @param {string} label @param {Node} control */
+  #labelled(label, control) {
+    return html("label", {}, html("span", {}, label), control);
+  }
+
+  /** @param {string} field @param {string} value @param {(text: string) => (graph: Graph) => Graph} command */
+  #area(field, value, command) {
+    const area = html("textarea", {
+      rows: 2, "data-field": field, onchange: () => this.editor.run(command(area.value)),
+    });
+    area.value = value;
+    return area;
+  }
+
+  #picture() {
+    const { graph } = this.editor;
+    const prompt = this.#area("base_prompt", graph.basePrompt, (text) => (now) => commands.setBasePrompt(now, text));
+    return [this.#heading(this.t("panel.picture")), this.#labelled(this.t("panel.base_prompt"), prompt), html("p", { class: "hint" }, this.t("panel.nothing"))];
+  }
+
+  /** @param {Concept} concept */
+  #concept(concept) {
+    const { editor } = this;
+    const index = editor.graph.concepts.indexOf(concept);
+    const dot = html("i", { class: "dot", style: `background:${colourOf(index)}` });
+    const name = this.#line("name", concept.name, (text) => (graph) => commands.renameConcept(graph, concept.name, text), { "aria-label": this.t("panel.name") });
+    name.addEventListener("change", () => this.#follow(concept.name, name.value.trim()));
+    const parts = editor.mode === "edit" ? this.#editParts(concept) : this.#doParts(concept);
+    return [this.#heading(this.t("concept"), dot), this.#labelled(this.t("panel.name"), name), ...parts, ...this.#result(concept), ...this.#links(concept)];
+  }
+
+  /** A renamed concept stays selected. @param {string} from @param {string} to */
+  #follow(from, to) {
+    const { editor } = this;
+    if (!editor.graph.concepts.some(({ name }) => name === from)) editor.select([to], to);
+  }
+
+  /** @param {Concept} concept */
+  #editParts(concept) {
+    const { name, description, scope } = concept;
+    const values = html("div", { class: "values" }, ...[...concept.values].map(([value, phrase]) => this.#value(concept, value, phrase)), this.#newValue(name));
+    const global = html("input", { type: "checkbox", "data-field": "scope", onchange: () => this.editor.run((graph) => commands.setScope(graph, name, global.checked ? "global" : "local")) });
+    global.checked = scope === "global";
+    const about = this.#area("description", description, (text) => (graph) => commands.setDescription(graph, name, text));
+    return [
+      html("h4", {}, this.t("panel.values")), values,
+      html("label", { class: "check", title: this.t("scope.help") }, global, html("span", {}, this.t("scope.global"))),
+      this.#labelled(this.t("panel.description"), about),
+    ];
+  }
+
+  /** @param {Concept} concept @param {string} value @param {string} phrase */
+  #value({ name, value: factual }, value, phrase) {
+    const pick = html("input", { type: "radio", name: "csg-factual", "data-field": `pick ${value}`, "aria-label": this.t("panel.factual", { value }), onchange: () => this.editor.actions.choose(name, value) });
+    pick.checked = value === factual;
+    const key = this.#line(`value ${value}`, value, (text) => (graph) => commands.renameValue(graph, name, value, text), { "aria-label": this.t("panel.value") });
+    const words = this.#line(`phrase ${value}`, phrase, (text) => (graph) => commands.setPhrase(graph, name, value, text),
+      { class: "phrase", "aria-label": this.t("panel.phrase", { value }), placeholder: this.t("panel.no_phrase"), title: this.t("panel.phrase_help") });
+    const remove = iconButton(this.t("panel.remove_value", { value }), "close", () => this.editor.run((graph) => commands.removeValue(graph, name, value)), { disabled: value === factual });
+    return html("div", { class: "value" }, pick, key, remove, words);
+  }
+
+  /** @param {string} name */
+  #newValue(name) {
+    return this.#line("values", "", (text) => (graph) => (text.trim() ? commands.addValue(graph, name, text) : graph),
+      { class: "new", placeholder: this.t("panel.add_value"), "aria-label": this.t("panel.add_value") });
+  }
+
+  /** @param {Concept} concept */
+  #doParts({ name, value: factual, values }) {
+    const { editor } = this;
+    const forced = editor.graph.interventions.get(name);
+    const choices = [...values.keys()].map((value, index) => html("button", {
+      type: "button", class: "choice", "data-field": index === 0 ? "values" : `do ${value}`, "aria-pressed": String(value === forced),
+      onclick: () => editor.actions.choose(name, value),
+    }, value, value === factual && html("small", {}, this.t("panel.is_factual"))));
+    return [html("h4", {}, this.t("panel.do", { name })), html("div", { class: "choices" }, ...choices), this.#holdButton(name, factual, forced)];
+  }
+
+  /** @param {string} name @param {string} factual @param {string | undefined} forced */
+  #holdButton(name, factual, forced) {
+    const { actions } = this.editor;
+    const held = forced === factual;
+    const hold = html("button", { type: "button", class: "wide", "data-field": "hold", "aria-pressed": String(held), title: this.t("panel.hold_help"), onclick: () => actions.hold(name) }, this.t("panel.hold", { value: factual }));
+    const release = html("button", { type: "button", class: "wide", "data-field": "release", onclick: () => actions.release(name) }, this.t("panel.release"));
+    return html("div", { class: "row" }, hold, forced !== undefined && release);
+  }
+
+  /** What the last run made of a concept. @param {Concept} concept */
+  #result({ name }) {
+    const { results, stale } = this.editor;
+    const result = results.get(name);
+    if (!result) return [];
+    const words = result.factual === result.counterfactual ? this.t("result.same", { value: result.factual }) : `${result.factual} → ${result.counterfactual}`;
+    return [
+      html("h4", {}, this.t(stale ? "result.stale_title" : "result.title")),
+      html("p", { class: "outcome" }, words), result.reason && html("p", { class: "hint" }, result.reason),
+      result.mask && html("img", { src: result.mask, alt: this.t("result.mask", { name }), class: "mask" }),
+    ].filter((each) => each instanceof HTMLElement);
+  }
+
+  /** Causes and effects, each a way to go there. @param {Concept} concept */
+  #links({ name }) {
+    const { edges } = this.editor.graph;
+    const list = (/** @type {string} */ title, /** @type {Edge[]} */ found, /** @type {"cause" | "effect"} */ end) =>
+      (found.length ? [html("h4", {}, title), html("ul", {}, ...found.map((edge) => this.#link(edge, edge[end])))] : []);
+    return [
+      ...list(this.t("panel.causes"), edges.filter((edge) => edge.effect === name), "cause"),
+      ...list(this.t("panel.effects"), edges.filter((edge) => edge.cause === name), "effect"),
+    ];
+  }
+
+  /** @param {Edge} edge @param {string} end */
+  #link(edge, end) {
+    const { actions } = this.editor;
+    const go = html("button", { type: "button", class: "link", title: edge.reason, onclick: () => this.editor.select([edgeKey(edge)], edgeKey(edge)) }, end);
+    const confirm = edge.status === "proposed" && iconButton(this.t("edge_confirm"), "check", () => actions.confirm(edge));
+    const reject = iconButton(this.t(edge.status === "proposed" ? "edge_reject" : "edge_remove"), "close", () => actions.reject(edge));
+    return html("li", { "data-status": edge.status }, go, confirm, reject);
+  }
+
+  /** @param {Edge} edge */
+  #edge(edge) {
+    const { editor } = this;
+    const { actions } = editor;
+    const { cause, effect, reason, status } = edge;
+    const why = this.#area("reason", reason, (text) => (graph) => commands.setReason(graph, edge, text));
+    const button = (/** @type {string} */ label, /** @type {() => void} */ act) => html("button", { type: "button", class: "wide", onclick: act }, label);
+    const turn = () => editor.run((graph) => commands.reverse(graph, edge)) && editor.select([edgeKey({ cause: effect, effect: cause })]);
+    return [
+      this.#heading(this.t("edge")),
+      html("p", { class: "outcome" }, `${cause} → ${effect}`),
+      html("p", { class: "hint" }, this.t(`status.${status}`)),
+      this.#labelled(this.t("panel.reason"), why),
+      html("div", { class: "row" },
+        button(this.t(status === "proposed" ? "edge_confirm" : "edge_propose"), () => actions.toggleStatus(edge)),
+        button(this.t(status === "proposed" ? "edge_reject" : "edge_remove"), () => actions.reject(edge)),
+        button(this.t("edge_reverse"), turn)),
+    ];
+  }
+
+  #conflicts() {
+    const { conflicts } = this.editor;
+    if (conflicts.length === 0) return [];
+    return [html("section", { class: "conflicts" }, html("h4", {}, this.t("conflict.title", { count: conflicts.length })), html("ul", {}, ...conflicts.map((each) => this.#conflict(each))))];
+  }
+
+  /** @param {Conflict} conflict */
+  #conflict(conflict) {
+    const { kind, subject, mine, theirs } = conflict;
+    const side = (/** @type {"mine" | "theirs"} */ which, /** @type {string | null} */ value) => html("button", {
+      type: "button", class: "wide", onclick: () => this.editor.settle(conflict, which),
+    }, html("small", {}, this.t(`conflict.${which}`)), value ?? this.t("conflict.nothing"));
+    return html("li", {}, html("p", {}, this.t(`conflict.${kind}`, { subject })), html("div", { class: "row" }, side("mine", mine), side("theirs", theirs)));
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * The graph's native text: versioned JSON, the one stored value of the node.
+ * Unknown keys survive a round trip at every level.
+ *
+ * @import { Concept, Edge, Graph, Point } from "./model.mjs"
+ */
+import { GraphError, makeConcept, makeEdge, makeGraph } from "./model.mjs";
+
+export const VERSION = 1;
+/** @type {["local", "global"]} */
+const SCOPES = ["local", "global"];
+/** @type {["confirmed", "proposed"]} */
+const STATUSES = ["confirmed", "proposed"];
+
+/**
+ * @param {string} text empty text is the empty graph
+ * @returns {Graph}
+ */
+export function readJson(text) {
+  if (!text.trim()) return makeGraph();
+  return fromObject(parse(text));
+}
+
+/**
+ * @param {string} text
+ * @returns {unknown}
+ */
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new GraphError("bad_json", { reason: /** @type {Error} */ (error).message });
+  }
+}
+
+/**
+ * @param {unknown} source a graph as parsed JSON
+ * @returns {Graph}
+ */
+export function fromObject(source) {
+  const { version = VERSION, base_prompt, concepts, edges, interventions, ...extra } = record(source, "graph");
+  if (!Number.isInteger(version)) throw bad("version", version, String(VERSION));
+  if (Number(version) > VERSION) throw new GraphError("bad_version", { version, expected: VERSION });
+  return makeGraph({
+    basePrompt: string(base_prompt, "base_prompt", ""),
+    concepts: list(concepts, "concepts").map((each, index) => readConcept(each, `concepts[${index}]`)),
+    edges: list(edges, "edges", []).map((each, index) => readEdge(each, `edges[${index}]`)),
+    interventions: strings(interventions ?? {}, "interventions"),
+    extra,
+  });
+}
+
+/**
+ * @param {unknown} source
+ * @param {string} path
+ * @returns {Concept}
+ */
+function readConcept(source, path) {
+  const { name, value, values, scope, description, position, ...extra } = record(source, path);
+  return makeConcept({
+    name: string(name, `${path}.name`),
+    value: string(value, `${path}.value`),
+    values: domain(values, `${path}.values`),
+    scope: choice(scope, SCOPES, `${path}.scope`),
+    description: string(description, `${path}.description`, ""),
+    position: point(position ?? null, `${path}.position`),
+    extra,
+  });
+}
+
+/**
+ * @param {unknown} source
+ * @param {string} path
+ * @returns {Edge}
+ */
+function readEdge(source, path) {
+  const { cause, effect, reason, status, ...extra } = record(source, path);
+  return makeEdge({
+    cause: string(cause, `${path}.cause`),
+    effect: string(effect, `${path}.effect`),
+    reason: string(reason, `${path}.reason`, ""),
+    status: choice(status, STATUSES, `${path}.status`),
+    extra,
+  });
+}
+
+/**
+ * @param {string} path
+ * @param {unknown} got
+ * @param {string} expected
+ */
+function bad(path, got, expected) {
+  const shown = String(JSON.stringify(got)).slice(0, 60);
+  return new GraphError("bad_field", { path, got: shown, expected });
+}
+
+/**
+ * @param {unknown} got
+ * @param {string} path
+ * @returns {Record<string, unknown>}
+ */
+function record(got, path) {
+  if (got === null || typeof got !== "object" || Array.isArray(got)) throw bad(path, got, "{…}");
+  return /** @type {Record<string, unknown>} */ (got);
+}
+
+/**
+ * @param {unknown} got
+ * @param {string} path
+ * @param {unknown[]} [fallback]
+ * @returns {unknown[]}
+ */
+function list(got, path, fallback) {
+  if (got === undefined && fallback) return fallback;
+  if (!Array.isArray(got)) throw bad(path, got, "[…]");
+  return got;
+}
+
+/**
+ * @param {unknown} got
+ * @param {string} path
+ * @param {string} [fallback] without one the key is required
+ * @returns {string}
+ */
+function string(got, path, fallback) {
+  if (got === undefined && fallback !== undefined) return fallback;
+  if (typeof got !== "string") throw bad(path, got, '"…"');
+  return got;
+}
+
+/**
+ * @template {string} T
+ * @param {unknown} got the first option when undefined
+ * @param {T[]} options
+ * @param {string} path
+ * @returns {T}
+ */
+function choice(got, options, path) {
+  if (got === undefined) return options[0];
+  const found = options.find((option) => option === got);
+  if (!found) throw bad(path, got, options.join(" | "));
+  return found;
+}
+
+/**
+ * @param {unknown} got
+ * @param {string} path
+ * @returns {Map<string, string>}
+ */
+function strings(got, path) {
+  return new Map(Object.entries(record(got, path)).map(([key, value]) => [key, string(value, `${path}.${key}`)]));
+}
+
+/**
+ * A domain: value → phrase, or a plain list of values that are their own phrases.
+ * @param {unknown} got
+ * @param {string} path
+ */
+function domain(got, path) {
+  if (got === undefined || got === null) return new Map();
+  if (!Array.isArray(got)) return strings(got, path);
+  return new Map(got.map((each, index) => [string(each, `${path}[${index}]`), each]));
+}
+
+/**
+ * @param {unknown} got
+ * @param {string} path
+ * @returns {Point | null}
+ */
+function point(got, path) {
+  if (got === null) return null;
+  if (Array.isArray(got) && got.length === 2 && got.every(Number.isFinite)) return [got[0], got[1]];
+  throw bad(path, got, "[x, y]");
+}
+
+/**
+ * @param {Graph} graph
+ * @returns {Record<string, unknown>} plain JSON, unknown keys last
+ */
+export function toObject(graph) {
+  return {
+    version: VERSION,
+    base_prompt: graph.basePrompt,
+    concepts: graph.concepts.map(conceptObject),
+    edges: graph.edges.map(edgeObject),
+    interventions: Object.fromEntries(graph.interventions),
+    ...graph.extra,
+  };
+}
+
+/** @param {Concept} concept */
+export function conceptObject({ name, value, values, scope, description, position, extra }) {
+  const fields = { name, value, values: Object.fromEntries(values), scope, description };
+  return { ...fields, ...(position && { position: [...position] }), ...extra };
+}
+
+/** @param {Edge} edge */
+export const edgeObject = ({ cause, effect, reason, status, extra }) => ({ cause, effect, reason, status, ...extra });
+
+/**
+ * JSON on one line, with a blank after commas and colons.
+ * @param {unknown} value
+ * @returns {string}
+ */
+export function spaced(value) {
+  if (Array.isArray(value)) return `[${value.map(spaced).join(", ")}]`;
+  if (value === null || typeof value !== "object") return JSON.stringify(value).replaceAll("\x7f", "\\u007f");
+  return `{${Object.entries(value).map(([key, each]) => `${spaced(key)}: ${spaced(each)}`).join(", ")}}`;
+}
+
+/**
+ * One concept or edge to a line.
+ * @param {Graph} graph
+ * @returns {string}
+ */
+export function writeJson(graph) {
+  const lines = Object.entries(toObject(graph)).map(([key, value]) => `${spaced(key)}: ${listed(value)}`);
+  return `{${lines.join(",\n ")}}\n`;
+}
+
+/** @param {unknown} value */
+const listed = (value) =>
+  Array.isArray(value) && value.length ? `[\n   ${value.map(spaced).join(",\n   ")}]` : spaced(value);
+
+/**
+ * A key that changes when the meaning of the graph does, not when it is only redrawn.
+ * @param {Graph} graph
+ * @returns {string}
+ */
+export function meaningOf({ basePrompt, concepts, edges, interventions }) {
+  return JSON.stringify([
+    basePrompt,
+    concepts.map(({ name, value, values, scope }) => [name, value, [...values].sort(), scope]).sort(),
+    edges.map(({ cause, effect, status }) => [cause, effect, status]).sort(),
+    [...interventions].sort(),
+  ]);
+}

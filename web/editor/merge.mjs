@@ -1,0 +1,231 @@
+/**
+ * An artist's edits, kept over a graph that may be extracted again.
+ *
+ * A three-way merge: `base` is the extraction the artist last edited, `mine` what became
+ * of it, `theirs` the new extraction. What only one side changed is taken from that side;
+ * where both changed the same thing, mine stands and the conflict is listed.
+ *
+ * @import { Concept, Edge, Graph } from "./model.mjs"
+ * @typedef {"base_prompt" | "value" | "phrase" | "scope" | "description" | "concept" | "edge" | "cycle" | "reason"} ConflictKind
+ * @typedef {{
+ *   kind: ConflictKind, key: string, subject: string, mine: string | null, theirs: string | null,
+ *   apply: (graph: Graph) => Graph
+ * }} Conflict `key` is the same whenever the same disagreement returns; `apply` takes theirs
+ */
+import * as commands from "./commands.mjs";
+import { cycleClosedBy, edgeOf, makeConcept, makeEdge, makeGraph } from "./model.mjs";
+
+/**
+ * @param {Graph} base
+ * @param {Graph} mine
+ * @param {Graph} theirs
+ * @param {ReadonlySet<string>} [settled] keys of conflicts already decided for mine
+ * @returns {{graph: Graph, conflicts: Conflict[]}}
+ */
+export function merge(base, mine, theirs, settled = new Set()) {
+  const names = originalNames(mine);
+  const merging = new Merging(renamed(base, names), mine, renamed(theirs, names), settled);
+  return { graph: merging.graph(), conflicts: merging.conflicts };
+}
+
+/** Names in the extraction → names the artist gave instead. @param {Graph} mine */
+function originalNames(mine) {
+  const taken = new Set(mine.concepts.map(({ name }) => name));
+  const pairs = mine.concepts.flatMap(({ name, extra }) =>
+    typeof extra.origin === "string" && extra.origin !== name && !taken.has(extra.origin)
+      ? [/** @type {const} */ ([extra.origin, name])] : []);
+  return new Map(pairs);
+}
+
+/** @param {Graph} graph @param {ReadonlyMap<string, string>} names */
+function renamed(graph, names) {
+  const present = new Set(graph.concepts.map(({ name }) => name));
+  const wanted = [...names].filter(([from, to]) => present.has(from) && !present.has(to));
+  return wanted.reduce((result, [from, to]) => commands.renameConcept(result, from, to), graph);
+}
+
+class Merging {
+  /** @type {Conflict[]} */ conflicts = [];
+
+  /**
+   * @param {Graph} base
+   * @param {Graph} mine
+   * @param {Graph} theirs
+   * @param {ReadonlySet<string>} settled
+   */
+  constructor(base, mine, theirs, settled) {
+    this.base = byName(base);
+    this.mine = byName(mine);
+    this.theirs = byName(theirs);
+    this.graphs = { base, mine, theirs };
+    this.settled = settled;
+  }
+
+  graph() {
+    const { base, mine, theirs } = this.graphs;
+    const basePrompt = this.field("base_prompt", "", base.basePrompt, mine.basePrompt, theirs.basePrompt,
+      (graph) => commands.setBasePrompt(graph, theirs.basePrompt));
+    const concepts = this.concepts();
+    const bare = makeGraph({ ...mine, basePrompt, concepts, edges: [], interventions: new Map() });
+    const graph = this.edges(bare);
+    const kept = [...mine.interventions].filter(([name, value]) => this.#knows(graph, name, value));
+    return makeGraph({ ...graph, interventions: new Map(kept) });
+  }
+
+  /** @param {Graph} graph @param {string} name @param {string} value */
+  #knows(graph, name, value) {
+    return graph.concepts.some((each) => each.name === name && each.values.has(value));
+  }
+
+  /**
+   * One text that both sides may have changed.
+   * @param {ConflictKind} kind
+   * @param {string} subject
+   * @param {string | undefined} base
+   * @param {string} mine
+   * @param {string} theirs
+   * @param {(graph: Graph) => Graph} apply
+   */
+  field(kind, subject, base, mine, theirs, apply) {
+    if (mine === base || mine === theirs) return theirs;
+    if (theirs !== base) this.report({ kind, subject, mine, theirs, apply });
+    return mine;
+  }
+
+  /** @param {Omit<Conflict, "key">} conflict */
+  report(conflict) {
+    const key = JSON.stringify([conflict.kind, conflict.subject, conflict.theirs]);
+    if (!this.settled.has(key)) this.conflicts.push({ ...conflict, key });
+  }
+
+  concepts() {
+    const kept = this.graphs.mine.concepts.flatMap((mine) => this.concept(mine) ?? []);
+    const added = this.graphs.theirs.concepts.filter(({ name }) => !this.mine.has(name));
+    return [...kept, ...added.filter((theirs) => this.added(theirs))];
+  }
+
+  /** @param {Concept} theirs a concept that mine lacks */
+  added(theirs) {
+    const base = this.base.get(theirs.name);
+    if (base && base.value !== theirs.value) {
+      const apply = (/** @type {Graph} */ graph) => commands.addConcept(graph, theirs);
+      this.report({ kind: "concept", subject: theirs.name, mine: null, theirs: theirs.value, apply });
+    }
+    return !base;
+  }
+
+  /** @param {Concept} mine @returns {Concept | null} null where the extraction dropped it and nobody touched it */
+  concept(mine) {
+    const { name } = mine;
+    const base = this.base.get(name);
+    const theirs = this.theirs.get(name);
+    if (theirs) return this.both(base, mine, theirs);
+    if (!base) return mine;
+    if (same(base, mine) && !this.graphs.mine.interventions.has(name)) return null;
+    const apply = (/** @type {Graph} */ graph) => commands.removeConcepts(graph, [name]);
+    this.report({ kind: "concept", subject: name, mine: mine.value, theirs: null, apply });
+    return mine;
+  }
+
+  /** @param {Concept | undefined} base @param {Concept} mine @param {Concept} theirs */
+  both(base, mine, theirs) {
+    const { name } = mine;
+    const values = this.values(base, mine, theirs);
+    const value = this.field("value", name, base?.value, mine.value, theirs.value,
+      (graph) => commands.setValue(graph, name, theirs.value));
+    const scope = this.field("scope", name, base?.scope, mine.scope, theirs.scope,
+      (graph) => commands.setScope(graph, name, theirs.scope));
+    const description = this.field("description", name, base?.description, mine.description, theirs.description,
+      (graph) => commands.setDescription(graph, name, theirs.description));
+    const position = mine.position ?? theirs.position;
+    return makeConcept({ ...mine, value, values, scope: /** @type {"local" | "global"} */ (scope), description, position });
+  }
+
+  /** @param {Concept | undefined} base @param {Concept} mine @param {Concept} theirs */
+  values(base, mine, theirs) {
+    const forced = this.graphs.mine.interventions.get(mine.name);
+    const needed = new Set([mine.value, theirs.value, forced]);
+    const all = new Map([...theirs.values, ...mine.values]);
+    return new Map([...all.keys()].flatMap((value) => {
+      const [b, m, t] = [base, mine, theirs].map((side) => side?.values.get(value));
+      const gone = b !== undefined && (m === undefined || t === undefined) && (m ?? t) === b;
+      if (gone && !needed.has(value)) return [];
+      return [/** @type {const} */ ([value, this.phrase(mine.name, value, b, m, t)])];
+    }));
+  }
+
+  /**
+   * @param {string} name
+   * @param {string} value
+   * @param {string | undefined} base
+   * @param {string | undefined} mine
+   * @param {string | undefined} theirs
+   */
+  phrase(name, value, base, mine, theirs) {
+    if (mine === undefined || theirs === undefined) return mine ?? theirs ?? value;
+    return this.field("phrase", `${name} = ${value}`, base, mine, theirs,
+      (graph) => commands.setPhrase(graph, name, value, theirs));
+  }
+
+  /** @param {Graph} bare the merged concepts, without edges */
+  edges(bare) {
+    const alive = new Set(bare.concepts.map(({ name }) => name));
+    const ends = (/** @type {Edge} */ { cause, effect }) => alive.has(cause) && alive.has(effect);
+    const kept = this.graphs.mine.edges.filter(ends).flatMap((mine) => this.edge(mine) ?? []);
+    const graph = makeGraph({ ...bare, edges: kept });
+    const added = this.graphs.theirs.edges.filter((each) => ends(each) && this.#isNew(each));
+    return added.reduce((result, edge) => this.join(result, edge), graph);
+  }
+
+  /** @param {Edge} edge */
+  #isNew({ cause, effect }) {
+    return !edgeOf(this.graphs.mine, cause, effect) && !edgeOf(this.graphs.base, cause, effect);
+  }
+
+  /** @param {Graph} graph @param {Edge} edge an edge that only the extraction has */
+  join(graph, edge) {
+    const path = cycleClosedBy(graph, edge.cause, edge.effect);
+    if (!path) return makeGraph({ ...graph, edges: [...graph.edges, edge] });
+    const apply = (/** @type {Graph} */ now) => {
+      const back = edgeOf(now, edge.effect, edge.cause);
+      return makeGraph({ ...now, edges: [...now.edges.filter((each) => each !== back), edge] });
+    };
+    this.report({ kind: "cycle", subject: `${edge.cause} → ${edge.effect}`, mine: path.slice(1).join(" → "), theirs: edge.reason, apply });
+    return graph;
+  }
+
+  /** @param {Edge} mine @returns {Edge | null} */
+  edge(mine) {
+    const { cause, effect } = mine;
+    const base = edgeOf(this.graphs.base, cause, effect);
+    const theirs = edgeOf(this.graphs.theirs, cause, effect);
+    if (theirs) return this.bothEdges(base, mine, theirs);
+    if (!base) return mine;
+    if (same(base, mine)) return null;
+    const apply = (/** @type {Graph} */ graph) => commands.disconnect(graph, mine);
+    this.report({ kind: "edge", subject: `${cause} → ${effect}`, mine: mine.status, theirs: null, apply });
+    return mine;
+  }
+
+  /** @param {Edge | undefined} base @param {Edge} mine @param {Edge} theirs */
+  bothEdges(base, mine, theirs) {
+    const reason = this.field("reason", `${mine.cause} → ${mine.effect}`, base?.reason, mine.reason, theirs.reason,
+      (graph) => commands.setReason(graph, mine, theirs.reason));
+    const status = mine.status === base?.status ? theirs.status : mine.status;
+    return makeEdge({ ...mine, reason, status });
+  }
+}
+
+/** @param {Graph} graph */
+const byName = (graph) => new Map(graph.concepts.map((concept) => [concept.name, concept]));
+
+/**
+ * Alike but for where they are drawn and where they came from.
+ * @param {Concept | Edge} one
+ * @param {Concept | Edge} other
+ */
+function same(one, other) {
+  const plain = (/** @type {any} */ { position, extra, values, ...rest }) =>
+    JSON.stringify([Object.entries(rest).sort(), [...(values ?? [])].sort()]);
+  return plain(one) === plain(other);
+}

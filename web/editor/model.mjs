@@ -1,0 +1,317 @@
+/**
+ * The causal graph as an immutable value: concepts, edges, pending do()s.
+ *
+ * Every function returns a new graph and leaves its arguments untouched. The
+ * vocabulary is that of structural causal models: an intervention do(X = x)
+ * cuts the edges into X (surgery), and may change X's descendants only.
+ *
+ * @typedef {"local" | "global"} Scope
+ * @typedef {"confirmed" | "proposed"} EdgeStatus
+ * @typedef {readonly [number, number]} Point
+ * @typedef {{
+ *   name: string, value: string, values: ReadonlyMap<string, string>, scope: Scope,
+ *   description: string, position: Point | null, extra: Readonly<Record<string, unknown>>
+ * }} Concept
+ * @typedef {{
+ *   cause: string, effect: string, reason: string, status: EdgeStatus,
+ *   extra: Readonly<Record<string, unknown>>
+ * }} Edge
+ * @typedef {{
+ *   basePrompt: string, concepts: readonly Concept[], edges: readonly Edge[],
+ *   interventions: ReadonlyMap<string, string>, extra: Readonly<Record<string, unknown>>
+ * }} Graph
+ * @typedef {"factual" | "intervened" | "held" | "affected" | "preserved"} Role
+ */
+
+export const MAX_CONCEPTS = 64;
+
+/** A refusal. `code` names the sentence to show (`error.<code>`), `details` fills its gaps. */
+export class GraphError extends Error {
+  /**
+   * @param {string} code
+   * @param {Record<string, unknown>} [details]
+   */
+  constructor(code, details = {}) {
+    super(`${code} ${JSON.stringify(details)}`);
+    this.name = "GraphError";
+    this.code = code;
+    this.details = details;
+  }
+}
+
+/**
+ * @param {Partial<Concept> & {name: string, value: string}} fields
+ * @returns {Concept}
+ */
+export function makeConcept(fields) {
+  return Object.freeze({
+    scope: "local",
+    description: "",
+    position: null,
+    extra: {},
+    ...fields,
+    values: fields.values?.size ? fields.values : new Map([[fields.value, fields.value]]),
+  });
+}
+
+/**
+ * @param {Partial<Edge> & {cause: string, effect: string}} fields
+ * @returns {Edge}
+ */
+export function makeEdge(fields) {
+  return Object.freeze({ reason: "", status: "confirmed", extra: {}, ...fields });
+}
+
+/**
+ * A validated graph. Throws GraphError naming the culprit.
+ * @param {Partial<Graph>} [fields]
+ * @returns {Graph}
+ */
+export function makeGraph(fields = {}) {
+  const graph = Object.freeze({
+    basePrompt: "",
+    concepts: [],
+    edges: [],
+    interventions: new Map(),
+    extra: {},
+    ...fields,
+  });
+  checkConcepts(graph);
+  checkEdges(graph);
+  checkInterventions(graph);
+  return graph;
+}
+
+export const EMPTY = makeGraph();
+
+/** @param {Graph} graph */
+function checkConcepts({ concepts }) {
+  if (concepts.length > MAX_CONCEPTS) {
+    throw new GraphError("too_many", { count: concepts.length, limit: MAX_CONCEPTS });
+  }
+  const seen = new Set();
+  for (const { name, value, values } of concepts) {
+    if (!name.trim()) throw new GraphError("empty_name");
+    if (seen.has(name)) throw new GraphError("duplicate_name", { name });
+    if (!value.trim()) throw new GraphError("empty_value", { name });
+    if (!values.has(value)) throw new GraphError("outside_domain", { name, value, domain: listed(values) });
+    seen.add(name);
+  }
+}
+
+/** @param {Graph} graph */
+function checkEdges(graph) {
+  const names = new Set(graph.concepts.map((concept) => concept.name));
+  const seen = new Set();
+  for (const { cause, effect } of graph.edges) {
+    for (const name of [cause, effect]) {
+      if (!names.has(name)) throw new GraphError("unknown_concept", { name });
+    }
+    if (cause === effect) throw new GraphError("self_loop", { name: cause });
+    const key = edgeKey({ cause, effect });
+    if (seen.has(key)) throw new GraphError("duplicate_edge", { cause, effect });
+    seen.add(key);
+  }
+  const path = findCycle(graph);
+  if (path) throw new GraphError("cycle", { path: path.join(" → ") });
+}
+
+/** @param {Graph} graph */
+function checkInterventions(graph) {
+  for (const [name, value] of graph.interventions) {
+    const { values } = conceptOf(graph, name);
+    if (!values.has(value)) throw new GraphError("outside_domain", { name, value, domain: listed(values) });
+  }
+}
+
+/** @param {ReadonlyMap<string, string>} values */
+const listed = (values) => [...values.keys()].join(", ");
+
+/** @param {{cause: string, effect: string}} edge */
+export const edgeKey = ({ cause, effect }) => JSON.stringify([cause, effect]);
+
+/**
+ * @param {Graph} graph
+ * @param {string} name
+ * @returns {Concept}
+ */
+export function conceptOf(graph, name) {
+  const concept = graph.concepts.find((each) => each.name === name);
+  if (!concept) throw new GraphError("unknown_concept", { name });
+  return concept;
+}
+
+/**
+ * @param {Graph} graph
+ * @param {string} cause
+ * @param {string} effect
+ * @returns {Edge | undefined}
+ */
+export function edgeOf(graph, cause, effect) {
+  return graph.edges.find((edge) => edge.cause === cause && edge.effect === effect);
+}
+
+/** @param {Graph} graph @param {string} name */
+export const parents = (graph, name) =>
+  graph.edges.filter((edge) => edge.effect === name).map((edge) => edge.cause);
+
+/** @param {Graph} graph @param {string} name */
+export const children = (graph, name) =>
+  graph.edges.filter((edge) => edge.cause === name).map((edge) => edge.effect);
+
+/**
+ * Effects by cause, over the given edges.
+ * @param {readonly Edge[]} edges
+ * @returns {Map<string, string[]>}
+ */
+function adjacency(edges) {
+  /** @type {Map<string, string[]>} */
+  const effects = new Map();
+  for (const { cause, effect } of edges) {
+    const list = effects.get(cause);
+    if (list) list.push(effect);
+    else effects.set(cause, [effect]);
+  }
+  return effects;
+}
+
+/**
+ * The shortest directed path, end points included, or null.
+ * @param {Graph} graph
+ * @param {string} from
+ * @param {string} to
+ * @returns {string[] | null}
+ */
+export function findPath(graph, from, to) {
+  const effects = adjacency(graph.edges);
+  const paths = [[from]];
+  const seen = new Set([from]);
+  for (const path of paths) {
+    const last = path[path.length - 1];
+    if (last === to) return path;
+    for (const next of effects.get(last) ?? []) {
+      if (!seen.has(next)) paths.push([...path, next]);
+      seen.add(next);
+    }
+  }
+  return null;
+}
+
+/**
+ * The cycle that an edge cause → effect would close, from the cause back to it, or null.
+ * @param {Graph} graph
+ * @param {string} cause
+ * @param {string} effect
+ * @returns {string[] | null}
+ */
+export function cycleClosedBy(graph, cause, effect) {
+  const back = findPath(graph, effect, cause);
+  return back && [cause, ...back];
+}
+
+/**
+ * Causes before effects; concepts keep their given order where the edges leave it open.
+ * Shorter than the list of concepts when the graph has a cycle.
+ * @param {Graph} graph
+ * @returns {string[]}
+ */
+export function topologicalOrder({ concepts, edges }) {
+  const waiting = new Map(concepts.map(({ name }) => [name, 0]));
+  for (const { effect } of edges) waiting.set(effect, (waiting.get(effect) ?? 0) + 1);
+  const effects = adjacency(edges);
+  /** @type {string[]} */
+  const order = [];
+  for (;;) {
+    const next = concepts.find(({ name }) => waiting.get(name) === 0)?.name;
+    if (next === undefined) return order;
+    order.push(next);
+    waiting.delete(next);
+    for (const effect of effects.get(next) ?? []) waiting.set(effect, (waiting.get(effect) ?? 0) - 1);
+  }
+}
+
+/**
+ * @param {Graph} graph
+ * @returns {string[] | null} the cycle's names, the first repeated at the end
+ */
+function findCycle(graph) {
+  const sorted = new Set(topologicalOrder(graph));
+  if (sorted.size === graph.concepts.length) return null;
+  const causes = adjacency(graph.edges.map((edge) => ({ ...edge, cause: edge.effect, effect: edge.cause })));
+  const trail = [/** @type {Concept} */ (graph.concepts.find(({ name }) => !sorted.has(name))).name];
+  for (;;) {
+    const before = (causes.get(trail[0]) ?? []).find((name) => !sorted.has(name)) ?? "";
+    const end = trail.indexOf(before);
+    trail.unshift(before);
+    if (end >= 0) return trail.slice(0, end + 2);
+  }
+}
+
+/**
+ * The graph after the pending do()s: no edge enters an intervened concept.
+ * @param {Graph} graph
+ * @returns {Graph}
+ */
+export function surgery(graph) {
+  return makeGraph({ ...graph, edges: graph.edges.filter((edge) => !isCut(graph, edge)) });
+}
+
+/** @param {Graph} graph @param {{effect: string}} edge */
+export const isCut = (graph, edge) => graph.interventions.has(edge.effect);
+
+/**
+ * What the named concepts may change: everything reachable over confirmed edges of
+ * the surgered graph, the names themselves excluded.
+ * @param {Graph} graph
+ * @param {Iterable<string>} names
+ * @returns {Set<string>}
+ */
+export function descendants(graph, names) {
+  const given = new Set(names);
+  const open = graph.edges.filter((edge) => edge.status === "confirmed" && !isCut(graph, edge));
+  const effects = adjacency(open);
+  const reached = new Set(given);
+  for (const name of reached) {
+    for (const effect of effects.get(name) ?? []) reached.add(effect);
+  }
+  for (const name of given) reached.delete(name);
+  return reached;
+}
+
+/**
+ * The part each concept plays under the pending do()s. Without any, all are factual.
+ * A concept held at its factual value is `held`: it blocks the effect through it.
+ * @param {Graph} graph
+ * @returns {Map<string, Role>}
+ */
+export function roles(graph) {
+  const affected = descendants(graph, changedByHand(graph));
+  return new Map(graph.concepts.map((concept) => [concept.name, roleOf(graph, concept, affected)]));
+}
+
+/** @param {Graph} graph */
+const changedByHand = (graph) =>
+  [...graph.interventions].filter(([name, value]) => conceptOf(graph, name).value !== value).map(([name]) => name);
+
+/**
+ * @param {Graph} graph
+ * @param {Concept} concept
+ * @param {Set<string>} affected
+ * @returns {Role}
+ */
+function roleOf(graph, concept, affected) {
+  if (graph.interventions.size === 0) return "factual";
+  const forced = graph.interventions.get(concept.name);
+  if (forced !== undefined) return forced === concept.value ? "held" : "intervened";
+  return affected.has(concept.name) ? "affected" : "preserved";
+}
+
+/**
+ * Adds pending interventions do(X = x).
+ * @param {Graph} graph
+ * @param {Iterable<readonly [string, string]>} assignments
+ * @returns {Graph}
+ */
+export function doAll(graph, assignments) {
+  return makeGraph({ ...graph, interventions: new Map([...graph.interventions, ...assignments]) });
+}

@@ -1,0 +1,212 @@
+/**
+ * The editor inside a ComfyUI node: its text is the node's `graph_json`, its results come
+ * from the nodes behind it.
+ *
+ * @import { Found } from "./results.mjs"
+ * @import { Session } from "./editor.mjs"
+ */
+import { Editor } from "./editor.mjs";
+import { translator } from "./i18n.mjs";
+import { meaningOf, readJson } from "./json.mjs";
+import { forget } from "./memory.mjs";
+
+const TEXT = "graph_json";
+const KEPT = "csg_result";
+const PULSE = 200;
+const REMEMBERED = 12;
+
+/** @type {Promise<void> | null} */ let styled = null;
+/** @type {Promise<Record<string, unknown>> | null} */ let words = null;
+/** @type {Map<string, Session>} how each node's editor was left */ const sessions = new Map();
+/** @type {Set<NodeEditor>} */ const live = new Set();
+
+/**
+ * Puts an editor into the element that the node shows, unless the node is gone by then.
+ * @param {any} node
+ * @param {HTMLElement} element
+ * @param {{app: any, api: any}} comfy
+ */
+export async function mount(node, element, comfy) {
+  words ??= comfy.api.getCustomNodesI18n().catch(() => ({}));
+  styled ??= addStyle();
+  const [messages] = await Promise.all([words, styled]);
+  if (!node.graph) return;
+  const language = comfy.app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
+  live.add(new NodeEditor(node, element, comfy, translator(messages ?? {}, language)));
+}
+
+/** Style is a sheet, so that ComfyUI's themes reach it. @returns {Promise<void>} */
+function addStyle() {
+  const link = document.createElement("link");
+  Object.assign(link, { rel: "stylesheet", href: new URL("./style.css", import.meta.url).href });
+  document.head.append(link);
+  return new Promise((resolve) => {
+    link.onload = link.onerror = () => resolve();
+  });
+}
+
+/**
+ * What a run reports, to every editor it concerns.
+ * @param {{node: string, output: Record<string, unknown>}} detail
+ * @param {any} rootGraph
+ */
+export async function report({ node: id, output }, rootGraph) {
+  if (!output || live.size === 0) return;
+  const { downstream, nodeCalled } = await import("./links.mjs");
+  const node = nodeCalled(rootGraph, id);
+  for (const each of live) {
+    if (each.node === node) each.ran(output);
+    else if (downstream(each.node, rootGraph).has(node)) await each.found(output);
+  }
+}
+
+class NodeEditor {
+  /** @type {Map<string, Found>} results by the meaning of the graph they belong to */ #runs = new Map();
+  /** @type {string} */ #running = "";
+  /** @type {string | null} the text last read or written */ #text = null;
+
+  /**
+   * @param {any} node
+   * @param {HTMLElement} element
+   * @param {{app: any, api: any}} comfy
+   * @param {import("./i18n.mjs").Translate} t
+   */
+  constructor(node, element, comfy, t) {
+    this.node = node;
+    this.comfy = comfy;
+    this.editor = new Editor({
+      t,
+      write: (text) => this.#write(text),
+      undo: () => comfy.app.extensionManager.command.execute("Comfy.Undo"),
+      redo: () => comfy.app.extensionManager.command.execute("Comfy.Redo"),
+      wheel: (event) => this.#wheel(event),
+    });
+    element.replaceChildren(this.editor.element);
+    this.#resume();
+    this.#pulse();
+    const timer = setInterval(() => this.#pulse(), PULSE);
+    const removed = node.onRemoved;
+    node.onRemoved = (/** @type {unknown[]} */ ...rest) => {
+      clearInterval(timer);
+      this.#dispose();
+      node.onRemoved = removed;
+      return removed?.apply(node, rest);
+    };
+  }
+
+  get widget() {
+    return this.node.widgets?.find((/** @type {any} */ each) => each.name === TEXT);
+  }
+
+  #resume() {
+    const { properties, id } = this.node;
+    const session = sessions.get(String(id));
+    if (session) this.editor.resume(session);
+    const kept = properties?.[KEPT];
+    if (!kept) return;
+    this.#runs.set(kept.meaning, kept.found);
+    this.#running = kept.meaning;
+    if (kept.upstream) this.#takeUpstream(kept.upstream);
+  }
+
+  /** Looks for what no event tells: a value set by others, the canvas's zoom, a link. */
+  #pulse() {
+    const { app } = this.comfy;
+    this.editor.viewport.setOuter(app.canvas?.ds?.scale ?? 1);
+    const text = String(this.widget?.value ?? "");
+    if (text !== this.#text) {
+      this.#text = text;
+      this.editor.load(this.#untouched(text) ? "" : text);
+      this.#show();
+    }
+    if (this.editor.upstream && !this.#linked) this.editor.setUpstream(null);
+  }
+
+  get #linked() {
+    return this.node.inputs?.some((/** @type {any} */ each) => each.name === "graph" && each.link != null);
+  }
+
+  /** With a graph connected, the sample that every node starts with is no edit. @param {string} text */
+  #untouched(text) {
+    const [, options] = this.node.constructor.nodeData?.input?.required?.[TEXT] ?? [];
+    return this.#linked && text.trim() === String(options?.default ?? "").trim();
+  }
+
+  /** One edit is one step of ComfyUI's undo. @param {string} text */
+  #write(text) {
+    const { node, widget } = this;
+    this.#text = text;
+    node.graph?.beforeChange?.();
+    widget.value = text;
+    widget.callback?.(text);
+    node.graph?.afterChange?.();
+    node.graph?.setDirtyCanvas?.(true, true);
+    this.#show();
+  }
+
+  /** The node itself ran. @param {Record<string, any>} output */
+  ran({ graph, extracted }) {
+    if (extracted?.[0]) this.#takeUpstream(extracted[0]);
+    else if (this.#linked && graph?.[0] && this.#untouched(this.#text ?? "")) this.#takeUpstream(graph[0]);
+    if (graph?.[0]) this.#running = digestOf(forget(readJson(graph[0])));
+    this.#show();
+  }
+
+  /** @param {string} text */
+  #takeUpstream(text) {
+    this.editor.setUpstream(forget(readJson(text)));
+    this.upstream = text;
+  }
+
+  /** A node behind this one ran. @param {Record<string, unknown>} output */
+  async found(output) {
+    const { join, nothing } = await import("./results.mjs");
+    const meaning = this.#running || digestOf(this.editor.graph);
+    const found = join(this.#runs.get(meaning) ?? nothing(), output);
+    if (!found) return;
+    this.#runs.delete(meaning);
+    this.#runs.set(meaning, found);
+    while (this.#runs.size > REMEMBERED) this.#runs.delete(/** @type {string} */ (this.#runs.keys().next().value));
+    this.node.properties[KEPT] = { meaning, found, ...(this.upstream && { upstream: this.upstream }) };
+    this.#show();
+  }
+
+  /** Shows the results of this very graph, or else the last ones, marked stale. */
+  async #show() {
+    if (this.#runs.size === 0) return;
+    const { resultsOf } = await import("./results.mjs");
+    const own = this.#runs.get(digestOf(this.editor.graph));
+    const found = own ?? /** @type {Found} */ ([...this.#runs.values()].at(-1));
+    this.editor.setResults(resultsOf(found, (image) => this.#address(image)), !own);
+  }
+
+  /** @param {import("./results.mjs").ImageFile} image */
+  #address({ filename, subfolder, type }) {
+    return this.comfy.api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: subfolder ?? "", type: type ?? "temp" })}`);
+  }
+
+  /** The canvas zooms while the editor has no keyboard. @param {WheelEvent} event */
+  #wheel(event) {
+    if (this.editor.element.closest("[data-node-id]")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.comfy.app.canvas.processMouseWheel(event);
+  }
+
+  #dispose() {
+    sessions.set(String(this.node.id), this.editor.session);
+    live.delete(this);
+    this.editor.dispose();
+  }
+}
+
+/** A short name for what a graph means. @param {import("./model.mjs").Graph} graph */
+function digestOf(graph) {
+  const text = meaningOf(graph);
+  let [a, b] = [0xdeadbeef, 0x41c6ce57];
+  for (let index = 0; index < text.length; index += 1) {
+    a = Math.imul(a ^ text.charCodeAt(index), 2654435761);
+    b = Math.imul(b ^ text.charCodeAt(index), 1597334677);
+  }
+  return `${(a >>> 0).toString(36)}${(b >>> 0).toString(36)}`;
+}

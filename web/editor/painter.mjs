@@ -1,0 +1,128 @@
+/**
+ * From the editor's state to the picture that the scene draws.
+ *
+ * @import { Editor } from "./editor.mjs"
+ * @import { Card } from "./card.mjs"
+ * @import { CardState } from "./card_view.mjs"
+ * @import { Concept, Edge, Point, Role } from "./model.mjs"
+ * @import { EdgeState } from "./scene.mjs"
+ */
+import { layOut } from "./card.mjs";
+import { arrange, spread } from "./layout.mjs";
+import { children, isCut, parents, roles } from "./model.mjs";
+import { colourOf } from "./palette.mjs";
+
+const FURTHEST = 20000;
+
+export class Painter {
+  /** @type {Map<string, Point>} where each concept was drawn last */ places = new Map();
+  /** @type {WeakMap<Concept, Card[]>} by whether a result is shown */ #cards = new WeakMap();
+
+  /** @param {Editor} editor */
+  constructor(editor) {
+    this.editor = editor;
+  }
+
+  paint() {
+    const { editor } = this;
+    const { graph } = editor;
+    const parts = roles(graph);
+    const cards = new Map(graph.concepts.map((concept, index) => [concept.name, this.#card(concept, index, parts)]));
+    const sizeOf = (/** @type {string} */ name) => /** @type {CardState} */ (cards.get(name)).card;
+    this.places = spread(arrange(graph, sizeOf, this.#known()), sizeOf);
+    const edges = graph.edges.map((edge) => this.#edge(edge, parts));
+    const focus = this.#focus();
+    editor.scene.update({ cards, places: this.places, edges, selected: editor.selected, focus });
+    editor.scene.element.setAttribute("tabindex", graph.concepts.length ? "-1" : "0");
+  }
+
+  /** The concept or edge that Tab reaches. */
+  #focus() {
+    const { editor } = this;
+    const { focus, graph } = editor;
+    const known = graph.concepts.some(({ name }) => name === focus) || (focus?.startsWith("[") && editor.scene.elementOf(focus));
+    editor.focus = known ? focus : (graph.concepts[0]?.name ?? null);
+    return editor.focus;
+  }
+
+  /** Stored places first, then where a concept was last seen. */
+  #known() {
+    const { concepts } = this.editor.graph;
+    const known = concepts.flatMap(({ name, position }) => {
+      const place = position ?? this.places.get(name);
+      return place ? [/** @type {const} */ ([name, within(place)])] : [];
+    });
+    return new Map(known);
+  }
+
+  /** Forgets where unplaced concepts were drawn. */
+  forget() {
+    this.places = new Map();
+  }
+
+  /** @param {string} name */
+  sizeOf(name) {
+    const { graph, results } = this.editor;
+    const concept = graph.concepts.find((each) => each.name === name);
+    return concept ? this.#layOut(concept, results.has(name)) : { width: 0, height: 0 };
+  }
+
+  /** @param {Concept} concept @param {boolean} hasResult */
+  #layOut(concept, hasResult) {
+    const known = this.#cards.get(concept) ?? [];
+    this.#cards.set(concept, known);
+    return (known[Number(hasResult)] ??= layOut(concept, hasResult));
+  }
+
+  /**
+   * @param {Concept} concept
+   * @param {number} index
+   * @param {Map<string, Role>} parts
+   * @returns {CardState}
+   */
+  #card(concept, index, parts) {
+    const { graph, mode, results, stale } = this.editor;
+    const role = parts.get(concept.name) ?? "factual";
+    const result = results.get(concept.name);
+    return {
+      concept,
+      role,
+      mode,
+      result,
+      stale,
+      card: this.#layOut(concept, Boolean(result)),
+      forced: graph.interventions.get(concept.name),
+      colour: colourOf(index),
+      label: this.#label(concept, role),
+    };
+  }
+
+  /** What a screen reader says of a concept. @param {Concept} concept @param {Role} role */
+  #label({ name, value }, role) {
+    const { t, graph, results, stale } = this.editor;
+    const listed = (/** @type {string[]} */ names) => names.join(", ") || t("none");
+    const result = results.get(name);
+    return [
+      t("label.concept", { name, value }),
+      role === "factual" ? "" : t(`role.${role}`, { value: graph.interventions.get(name) }),
+      t("label.causes", { names: listed(parents(graph, name)) }),
+      t("label.effects", { names: listed(children(graph, name)) }),
+      result ? t("label.result", { factual: result.factual, counterfactual: result.counterfactual }) : "",
+      result && stale ? t("label.stale") : "",
+    ].filter(Boolean).join(" ").slice(0, 1200);
+  }
+
+  /** @param {Edge} edge @param {Map<string, Role>} parts @returns {EdgeState} */
+  #edge(edge, parts) {
+    const { t, graph } = this.editor;
+    const { cause, effect, reason, status } = edge;
+    const cut = isCut(graph, edge);
+    const moving = ["intervened", "affected"].includes(parts.get(cause) ?? "");
+    const flows = status === "confirmed" && !cut && moving && parts.get(effect) === "affected";
+    const words = [t("label.edge", { cause, effect }), t(cut ? "label.cut" : `status.${status}`), reason];
+    return { edge, cut, flows, dim: graph.interventions.size > 0 && !flows, label: words.filter(Boolean).join(" ").slice(0, 800) };
+  }
+}
+
+/** @param {Point} point @returns {Point} */
+const within = ([x, y]) => [Math.max(-FURTHEST, Math.min(FURTHEST, x)), Math.max(-FURTHEST, Math.min(FURTHEST, y))];

@@ -1,0 +1,67 @@
+/**
+ * What the nodes after the editor found out, joined per concept.
+ *
+ * @typedef {{
+ *   factual: string, counterfactual: string, role: string, reason: string,
+ *   mask: string | null, effective: boolean | undefined
+ * }} Result
+ * @typedef {{filename: string, subfolder: string, type: string}} ImageFile
+ * @typedef {{
+ *   counterfactual: Record<string, Partial<Result>>, masks: Record<string, ImageFile>, effective: Record<string, boolean>
+ * }} Found what has been reported so far, as plain JSON
+ */
+
+/** @returns {Found} */
+export const nothing = () => ({ counterfactual: {}, masks: {}, effective: {} });
+
+/**
+ * Joins one node's `ui` output to what is known. A new counterfactual starts afresh.
+ * @param {Found} found
+ * @param {Record<string, unknown>} output
+ * @returns {Found | null} null when the output says nothing about concepts
+ */
+export function join(found, output) {
+  const { csg_counterfactual: changes, csg_masks: masks, csg_effectiveness: answers } = output;
+  let result = null;
+  if (changes) result = { ...nothing(), counterfactual: table(first(changes)) };
+  if (Array.isArray(masks)) result = { ...(result ?? found), masks: byConcept(masks, ({ image }) => image) };
+  if (Array.isArray(answers)) result = { ...(result ?? found), effective: byConcept(answers, ({ answer }) => answer) };
+  return result;
+}
+
+/** @param {unknown} value ComfyUI sends lists */
+const first = (value) => (Array.isArray(value) ? value[0] : value);
+
+/** @param {unknown} value JSON, as text or as it is @returns {Record<string, any>} */
+function table(value) {
+  const data = typeof value === "string" ? JSON.parse(value) : value;
+  return data !== null && typeof data === "object" ? data : {};
+}
+
+/**
+ * @template T
+ * @param {any[]} items
+ * @param {(item: any) => T} pick
+ * @returns {Record<string, T>}
+ */
+const byConcept = (items, pick) => Object.fromEntries(items.map((each) => [String(each?.concept), pick(each)]));
+
+/**
+ * @param {Found} found
+ * @param {(image: ImageFile) => string} address
+ * @returns {Map<string, Result>}
+ */
+export function resultsOf({ counterfactual, masks, effective }, address) {
+  return new Map(Object.entries(counterfactual).map(([name, change]) => {
+    const image = Object.hasOwn(masks, name) ? masks[name] : null;
+    const result = {
+      factual: String(change.factual ?? ""),
+      counterfactual: String(change.counterfactual ?? change.factual ?? ""),
+      role: String(change.role ?? ""),
+      reason: String(change.reason ?? ""),
+      mask: image?.filename ? address(image) : null,
+      effective: Object.hasOwn(effective, name) ? Boolean(effective[name]) : undefined,
+    };
+    return [name, result];
+  }));
+}

@@ -1,0 +1,211 @@
+/**
+ * The drawing: every concept a card, every edge a line. Elements are kept and updated,
+ * so that focus stays and dragging touches only what moves.
+ *
+ * @import { Card } from "./card.mjs"
+ * @import { CardState } from "./card_view.mjs"
+ * @import { Translate } from "./i18n.mjs"
+ * @import { Box } from "./layout.mjs"
+ * @import { Edge, Point } from "./model.mjs"
+ * @typedef {{kind: "card" | "rim" | "chip" | "more", name: string, value?: string}
+ *   | {kind: "edge" | "confirm" | "reject", cause: string, effect: string}} Target
+ * @typedef {WeakMap<Element, Target>} Registry
+ * @typedef {{edge: Edge, cut: boolean, flows: boolean, dim: boolean, label: string}} EdgeState
+ * @typedef {{
+ *   cards: Map<string, CardState>, places: ReadonlyMap<string, Point>, edges: EdgeState[],
+ *   selected: ReadonlySet<string>, focus: string | null
+ * }} Picture
+ */
+import { drawCard } from "./card_view.mjs";
+import { cutMark, cutPath, headOf, pathOf, pointAt, between } from "./curve.mjs";
+import { iconPath, svg } from "./dom.mjs";
+import { edgeKey } from "./model.mjs";
+
+export class Scene {
+  /** @type {Registry} */ #targets = new WeakMap();
+  /** @type {Map<string, SVGGElement>} */ #cards = new Map();
+  /** @type {Map<string, string>} */ #drawn = new Map();
+  /** @type {Map<string, {group: SVGGElement, state: EdgeState}>} */ #edges = new Map();
+  /** @type {Map<string, Box>} */ #boxes = new Map();
+  /** @type {string | null} */ #focus = null;
+
+  /** @param {Translate} t */
+  constructor(t) {
+    this.t = t;
+    this.edgeLayer = svg("g", { class: "edges" });
+    this.cardLayer = svg("g", { class: "cards" });
+    this.ghost = svg("path", { class: "ghost" });
+    this.viewport = svg("g", { class: "viewport" }, this.edgeLayer, this.cardLayer, this.ghost);
+    this.element = svg("svg", { class: "csg-scene", role: "group", "aria-label": t("graph") }, this.viewport);
+  }
+
+  /** @param {Picture} picture */
+  update(picture) {
+    this.#updateCards(picture);
+    this.#updateEdges(picture.edges, picture.selected);
+    this.#rove(picture.focus);
+  }
+
+  /** @param {Picture} picture */
+  #updateCards({ cards, places, selected }) {
+    for (const [name, group] of this.#cards) if (!cards.has(name)) this.#drop(name, group);
+    for (const [name, state] of cards) {
+      const group = this.#cards.get(name) ?? this.#newCard(name);
+      const signature = JSON.stringify([state, [...state.concept.values]]);
+      if (this.#drawn.get(name) !== signature) {
+        drawCard(group, state, this.t, this.#targets);
+        this.#drawn.set(name, signature);
+      }
+      group.dataset.role = state.role;
+      group.classList.toggle("selected", selected.has(name));
+      group.setAttribute("aria-label", state.label);
+      this.#place(name, places.get(name) ?? [0, 0], state.card);
+    }
+  }
+
+  /** @param {string} name @param {SVGGElement} group */
+  #drop(name, group) {
+    group.remove();
+    this.#cards.delete(name);
+    this.#drawn.delete(name);
+    this.#boxes.delete(name);
+  }
+
+  /** @param {string} name */
+  #newCard(name) {
+    const group = svg("g", { class: "csg-card", role: "button", "aria-roledescription": this.t("concept"), tabindex: -1 });
+    keepsKeys(group);
+    this.#targets.set(group, { kind: "card", name });
+    this.#cards.set(name, group);
+    this.cardLayer.append(group);
+    return group;
+  }
+
+  /** @param {string} name @param {Point} place @param {{width: number, height: number}} size */
+  #place(name, [x, y], { width, height }) {
+    this.#boxes.set(name, { x, y, width, height });
+    this.#cards.get(name)?.setAttribute("transform", `translate(${x},${y})`);
+  }
+
+  /**
+   * Moves cards and the lines that touch them, and nothing else.
+   * @param {ReadonlyMap<string, Point>} places
+   */
+  move(places) {
+    for (const [name, place] of places) {
+      const box = this.#boxes.get(name);
+      if (box) this.#place(name, place, box);
+    }
+    for (const { group, state } of this.#edges.values()) {
+      if (places.has(state.edge.cause) || places.has(state.edge.effect)) this.#route(group, state);
+    }
+  }
+
+  /** @param {EdgeState[]} edges @param {ReadonlySet<string>} selected */
+  #updateEdges(edges, selected) {
+    const wanted = new Map(edges.map((state) => [edgeKey(state.edge), state]));
+    for (const [key, { group }] of this.#edges) {
+      if (wanted.has(key)) continue;
+      group.remove();
+      this.#edges.delete(key);
+    }
+    for (const [key, state] of wanted) {
+      const group = this.#edges.get(key)?.group ?? this.#newEdge(state.edge);
+      this.#edges.set(key, { group, state });
+      const { edge, cut, flows, dim } = state;
+      Object.assign(group.dataset, { status: edge.status, cut, flows, dim });
+      group.classList.toggle("selected", selected.has(key));
+      group.setAttribute("aria-label", state.label);
+      this.#route(group, state);
+    }
+  }
+
+  /** @param {Edge} edge */
+  #newEdge({ cause, effect }) {
+    const buttons = ["confirm", "reject"].map((kind, index) => this.#edgeButton(/** @type {"confirm" | "reject"} */ (kind), index, cause, effect));
+    const group = svg("g", { class: "csg-edge", role: "button", "aria-roledescription": this.t("edge"), tabindex: -1 },
+      svg("title"), svg("path", { class: "hit" }), svg("path", { class: "line" }), svg("path", { class: "head" }), svg("path", { class: "cut" }),
+      svg("g", { class: "choices" }, ...buttons));
+    keepsKeys(group);
+    this.#targets.set(group, { kind: "edge", cause, effect });
+    this.edgeLayer.append(group);
+    return group;
+  }
+
+  /** @param {"confirm" | "reject"} kind @param {number} index @param {string} cause @param {string} effect */
+  #edgeButton(kind, index, cause, effect) {
+    const button = svg("g", { class: kind, transform: `translate(${index ? 13 : -13},0)` },
+      svg("title", {}, this.t(`edge_${kind}`)), svg("circle", { r: 11 }),
+      svg("path", { d: iconPath(kind === "confirm" ? "check" : "close"), transform: "translate(-6.4,-6.4) scale(.8)" }));
+    this.#targets.set(button, { kind, cause, effect });
+    return button;
+  }
+
+  /** @param {SVGGElement} group @param {EdgeState} state */
+  #route(group, { edge, cut, label }) {
+    const [from, to] = [this.#boxes.get(edge.cause), this.#boxes.get(edge.effect)];
+    if (!from || !to) return;
+    const curve = between(from, to);
+    const whole = pathOf(curve);
+    const [title, hit, line, head, mark, choices] = /** @type {Element[]} */ ([...group.children]);
+    if (title.textContent !== label) title.textContent = label;
+    hit.setAttribute("d", whole);
+    line.setAttribute("d", cut ? cutPath(curve) : whole);
+    head.setAttribute("d", headOf(curve));
+    mark.setAttribute("d", cut ? cutMark(curve) : "");
+    if (edge.status === "proposed") choices.setAttribute("transform", `translate(${pointAt(curve, 0.5).join(",")})`);
+  }
+
+  /** One element of the drawing is reached by Tab. @param {string | null} focus a concept's name or an edge's key */
+  #rove(focus) {
+    const before = this.elementOf(this.#focus);
+    before?.setAttribute("tabindex", "-1");
+    this.#focus = focus;
+    this.elementOf(focus)?.setAttribute("tabindex", "0");
+  }
+
+  /** @param {string | null} key a concept's name or an edge's key */
+  elementOf(key) {
+    if (key === null) return undefined;
+    return this.#cards.get(key) ?? this.#edges.get(key)?.group;
+  }
+
+  /** @param {string} name */
+  boxOf(name) {
+    return this.#boxes.get(name);
+  }
+
+  get boxes() {
+    return this.#boxes;
+  }
+
+  /** What is drawn at an element. @param {EventTarget | null} element @returns {Target | null} */
+  targetOf(element) {
+    for (let at = element; at instanceof Element && at !== this.element; at = at.parentElement) {
+      const target = this.#targets.get(at);
+      if (target) return target;
+    }
+    return null;
+  }
+
+  /** Marks the concepts and edges that a refused edge would close into a cycle. @param {readonly string[]} names */
+  showCycle(names) {
+    const pairs = new Set(names.slice(1).map((effect, index) => edgeKey({ cause: names[index], effect })));
+    for (const [key, { group }] of this.#edges) group.classList.toggle("refused", pairs.has(key));
+    for (const [name, group] of this.#cards) group.classList.toggle("refused", names.includes(name));
+  }
+
+  /** @param {string | null} name the concept that an edge being drawn would reach */
+  showTarget(name) {
+    for (const [each, group] of this.#cards) group.classList.toggle("target", each === name);
+  }
+}
+
+/**
+ * ComfyUI's undo listens to keys before anyone else and leaves alone only what looks
+ * like a text field; so these keys reach the editor alone.
+ * @param {Element} element
+ */
+export function keepsKeys(element) {
+  Object.defineProperty(element, "type", { value: "textarea" });
+}

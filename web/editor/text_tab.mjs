@@ -1,0 +1,104 @@
+/**
+ * The graph as DAGitty text, in sync both ways; a text that cannot be read stays as it
+ * is, its line marked. Also the place where a broken stored text is mended.
+ *
+ * @import { Editor } from "./editor.mjs"
+ */
+import { describe, revise } from "./dagitty.mjs";
+import { html } from "./dom.mjs";
+import { reasonOf } from "./i18n.mjs";
+import { readJson } from "./json.mjs";
+
+export class TextTab {
+  /** @type {{details?: {line?: number}} | null} */ #error = null;
+
+  /** @param {Editor} editor */
+  constructor(editor) {
+    this.editor = editor;
+    this.gutter = html("div", { class: "gutter", "aria-hidden": "true" });
+    this.area = html("textarea", {
+      spellcheck: "false", autocomplete: "off", "aria-label": editor.t("text.label"), wrap: "off",
+      oninput: () => this.#typed(), onscroll: () => this.#scrolled(),
+    });
+    this.problem = html("p", { class: "problem", role: "alert" });
+    this.help = html("p", { class: "help" }, editor.t("text.help"));
+    this.element = html("div", { class: "csg-text" }, html("div", { class: "lines" }, this.gutter, this.area), this.problem, this.help);
+  }
+
+  focus() {
+    this.area.focus({ preventScroll: true });
+  }
+
+  render() {
+    const { editor, area } = this;
+    if (editor.tab !== "text") return;
+    if (editor.broken) this.#showBroken(editor.broken);
+    else if (!this.#error && this.#reads() !== describe(editor.graph)) this.#show(describe(editor.graph));
+    else if (!this.#error) this.#number();
+    this.help.hidden = Boolean(editor.broken);
+    area.setAttribute("aria-invalid", String(Boolean(this.#error)));
+  }
+
+  /** What the text in the area stands for, in its normal form. */
+  #reads() {
+    try {
+      return describe(revise(this.editor.graph, this.area.value));
+    } catch {
+      return null;
+    }
+  }
+
+  /** @param {string} text */
+  #show(text) {
+    this.area.value = text;
+    this.#mark(null);
+  }
+
+  /** @param {{text: string, error: unknown}} broken */
+  #showBroken({ text, error }) {
+    if (this.#error === null) this.area.value = text;
+    this.#mark(error);
+  }
+
+  #typed() {
+    const { editor, area } = this;
+    try {
+      if (editor.broken) return this.#mend();
+      const graph = revise(editor.graph, area.value);
+      this.#mark(null);
+      editor.run(() => graph, { merge: "text" });
+    } catch (error) {
+      this.#mark(error);
+    }
+  }
+
+  /** A broken stored text was edited: as soon as it reads, it is the graph. */
+  #mend() {
+    const { editor, area } = this;
+    readJson(area.value);
+    this.#error = null;
+    editor.load(area.value);
+    editor.host.write(area.value);
+  }
+
+  /** @param {unknown} error */
+  #mark(error) {
+    this.#error = /** @type {{details?: {line?: number}} | null} */ (error);
+    this.problem.textContent = error ? reasonOf(this.editor.t, error) : "";
+    this.area.setAttribute("aria-invalid", String(Boolean(error)));
+    this.#number();
+  }
+
+  #number() {
+    const count = this.area.value.split("\n").length;
+    const wrong = this.#error?.details?.line;
+    const numbers = Array.from({ length: Math.min(count, 2000) }, (_, index) =>
+      html("span", { class: index + 1 === wrong ? "wrong" : "" }, String(index + 1)));
+    this.gutter.replaceChildren(...numbers);
+    this.#scrolled();
+  }
+
+  #scrolled() {
+    this.gutter.scrollTop = this.area.scrollTop;
+  }
+}

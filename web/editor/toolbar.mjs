@@ -1,0 +1,101 @@
+/**
+ * The line above the drawing: modes, tabs, history, layout and a menu; and the facts below it.
+ *
+ * @import { Editor } from "./editor.mjs"
+ * @import { Menu } from "./menu.mjs"
+ */
+import * as commands from "./commands.mjs";
+import { html, icon, iconButton } from "./dom.mjs";
+
+export class Toolbar {
+  /** @param {Editor} editor */
+  constructor(editor) {
+    this.editor = editor;
+    this.t = editor.t;
+    this.facts = html("span", { class: "facts" });
+    this.modes = this.#choice("modes", ["edit", "intervene"], (mode) => editor.setMode(mode));
+    this.tabs = this.#choice("tabs", ["drawing", "text"], (tab) => editor.setTab(tab));
+    this.undo = iconButton(this.t("do.undo"), "undo", () => editor.undo());
+    this.redo = iconButton(this.t("do.redo"), "redo", () => editor.redo());
+    this.panel = iconButton(this.t("do.panel"), "panel", () => editor.setPanel(!editor.panelOpen));
+    /** @type {Menu | null} */ this.menu = null;
+    this.more = iconButton(this.t("do.more"), "more", () => this.#toggleMenu(), { "aria-haspopup": "menu", "aria-expanded": "false" });
+    this.element = html("header", { class: "csg-toolbar", role: "toolbar", "aria-label": this.t("do.toolbar") },
+      this.modes, this.#add(), html("span", { class: "gap" }),
+      html("span", { class: "group drawing-only" }, this.undo, this.redo,
+        iconButton(this.t("do.arrange"), "layout", () => editor.actions.arrange()), iconButton(this.t("do.fit"), "fit", () => editor.fit()), this.panel),
+      this.tabs, this.more);
+  }
+
+  #add() {
+    return html("button", { type: "button", class: "csg-button labelled edit-only", title: this.t("do.add_help"), onclick: async () => (await this.editor.quick()).addNear(null) },
+      icon("add"), html("span", {}, this.t("do.add")));
+  }
+
+  /**
+   * @template {string} T
+   * @param {string} group
+   * @param {T[]} options
+   * @param {(option: T) => void} choose
+   */
+  #choice(group, options, choose) {
+    const buttons = options.map((option) => html("button", {
+      type: "button", "data-option": option, title: this.t(`${group}.${option}_help`), onclick: () => choose(option),
+    }, this.t(`${group}.${option}`)));
+    return html("span", { class: `csg-choice ${group}`, role: "group", "aria-label": this.t(`${group}.label`) }, ...buttons);
+  }
+
+  render() {
+    const { editor } = this;
+    this.#press(this.modes, editor.mode);
+    this.#press(this.tabs, editor.tab);
+    this.panel.setAttribute("aria-pressed", String(editor.panelOpen));
+    this.#showNotice();
+    this.showZoom();
+  }
+
+  /** @param {Element} choice @param {string} option */
+  #press(choice, option) {
+    for (const button of choice.children) button.setAttribute("aria-pressed", String(/** @type {HTMLElement} */ (button).dataset.option === option));
+  }
+
+  showZoom() {
+    const { graph, viewport } = this.editor;
+    const counts = this.t("facts.counts", { concepts: graph.concepts.length, edges: graph.edges.length });
+    this.facts.textContent = `${counts} · ${Math.round(viewport.scale * 100)} %`;
+  }
+
+  /** What needs attention, over the drawing. */
+  #showNotice() {
+    const { editor, t } = this;
+    const { conflicts, graph, notice, stale } = editor;
+    const proposed = graph.edges.filter(({ status }) => status === "proposed").length;
+    const button = (/** @type {string} */ label, /** @type {() => void} */ act) => html("button", { type: "button", onclick: act }, label);
+    const lines = [
+      conflicts.length && html("p", { class: "warning" }, t("conflict.found", { count: conflicts.length }), button(t("conflict.show"), () => this.#showConflicts())),
+      stale && html("p", { class: "stale" }, t("result.stale")),
+      proposed > 0 && html("p", {}, t("notice.proposed", { count: proposed }), button(t("notice.confirm_all"), () => editor.run(commands.confirmAll, { say: t("said.confirmed_all", { count: proposed }) }))),
+      graph.interventions.size > 0 && html("p", {}, t("notice.pending", { count: graph.interventions.size }), button(t("notice.release_all"), () => editor.run(commands.releaseAll, { say: t("said.released_all") }))),
+      graph.concepts.length === 0 && html("p", { class: "empty" }, t("notice.empty")),
+    ];
+    notice.replaceChildren(...lines.filter((each) => each instanceof HTMLElement));
+  }
+
+  #showConflicts() {
+    this.editor.select([], null);
+    this.editor.setPanel(true);
+  }
+
+  /** The menu is loaded when it is first asked for. */
+  async #toggleMenu() {
+    const { Menu } = await import("./menu.mjs");
+    this.menu ??= new Menu(this.editor, this.more);
+    this.menu.toggle();
+  }
+
+  /** The list of keys, over the drawing. */
+  async showKeys() {
+    const { showKeys } = await import("./menu.mjs");
+    showKeys(this.editor);
+  }
+}
