@@ -1,6 +1,6 @@
 """Train Town from nothing: `python benchmarks/train_town.py --comfyui PATH --work FOLDER [--stage NAME] [--steps N]`.
 
-Stages, each resumable where it stopped: data, autoencoder, latents, denoiser, readers, export. The networks are
+Stages, each resumable where it stopped: data, autoencoder, latents, denoiser, decoder, readers, export. The networks are
 ComfyUI's own classes; what is trained, and how, stands in `csg/town/training`.
 """
 
@@ -10,25 +10,13 @@ import argparse
 import dataclasses
 import logging
 import os
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-STAGES = ("data", "autoencoder", "latents", "denoiser", "readers", "export")
+from in_process import ROOT, start_comfyui
+
+STAGES = ("data", "autoencoder", "latents", "denoiser", "decoder", "readers", "export")
 TRAINING_SCENES, HELD_OUT_SCENES = 20_000, 384
 log = logging.getLogger("train_town")
-
-
-def start_comfyui(path: Path) -> None:
-    """Make ComfyUI's modules importable, on the CPU, ahead of this repository (both have a `nodes`)."""
-    sys.path[:0] = [str(path)]
-    sys.path.append(str(ROOT))
-    import comfy.options
-
-    comfy.options.enable_args_parsing(False)
-    from comfy.cli_args import args
-
-    args.cpu = True
 
 
 def networks(attention: object) -> tuple:
@@ -38,6 +26,7 @@ def networks(attention: object) -> tuple:
     import comfy.ops
     import torch
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
     from csg.town.architecture import TEXT_CONFIG_G, TEXT_CONFIG_L, UNET_CONFIG
 
     unet_attention.optimized_attention = attention
@@ -91,6 +80,7 @@ def train_autoencoder(work: Path, steps: int | None) -> None:
     """Stages `autoencoder` and `latents`: what the denoiser learns on."""
     import numpy as np
     import torch
+
     from csg.town.training import vae
 
     pictures = np.load(work / "train/pictures.npy", mmap_mode="r")
@@ -106,6 +96,7 @@ def train_denoiser(work: Path, steps: int | None) -> None:
     """Stage `denoiser`."""
     import numpy as np
     import torch
+
     from csg.town.training import denoiser
 
     torch.manual_seed(0)
@@ -120,18 +111,38 @@ def train_denoiser(work: Path, steps: int | None) -> None:
     data = denoiser.Dataset(torch.load(work / "latents.pt", weights_only=True), *arrays, captioner)
     parameters = sum(p.numel() for p in [*unet.parameters(), *text.parameters()])
     log.info("%d token ids in use, %.2f M parameters", len(vocabulary), parameters / 1e6)
-    denoiser.train(unet, text, attention, data, work / "denoiser.ckpt", settings)
-    torch.save({"unet": unet.state_dict(), "text": text.state_dict(), "vocabulary": vocabulary}, work / "denoiser.pt")
+    weights = denoiser.train(unet, text, attention, data, work / "denoiser.ckpt", settings)
+    torch.save({"unet": weights, "text": text.state_dict(), "vocabulary": vocabulary}, work / "denoiser.pt")
+
+
+def refine_decoder(work: Path, steps: int | None) -> None:
+    """Stage `decoder`: a better decoder for the latents as they are."""
+    import numpy as np
+    import torch
+
+    from csg.town.autoencoder import Autoencoder
+    from csg.town.training import vae
+
+    model = Autoencoder()
+    model.load_state_dict(torch.load(work / "autoencoder.pt", weights_only=True))
+    pictures = np.load(work / "train/pictures.npy", mmap_mode="r")
+    settings = vae.DecoderSettings() if steps is None else dataclasses.replace(vae.DecoderSettings(), steps=steps)
+    latents = torch.load(work / "latents.pt", weights_only=True)
+    model = vae.refine_decoder(model, latents, pictures, work / "decoder.ckpt", settings)
+    torch.save(model.state_dict(), work / "autoencoder.pt")
+    held_out = np.load(work / "val/pictures.npy", mmap_mode="r")
+    log.info("held-out PSNR %.2f dB over 96 pictures", vae.evaluate(model, held_out[:96]))
 
 
 def train_readers(work: Path) -> None:
     """Stage `readers`: written to the pack's weights at once."""
     import numpy as np
     import torch
+    from safetensors.torch import save_file
+
     from csg.town.autoencoder import Autoencoder
     from csg.town.training import readers
     from csg.town.weights import FOLDER, READERS
-    from safetensors.torch import save_file
 
     settings = readers.Settings()
     autoencoder = Autoencoder()
@@ -152,6 +163,7 @@ def train_readers(work: Path) -> None:
 def export(work: Path) -> None:
     """Stage `export`: the shipped checkpoint, in half precision."""
     import torch
+
     from csg.town import weights
     from csg.town.autoencoder import Autoencoder, fold
 
@@ -186,6 +198,8 @@ def main() -> None:
         train_autoencoder(options.work, options.steps)
     if "denoiser" in stages:
         train_denoiser(options.work, options.steps)
+    if "decoder" in stages:
+        refine_decoder(options.work, options.steps)
     if "readers" in stages:
         train_readers(options.work)
     if "export" in stages:

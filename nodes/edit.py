@@ -12,7 +12,7 @@ from ..csg.causal.counterfactual import ALL_CHANGES, DESCENDANTS_ONLY, ConceptPh
 from ..csg.causal.palette import concept_hex
 from ..csg.diffusion import guidance as csg
 from ..csg.evaluation.sheets import overlay_grid
-from . import host, sockets
+from . import host, host_model, sockets
 
 CATEGORY = "CSG/edit"
 
@@ -63,7 +63,7 @@ class EncodeEdits(io.ComfyNode):
         common = csg.ConceptTerm("", "", scale, threshold, warmup)
         chosen = counterfactual.edits(concepts)
         terms = tuple(encoded(clip, edit, common, global_scale) for edit in chosen)
-        target, source = host.encode_text(clip, counterfactual.prompt), host.encode_text(clip, counterfactual.graph.base_prompt)
+        target, source = host_model.encode_text(clip, counterfactual.prompt), host_model.encode_text(clip, counterfactual.graph.base_prompt)
         colours = {name: concept_hex(i) for i, name in enumerate(counterfactual.graph.names)}
         return io.NodeOutput(host.Edits(terms, target, source, counterfactual.prompt, colours), target, source, counterfactual.prompt)
 
@@ -79,12 +79,12 @@ def encoded(clip: Any, edit: ConceptPhrase, common: csg.ConceptTerm, global_scal
 
 def with_conditionings(clip: Any, term: csg.ConceptTerm, factual_phrase: str = "") -> csg.ConceptTerm:  # noqa: ANN401
     """The term with its phrase (and its factual phrase) encoded."""
-    term = replace(term, conditioning=host.encode_text(clip, term.phrase), tokens=host.word_positions(clip, term.phrase))
+    term = replace(term, conditioning=host_model.encode_text(clip, term.phrase), tokens=host_model.word_positions(clip, term.phrase))
     if not factual_phrase.strip() or factual_phrase == term.phrase:
         return term
     return replace(
-        term, factual_phrase=factual_phrase, factual_conditioning=host.encode_text(clip, factual_phrase),
-        factual_tokens=host.word_positions(clip, factual_phrase),
+        term, factual_phrase=factual_phrase, factual_conditioning=host_model.encode_text(clip, factual_phrase),
+        factual_tokens=host_model.word_positions(clip, factual_phrase),
     )  # fmt: skip
 
 

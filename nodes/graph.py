@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -198,7 +199,8 @@ class Propagate(io.ComfyNode):
         question = (vlm, image, graph, by_hand, temperature, max_tokens, seed)
         result = propagate(graph, by_hand) if vlm is None else _asked(*question)
         report = result.report()
-        return io.NodeOutput(result, report, ui=ui.PreviewText(report))
+        shown = {"text": (report,), "csg_counterfactual": [json.dumps(result.table())]}
+        return io.NodeOutput(result, report, ui=shown)
 
 
 def _asked(*question: Any) -> Counterfactual:

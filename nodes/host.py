@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,10 +19,18 @@ from torch import Tensor
 from ..csg.diffusion import guidance as csg
 from ..csg.diffusion.attention import AttentionCapture, Words, cells_of
 from ..csg.diffusion.inversion import Inversion, invert_ddim, invert_sde, replay
+from .host_model import (
+    Conditioning,
+    check_latent,
+    check_model,
+    latent_like,
+    model_identity,
+    same_conditioning,
+    zeros_conditioning,
+)
 
 log = logging.getLogger(__name__)
 
-Conditioning = list[list[Any]]
 UNCONDITIONAL, SOURCE, INTERVENTIONAL = "unconditional", "source", "interventional"
 BASES = (UNCONDITIONAL, SOURCE, INTERVENTIONAL)
 KEY = "causal_semantic_guidance"
@@ -64,31 +71,6 @@ class Base:
     def guided(self) -> bool:
         """Whether the base itself is classifier-free guidance between two rows."""
         return self.kind == SOURCE and self.scale > 1
-
-
-def zeros_conditioning(patcher: comfy.model_patcher.ModelPatcher) -> Conditioning:
-    """SDXL's unconditional: all-zero context and pooled vector (force_zeros_for_empty_prompt in the reference)."""
-    config = patcher.model.model_config.unet_config
-    pooled = (config.get("adm_in_channels") or 0) - 6 * 256
-    if pooled <= 0 or not config.get("context_dim"):
-        raise ValueError(
-            "This model has no zero conditioning of its own (only SDXL has). Encode an empty prompt with CLIP Text "
-            "Encode and connect it to `negative`."
-        )
-    return [[torch.zeros(1, 77, config["context_dim"]), {"pooled_output": torch.zeros(1, pooled)}]]
-
-
-def same_conditioning(a: Conditioning | None, b: Conditioning | None) -> bool:
-    """Whether two conditionings say the same, so that one row serves for both."""
-    if a is None or b is None or len(a) != len(b):
-        return False
-    pairs = list(zip(a, b, strict=True))
-    plain = all(set(x[1]) <= {"pooled_output"} and set(y[1]) <= {"pooled_output"} for x, y in pairs)
-    return plain and all(torch.equal(x[0], y[0]) and _same(x[1].get("pooled_output"), y[1].get("pooled_output")) for x, y in pairs)
-
-
-def _same(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is b or (a is not None and b is not None and torch.equal(a, b))
 
 
 class CSGGuider(comfy.samplers.CFGGuider):
@@ -145,10 +127,15 @@ class CSGGuider(comfy.samplers.CFGGuider):
 
     def predict_noise(self, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None) -> Tensor:
         """The guided denoised latent (B, C, h, w)."""
-        options = model_options or {}
+        return self.guide(x, timestep, model_options or {})
+
+    def guide(self, x: Tensor, timestep: Tensor, options: dict, base: Tensor | None = None) -> Tensor:
+        """Guide this guider's own base prediction, or the `base` (B, C, h, w) that somebody else predicted."""
         i = self.step if self.step is not None else self._find_step(timestep, options)
         active = csg.active_terms(self.terms, i, self.settings.joint_warmup)
-        said = self._predict(x, timestep, options, active)
+        if base is not None and not active:
+            return base
+        said = self._predict(x, timestep, options, active, base)
         self.guided = csg.guide(self.terms, active, said, self.settings)
         self.mean.add(self.guided.masks)
         return self.guided.denoised
@@ -157,10 +144,10 @@ class CSGGuider(comfy.samplers.CFGGuider):
         sigmas = options.get("transformer_options", {}).get("sample_sigmas")
         return 0 if sigmas is None or not self.terms else int((sigmas[:-1] - timestep[0]).abs().argmin())
 
-    def _rows(self, active: Sequence[int]) -> list[str]:
+    def _rows(self, active: Sequence[int], own_base: bool) -> list[str]:
         local = [k for k in active if self.terms[k].scope == csg.LOCAL]
-        rows = ["positive"] if self.base.kind != UNCONDITIONAL else []
-        if local or self.base.kind == UNCONDITIONAL or self.base.guided:
+        rows = ["positive"] if own_base and self.base.kind != UNCONDITIONAL else []
+        if local or (own_base and (self.base.kind == UNCONDITIONAL or self.base.guided)):
             rows.append("negative")
         if len(local) < len(active):
             rows += [key for key in ("target", "caption") if key in self.conds]
@@ -169,13 +156,15 @@ class CSGGuider(comfy.samplers.CFGGuider):
             rows += [f"factual {k}" for k in local if f"factual {k}" in self.conds]
         return rows
 
-    def _predict(self, x: Tensor, timestep: Tensor, options: dict, active: Sequence[int]) -> csg.Predictions:
-        rows = self._rows(active)
+    def _predict(
+        self, x: Tensor, timestep: Tensor, options: dict, active: Sequence[int], base: Tensor | None
+    ) -> csg.Predictions:
+        rows = self._rows(active, own_base=base is None)
         local = [k for k in active if self.terms[k].scope == csg.LOCAL]
         wanted = [f"concept {k}" for k in local] if self.settings.uses_attention else []
         out, maps = self._evaluate(rows, wanted, x, timestep, options)
         said = csg.Predictions(
-            self._base_prediction(out, x, timestep, options),
+            self._base_prediction(out, x, timestep, options) if base is None else base,
             out.get("negative"),
             {k: out[f"concept {k}"] for k in local},
             {k: out[f"factual {k}"] for k in local if f"factual {k}" in out},
@@ -306,6 +295,9 @@ class ReplaySampler(comfy.samplers.Sampler):
         inversion, device = self.inversion, latent_image.device
         check_levels(inversion, sigmas)
         guider = model_wrap if isinstance(model_wrap, CSGGuider) else None
+        if guider:  # the authors' repository lets concepts act only once all have passed their warm-up
+            joint = inversion.settings.get("schedule") == "authors"
+            guider.settings = replace(guider.settings, joint_warmup=joint)
         start = self._start(guider)
         union = _RunningUnion(guider if self.preserve == "blend" else None, denoise_mask)
         offset = self.release * csg.low_frequencies(inversion.latent) if self.release else None
@@ -387,38 +379,6 @@ def check_levels(inversion: Inversion, sigmas: Tensor) -> None:
         )
 
 
-def model_identity(patcher: comfy.model_patcher.ModelPatcher) -> str:
-    """A short hash of architecture, prediction type and one small weight; LoRAs and patches do not change it."""
-    model = patcher.model
-    parts = [type(model).__name__, str(model.model_type), repr(sorted((k, str(v)) for k, v in model.model_config.unet_config.items()))]
-    found = patcher.backup.get("diffusion_model.out.2.bias")
-    weight = found.weight if found is not None else model.state_dict().get("diffusion_model.out.2.bias")
-    if weight is not None and not weight.is_meta:
-        parts.append(repr([round(float(w), 4) for w in weight.detach().float().flatten().tolist()]))
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
-
-
-def check_model(inversion: Inversion, patcher: comfy.model_patcher.ModelPatcher) -> None:
-    """Raise ValueError when an inversion meets another model than its own."""
-    made, now = inversion.settings.get("model"), model_identity(patcher)
-    if made is not None and made != now:
-        raise ValueError(
-            f"This inversion was made with model {made}, but model {now} is connected. Invert the picture again with "
-            "the model that edits it (LoRAs and patches may differ, the checkpoint may not)."
-        )
-
-
-def sigma_table(patcher: comfy.model_patcher.ModelPatcher) -> Tensor:
-    """The model's noise level per training step (1000,), object patches included."""
-    sampling = patcher.get_model_object("model_sampling")
-    if getattr(sampling, "sigmas", None) is None or len(sampling.sigmas) != 1000:
-        raise ValueError(
-            "This model has no table of 1000 noise levels (flow and distilled models have none); DPM-Solver++ "
-            "inversion needs an SD1.5, SD2 or SDXL model."
-        )
-    return sampling.sigmas.float().cpu()
-
-
 def run_inversion(
     patcher: comfy.model_patcher.ModelPatcher, latent: Mapping[str, Any], sigmas: Tensor, method: str,
     base: Base, settings: Mapping[str, Any], **options: Any,  # noqa: ANN401
@@ -434,7 +394,7 @@ def run_inversion(
     )  # fmt: skip
     source = base.positive if base.kind == SOURCE else None
     result = replace(sampler.result, source=source, negative=base.negative, source_guidance=base.scale)
-    result = result.described(**settings, model=model_identity(patcher), size=tuple(samples.shape[-2:]))
+    result = result.described(**settings, model=model_identity(patcher), samples=samples)
     return result, latent_like(latent, rebuilt)
 
 
@@ -444,7 +404,7 @@ def run_replay(
     """Edit: drive `guider` along the inversion's noises; returns LATENT."""
     patcher = guider.model_patcher
     check_model(inversion, patcher)
-    samples = patcher.model.process_latent_out(inversion.latent)
+    samples = inversion.settings["samples"]
     edited = guider.sample(
         torch.zeros_like(samples), samples, ReplaySampler(inversion, preserve, release), inversion.sigmas,
         denoise_mask=noise_mask if noise_mask is not None else inversion.settings.get("noise_mask"),
@@ -452,42 +412,3 @@ def run_replay(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=int(inversion.settings.get("seed", 0)),
     )  # fmt: skip
     return {"samples": edited.to(comfy.model_management.intermediate_device())}
-
-
-def check_latent(latent: Mapping[str, Any]) -> Tensor:
-    """The samples of a LATENT, or ValueError for one that no SD model made."""
-    samples = latent["samples"]
-    if samples.is_nested or samples.ndim != 4 or samples.shape[1] != 4:
-        shape = "nested" if samples.is_nested else tuple(samples.shape)
-        raise ValueError(f"The latent is {shape}; an SD or SDXL latent (batch, 4, height/8, width/8) is expected.")
-    if not samples.count_nonzero():
-        raise ValueError("The latent is empty. An inversion needs a picture: connect VAE Encode, not Empty Latent Image.")
-    return samples
-
-
-def latent_like(latent: Mapping[str, Any], samples: Tensor) -> dict[str, Any]:
-    """A LATENT with these samples and whatever else `latent` carried."""
-    kept = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
-    return kept | {"samples": samples.to(comfy.model_management.intermediate_device())}
-
-
-def encode_text(clip: Any, text: str) -> Conditioning:  # noqa: ANN401
-    """CONDITIONING of a prompt."""
-    if clip is None:
-        raise ValueError("No CLIP is connected. Connect the CLIP of the checkpoint that edits the picture.")
-    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
-
-
-def word_positions(clip: Any, text: str) -> tuple[int, ...]:  # noqa: ANN401
-    """Columns of the text's own tokens in its conditioning, begin, end and padding left out."""
-    tokens = clip.tokenize(text)
-    chunks = tokens.get("g") or next(iter(tokens.values()))
-    found, start = [], 0
-    for chunk in chunks:
-        ids = [int(entry[0]) if isinstance(entry[0], int) else -1 for entry in chunk]
-        end = ids.index(49407, 1) if 49407 in ids[1:] else len(ids)
-        found += range(start + 1, start + end)
-        start += len(chunk)
-    if not found:
-        raise ValueError(f"The phrase {text!r} has no words that the text encoder knows; write a short noun phrase.")
-    return tuple(found)

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from ..csg.diffusion import guidance as csg
 from ..csg.diffusion import schedule
 from ..csg.diffusion.inversion import Inversion
-from . import host, sockets
+from . import host, host_model, sockets
 
 CATEGORY = "CSG/sampling"
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -50,7 +50,7 @@ INVERSION_OUTPUTS = [
 ]  # fmt: skip
 
 
-def _inversion_base(source: host.Conditioning | None, negative: host.Conditioning | None, guidance: float) -> host.Base:
+def _inversion_base(source: host_model.Conditioning | None, negative: host_model.Conditioning | None, guidance: float) -> host.Base:
     """The reference ignores the guidance without a source prompt, and needs more than 1 for it to be guidance."""
     if source is None:
         return host.Base(host.UNCONDITIONAL, negative)
@@ -100,7 +100,7 @@ class Invert(io.ComfyNode):
 
 def ledits_levels(model: Any, steps: int, skip: float, which: str) -> torch.Tensor:  # noqa: ANN401
     """Noise levels of the connected model's own table."""
-    return schedule.ledits_levels(host.sigma_table(model), steps, skip, which)
+    return schedule.ledits_levels(host_model.sigma_table(model), steps, skip, which)
 
 
 class InvertDDPM(io.ComfyNode):
@@ -128,7 +128,7 @@ class InvertDDPM(io.ComfyNode):
         if skip_steps > steps - 2:
             raise ValueError(f"skip_steps is {skip_steps} of {steps} steps; leave at least 2 steps to sample.")
         times = schedule.ddpm_timesteps(steps)[skip_steps:]
-        sigmas = schedule.noise_levels(host.sigma_table(model), times, to_zero=False)
+        sigmas = schedule.noise_levels(host_model.sigma_table(model), times, to_zero=False)
         base = _inversion_base(source, negative, source_guidance)
         settings = {"steps": steps, "skip": skip_steps / steps, "seed": seed}
         return _invert(model, latent, sigmas, "ddpm", base, settings, seed=seed, order=1, zero_noise_steps=1)
@@ -155,12 +155,12 @@ class InvertDDIM(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, latent: Mapping, steps: int, source_guidance: float, source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401
-        sigmas = schedule.noise_levels(host.sigma_table(model), schedule.ddpm_timesteps(steps), to_zero=False)
+        sigmas = schedule.noise_levels(host_model.sigma_table(model), schedule.ddpm_timesteps(steps), to_zero=False)
         base = _inversion_base(source, negative, source_guidance)
         return _invert(model, latent, sigmas, "ddim", base, {"steps": steps, "skip": 0.0})
 
 
-def edit_base(inversion: Inversion, kind: str, positive: host.Conditioning | None) -> host.Base:
+def edit_base(inversion: Inversion, kind: str, positive: host_model.Conditioning | None) -> host.Base:
     """The base of an edit: the inversion's own conditionings, or the interventional prompt."""
     if kind == host.SOURCE:
         return host.Base(kind, inversion.negative, inversion.source, inversion.source_guidance)
@@ -197,7 +197,7 @@ class Sampler(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, inversion: Inversion, edits: host.Edits, base: str, mask: str, preserve: str = "off",  # noqa: ANN401
                 contrast: str = "unconditional", mask_source: str = "edit", release: float = 0.0, positive: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
-        settings = csg.GuidanceSettings(mask, mask_source, contrast, inversion.settings.get("schedule") == "authors")
+        settings = csg.GuidanceSettings(mask, mask_source, contrast)
         guider = host.CSGGuider(model, edit_base(inversion, base, positive), edits, settings)
         latent = host.run_replay(guider, inversion, preserve, release)
         return io.NodeOutput(latent, pixel_masks(guider.mean.result(latent["samples"].shape)))

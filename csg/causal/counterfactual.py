@@ -116,6 +116,11 @@ class Counterfactual:
         concepts = tuple(replace(c, value=self[c.name].counterfactual) for c in self.graph.concepts)
         return replace(self.graph, base_prompt=self.prompt, concepts=concepts, interventions={})
 
+    def table(self) -> dict[str, dict[str, str]]:
+        """Return what the editor shows of each concept, as plain JSON data."""
+        fields = ("factual", "counterfactual", "role", "source", "reason")
+        return {change.concept: {field: getattr(change, field) for field in fields} for change in self.changes}
+
     def report(self) -> str:
         """Return a plain-text account for the artist."""
         actions = ", ".join(f"do({name} = {value})" for name, value in self.graph.interventions.items())

@@ -10,6 +10,7 @@ A prompt is ComfyUI's API format: `{node id: {"class_type": ..., "inputs": ...}}
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import logging
 import os
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACK = "causal-semantic-guidance"
 LOOPBACK = "127.0.0.1"
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 Prompt = Mapping[str, Mapping[str, Any]]
 
 
@@ -261,6 +263,11 @@ def _search_path(home: Path, workspace: Path) -> list[str]:
     return ["--extra-model-paths-config", str(config.resolve())]
 
 
+def _end_with_parent() -> None:
+    """Ask Linux to end this child when the process that started it is gone, however that ended."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class ComfyServer:
     """A ComfyUI server: a child process on a free loopback port, or one that runs already at `url`.
 
@@ -305,7 +312,8 @@ class ComfyServer:
         log.info("starting ComfyUI on port %d, log in %s", port, self.log_file)
         with self.log_file.open("wb") as out:
             self._process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment,
-                                             cwd=find_comfyui(), start_new_session=True)
+                                             cwd=find_comfyui(), start_new_session=True,
+                                             preexec_fn=_end_with_parent if sys.platform == "linux" else None)
         self.url = f"http://{LOOPBACK}:{port}"
 
     def _wait_ready(self) -> None:

@@ -40,7 +40,7 @@ def _confidence(edge: Edge) -> int:
 
 def _fewest(tangle: list[Edge]) -> tuple[Edge, ...] | None:
     """Return the smallest, least confirmed set that breaks every cycle; None when too many to try."""
-    doubtful_first = sorted(reversed(tangle), key=_confidence)
+    doubtful_first = [edge for _, edge in sorted(enumerate(tangle), key=lambda item: (_confidence(item[1]), -item[0]))]
     visited = 0
     for size in range(1, len(tangle)):
         breaking = []

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOWN = "sample"
+TOWN = "town_counterfactual"
 BROKEN = '{"concepts": [{"name": "weather", "value": "sunny"}, {"name": "weather", "value": "rainy"}]}'
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 STREET = {
     "base_prompt": "sunny weather, dry ground",
@@ -39,6 +40,27 @@ def test_the_path_by_hand(comfy):
     assert [change.concept for change in counterfactual.changed] == ["weather", "ground"]
     assert counterfactual.prompt == "rain, wet ground"
     assert outcome.value(3, 1).startswith("do(weather = rainy)\n")
+
+
+class ScriptedVLM:
+    """Gives one answer and keeps how it was asked."""
+
+    def ask(self, prompt, images, **settings):
+        self.asked = (len(images), settings["temperature"], settings["max_tokens"], settings["seed"])
+        return json.dumps(
+            {"values": [{"concept": "ground", "value": "wet", "reason": "rain"}], "prompt": "rain on a road"}
+        )
+
+
+@pytest.mark.parametrize(("values", "ground", "source"), [("", "wet", "vlm"), ("ground = dry", "dry", "by hand")])
+def test_a_connected_vlm_proposes_what_the_hand_left_open(comfy, values, ground, source):
+    graph = comfy.module("csg.causal.formats").read_json(json.dumps(STREET)).do({"weather": "rainy"})
+    vlm, image = ScriptedVLM(), torch.zeros(1, 8, 8, 3)
+    propagate = comfy.nodes.NODE_CLASS_MAPPINGS["CSG_Propagate"].execute
+    counterfactual, report = propagate(graph, values, vlm, image, temperature=0.5, max_tokens=99, seed=7).args
+    assert vlm.asked == (1, 0.5, 99, 7)
+    assert (counterfactual["ground"].counterfactual, counterfactual["ground"].source) == (ground, source)
+    assert source in report
 
 
 def test_an_empty_value_holds_the_concept(comfy):
@@ -159,3 +181,20 @@ def test_every_part_explains_itself(comfy, name):
     schema = comfy.nodes.NODE_CLASS_MAPPINGS[f"CSG_{name}"].GET_SCHEMA()
     assert schema.category == "CSG/graph" and schema.description and schema.search_aliases
     assert all(part.tooltip for part in (*schema.inputs, *schema.outputs))
+
+
+@pytest.mark.parametrize("name", ["GraphEditor", "Intervene", "Propagate", "LoadGraph", "SaveGraph", "GraphPreview"])
+def test_every_help_page_explains_every_input_and_output(comfy, name):
+    schema = comfy.nodes.NODE_CLASS_MAPPINGS[f"CSG_{name}"].GET_SCHEMA()
+    page = (Path(__file__).parents[2] / "web" / "docs" / f"CSG_{name}.md").read_text(encoding="utf-8")
+    assert page.startswith(f"# {schema.display_name}\n")
+    explained = " ".join(line.split("|")[1] for line in page.splitlines() if line.startswith("|"))
+    assert all(f"`{part.id}`" in explained for part in (*schema.inputs, *schema.outputs))
+    assert "**When not to use it.**" in page and "## Example" in page
+
+
+@pytest.mark.parametrize("name", ["GraphEditor", "LoadGraph"])
+def test_the_graph_in_a_help_page_can_be_pasted(comfy, name):
+    page = (Path(__file__).parents[2] / "web" / "docs" / f"CSG_{name}.md").read_text(encoding="utf-8")
+    text = page.split("```")[1].partition("\n")[2]
+    assert comfy.run({"1": editor(text)}, outputs=["1"]).value(1).descendants(["weather"]) == {"ground"}

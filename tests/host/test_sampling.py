@@ -110,6 +110,9 @@ def test_baselines_run(comfy):
     for name in ("ddpm", "ddim"):
         prompt[f"edit {name}"] = {"class_type": "CSG_EditWithPrompt", "inputs": {
             "model": ["town", 0], "inversion": [name, 0], "positive": ["edits", 1], "cfg": 3.0}}  # fmt: skip
-    outcome = comfy.run(prompt, outputs=["edit ddpm", "edit ddim", "ddpm", "encode"])
-    assert outcome.errors == {}
-    assert torch.allclose(samples(outcome, "ddpm", 1), samples(outcome, "encode"), atol=0.5)
+    prompt["again"] = {"class_type": "CSG_EditWithPrompt", "inputs": {
+        "model": ["town", 0], "inversion": ["ddpm", 0], "positive": ["edits", 2], "cfg": 1.0}}  # fmt: skip
+    outcome = comfy.run(prompt, outputs=["edit ddpm", "edit ddim", "again", "ddpm"])
+    replayed, rebuilt = samples(outcome, "again"), samples(outcome, "ddpm", 1)
+    assert torch.allclose(replayed, rebuilt, atol=0.05)  # its own prompt, no guidance: the same picture
+    assert (samples(outcome, "edit ddpm") - rebuilt).abs().max() > 0.1

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from csg.evaluation.comfy_client import ComfyError, Progress
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -106,7 +106,7 @@ export class Actions {
     const name = commands.freshName(editor.graph, editor.t("fresh.name"));
     const [present, absent] = [editor.t("fresh.present"), editor.t("fresh.absent")];
     const values = new Map([[present, name], [absent, ""]]);
-    const place = clear(wanted, { width: 208, height: 66 }, editor.painter.places, (each) => editor.painter.sizeOf(each));
+    const place = clear(wanted, { width: 196, height: 66 }, editor.painter.places, (each) => editor.painter.sizeOf(each));
     const position = /** @type {Point} */ ([Math.round(place[0]), Math.round(place[1])]);
     const added = editor.run((graph) => commands.addConcept(graph, { name, value: present, values, position }),
       { merge: `add ${name}`, say: editor.t("said.added", { name }) });

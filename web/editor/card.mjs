@@ -10,7 +10,7 @@
  */
 import { fitted, widthOf } from "./text_size.mjs";
 
-export const WIDTH = 208;
+export const WIDTH = 196;
 export const CHIP_HEIGHT = 22;
 export const RESULT_HEIGHT = 46;
 export const THUMB = 36;
@@ -20,7 +20,7 @@ export const FONTS = Object.freeze({
   result: "500 12.5px Inter, system-ui, sans-serif",
 });
 
-const LEFT = 16;
+const LEFT = 18;
 const RIGHT = 12;
 const HEAD = 34;
 const GAP = 6;

@@ -29,14 +29,14 @@ export function drawCard(group, state, t, targets) {
   const { concept, card } = state;
   const { width, height } = card;
   const rim = svg("rect", { class: "rim", width, height, rx: RADIUS });
-  const handle = svg("circle", { class: "handle", cx: width / 2, cy: height, r: 6 });
+  const handle = svg("circle", { class: "handle", cx: width, cy: height / 2, r: 6 });
   targets.set(rim, { kind: "rim", name: concept.name });
   targets.set(handle, { kind: "rim", name: concept.name });
   group.replaceChildren(
     svg("title", {}, tooltip(concept)),
     rim,
     svg("rect", { class: "body", width, height, rx: RADIUS }),
-    svg("path", { class: "bar", d: barPath(height), fill: state.colour }),
+    svg("rect", { class: "bar", x: 6, y: 9, width: 4, height: height - 18, rx: 2, fill: state.colour }),
     near(state, t, targets),
     far(state),
     ...badge(state, t),
@@ -48,10 +48,6 @@ export function drawCard(group, state, t, targets) {
 const tooltip = ({ name, value, values, description }) =>
   [`${name} = ${value}`, values.get(value), description].filter(Boolean).join("\n").slice(0, 600);
 
-/** A stripe along the rounded left side. @param {number} height */
-const barPath = (height) =>
-  `M${RADIUS},0 H6 A6,${RADIUS} 0 0 0 0,${RADIUS} V${height - RADIUS} A6,${RADIUS} 0 0 0 6,${height} Z`;
-
 /**
  * What is read from near: name, chips, result.
  * @param {CardState} state
@@ -60,7 +56,7 @@ const barPath = (height) =>
  */
 function near(state, t, targets) {
   const { concept, card, result } = state;
-  const group = svg("g", { class: "near" }, svg("text", { class: "title", x: 16, y: 22 }, card.title));
+  const group = svg("g", { class: "near" }, svg("text", { class: "title", x: 18, y: 22 }, card.title));
   if (concept.scope === "global") group.append(smallIcon("globe", card.width - 26, 10, t("scope.global")));
   for (const chip of card.chips) group.append(drawChip(chip, state, targets));
   if (card.moreAt) group.append(drawMore(card, concept.name, targets));
@@ -108,8 +104,8 @@ function far({ concept, card, forced, result }) {
   const [name, shown] = [FONTS.title.replace("14px", "24px"), FONTS.title.replace("14px", "22px")];
   const middle = card.height / 2;
   return svg("g", { class: "far" },
-    svg("text", { class: "far-name", x: 16, y: middle - 5 }, fitted(concept.name, room, name)),
-    svg("text", { class: "far-value", x: 16, y: middle + 23 }, fitted(value ? `→ ${value}` : concept.value, room, shown)));
+    svg("text", { class: "far-name", x: 18, y: middle - 5 }, fitted(concept.name, room, name)),
+    svg("text", { class: "far-value", x: 18, y: middle + 23 }, fitted(value ? `→ ${value}` : concept.value, room, shown)));
 }
 
 /** @param {CardState} state @param {Translate} t @returns {SVGElement[]} */
@@ -119,7 +115,7 @@ function badge({ concept, card, role, forced }, t) {
   const shown = fitted(text, card.width - 40, BADGE);
   const locked = role !== "affected";
   const width = widthOf(shown, BADGE) + (locked ? 32 : 18);
-  return [svg("g", { class: "badge", transform: `translate(${card.width - width - 10},-11)` },
+  return [svg("g", { class: "badge", transform: `translate(${card.width - width - 10},-16)` },
     svg("rect", { width, height: 22, rx: 11 }),
     locked && svg("path", { class: "badge-icon", transform: "translate(8,4.5) scale(.8)", d: iconPath(role === "held" ? "pin" : "lock") }),
     svg("text", { x: locked ? 24 : 9, y: 15 }, shown))];
@@ -148,11 +144,11 @@ function drawResult(result, y, { card, stale }, t) {
   const right = (result.mask ? THUMB + 8 : 0) + (result.effective === undefined ? 0 : 22);
   const room = card.width - 28 - right;
   const words = changed ? `${result.factual} → ${result.counterfactual}` : t("result.same", { value: result.factual });
-  const group = svg("g", { class: "result", "data-changed": changed, "data-stale": stale, transform: `translate(0,${y})` },
+  const group = svg("g", { class: "result", "data-changed": String(changed), "data-stale": String(stale), transform: `translate(0,${y})` },
     svg("title", {}, [words, result.reason].filter(Boolean).join("\n")),
-    svg("path", { class: "rule", d: `M16,0H${card.width - 12}` }),
-    svg("text", { class: "outcome", x: 16, y: result.reason ? 19 : 27 }, fitted(words, room, FONTS.result)),
-    svg("text", { class: "reason", x: 16, y: 35 }, fitted(result.reason, room, FONTS.chip)));
+    svg("path", { class: "rule", d: `M18,0H${card.width - 12}` }),
+    svg("text", { class: "outcome", x: 18, y: result.reason ? 19 : 27 }, fitted(words, room, FONTS.result)),
+    svg("text", { class: "reason", x: 18, y: 35 }, fitted(result.reason, room, FONTS.chip)));
   if (result.mask) group.append(thumbnail(result.mask, card.width));
   if (result.effective !== undefined) group.append(tick(result.effective, card.width - right - 4, t));
   return group;
@@ -170,7 +166,7 @@ function thumbnail(href, width) {
 
 /** @param {boolean} good @param {number} x @param {Translate} t */
 function tick(good, x, t) {
-  return svg("g", { class: "tick", "data-good": good, transform: `translate(${x},${RESULT_HEIGHT / 2 - 8})` },
+  return svg("g", { class: "tick", "data-good": String(good), transform: `translate(${x},${RESULT_HEIGHT / 2 - 8})` },
     svg("title", {}, t(good ? "result.effective" : "result.ineffective")),
     svg("circle", { cx: 8, cy: 8, r: 9 }),
     svg("path", { d: iconPath(good ? "check" : "close"), transform: "translate(2.4,2.4) scale(.7)" }));

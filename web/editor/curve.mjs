@@ -1,7 +1,7 @@
 /**
  * The lines between cards: from the cause's rim to the effect's, with an arrow's head.
  *
- * @import { Box } from "./layout.mjs"
+ * @import { Box, Flow } from "./layout.mjs"
  * @import { Point } from "./model.mjs"
  * @typedef {readonly [Point, Point, Point, Point]} Curve a cubic Bézier
  */
@@ -11,18 +11,15 @@ const HEAD = 9;
 /**
  * @param {Box} from the cause's box
  * @param {Box} to the effect's box
+ * @param {Flow} flow which sides are preferred
  * @returns {Curve}
  */
-export function between(from, to) {
-  const below = to.y - (from.y + from.height);
-  const above = from.y - (to.y + to.height);
-  if (below > 8 || (below > -20 && overlaps(from, to))) return vertical(from, to, 1);
-  if (above > 8) return vertical(from, to, -1);
-  return horizontal(from, to);
+export function between(from, to, flow) {
+  const down = Math.max(to.y - (from.y + from.height), from.y - (to.y + to.height));
+  const across = Math.max(to.x - (from.x + from.width), from.x - (to.x + to.width));
+  const upright = flow === "TB" ? down > 8 || down > across : across <= 8 && down > across;
+  return upright ? vertical(from, to, from.y < to.y ? 1 : -1) : horizontal(from, to);
 }
-
-/** @param {Box} from @param {Box} to */
-const overlaps = (from, to) => from.x < to.x + to.width && to.x < from.x + from.width;
 
 /**
  * @param {Box} from
@@ -52,8 +49,8 @@ function horizontal(from, to) {
 
 /** @param {Point} from @param {Point} to the pointer @returns {Curve} */
 export function towards([x, y], [u, v]) {
-  const bend = Math.max(16, Math.abs(v - y) * 0.4) * (v < y ? -1 : 1);
-  return [[x, y], [x, y + bend], [u, v - bend * 0.6], [u, v]];
+  const bend = Math.max(16, Math.abs(u - x) * 0.4) * (u < x ? -1 : 1);
+  return [[x, y], [x + bend, y], [u - bend * 0.6, v], [u, v]];
 }
 
 /** @param {Curve} curve */

@@ -49,7 +49,6 @@ export class Editor {
   /** @type {Inspector | null} loaded when the panel is first opened */ inspector = null;
   /** @type {TextTab | null} loaded when the text is first shown */ textTab = null;
   /** @type {QuickEntry | null} loaded when the first concept is added */ #quick = null;
-  #fitted = false;
   #life = new AbortController();
 
   /** @param {Host} host */
@@ -63,9 +62,10 @@ export class Editor {
     this.toolbar = new Toolbar(this);
     this.status = html("output", { class: "csg-status", role: "status", "aria-live": "polite" });
     this.notice = html("div", { class: "csg-notice" });
-    this.stage = html("div", { class: "csg-stage" }, this.scene.element, this.notice);
+    this.empty = html("p", { class: "csg-empty" }, this.t("notice.empty"));
+    this.stage = html("div", { class: "csg-stage" }, this.scene.element, this.empty);
     this.element = html("section", { class: "csg-editor", "aria-label": this.t("title"), "data-capture-wheel": "true" },
-      this.toolbar.element, this.stage, html("footer", {}, this.status, this.toolbar.facts));
+      this.toolbar.element, this.stage, this.notice, html("footer", {}, this.status, this.toolbar.facts));
     this.gestures = new Gestures(this, this.#life.signal);
     this.element.addEventListener("focusin", () => this.#listen(), { once: true });
     this.#watchSize();
@@ -109,17 +109,24 @@ export class Editor {
   }
 
   #watchSize() {
-    const observer = new ResizeObserver(() => this.#fitOnce());
-    observer.observe(this.stage);
-    this.#life.signal.addEventListener("abort", () => observer.disconnect());
+    const size = new ResizeObserver(() => this.#keepFitted());
+    const theme = new MutationObserver(() => this.#followTheme());
+    size.observe(this.stage);
+    for (const element of [document.documentElement, document.body]) theme.observe(element, { attributeFilter: ["class", "style"] });
+    this.#life.signal.addEventListener("abort", () => [size, theme].forEach((each) => each.disconnect()));
   }
 
-  /** The first time there is room for it, all of the graph is shown. */
-  #fitOnce() {
+  /** Until somebody pans or zooms, all of the graph is shown. */
+  #keepFitted() {
     const { width, height } = this.viewport.size;
-    if (this.#fitted || width === 0 || height === 0 || this.graph.concepts.length === 0) return;
-    this.#fitted = true;
-    this.fit();
+    this.#followTheme();
+    if (this.viewport.free && width && height && this.graph.concepts.length) this.fit();
+  }
+
+  /** Whether the ground, whatever palette it is from, is light or dark. */
+  #followTheme() {
+    const [red, green, blue] = getComputedStyle(this.element).backgroundColor.match(/[\d.]+/g)?.map(Number) ?? [0, 0, 0];
+    this.element.dataset.theme = 0.3 * red + 0.59 * green + 0.11 * blue > 128 ? "light" : "dark";
   }
 
   /**
@@ -138,7 +145,7 @@ export class Editor {
     }
     this.selected = new Set();
     this.render();
-    this.#fitOnce();
+    this.#keepFitted();
     if (this.upstream) this.setUpstream(this.upstream);
   }
 
@@ -157,7 +164,7 @@ export class Editor {
       this.history.record(graph);
     }
     this.render();
-    this.#fitOnce();
+    this.#keepFitted();
     if (this.conflicts.length) this.say(this.t("conflict.found", { count: this.conflicts.length }));
   }
 
@@ -274,6 +281,7 @@ export class Editor {
     this.results = results;
     this.stale = stale;
     this.render();
+    this.#keepFitted();
   }
 
   /** Pixels of the drawing that the panel covers. */
@@ -300,12 +308,13 @@ export class Editor {
     this.inspector?.render();
     this.textTab?.render();
     this.toolbar.render();
+    this.empty.hidden = this.graph.concepts.length > 0;
   }
 
   /** @returns {Session} what is worth keeping when ComfyUI builds the node anew */
   get session() {
     const { x, y, scale } = this.viewport;
-    return { mode: this.mode, tab: this.tab, view: this.#fitted ? [x, y, scale] : null, panel: this.panelOpen };
+    return { mode: this.mode, tab: this.tab, view: this.viewport.free ? null : [x, y, scale], panel: this.panelOpen };
   }
 
   /** @param {Session} session */
@@ -315,7 +324,7 @@ export class Editor {
     if (panel) this.setPanel(true);
     if (view) {
       this.viewport.set(...view);
-      this.#fitted = true;
+      this.viewport.free = false;
     }
   }
 

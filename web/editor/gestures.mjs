@@ -197,7 +197,8 @@ export class Gestures {
     if (event.shiftKey) return editor.select(toggled(editor.selected, name), name);
     editor.select([name], name);
     if (kind === "chip" && value !== undefined) return editor.actions.choose(name, value);
-    if (kind === "more" || twice) editor.setPanel(true, twice ? "name" : "values");
+    const unread = editor.mode === "intervene" && editor.scene.element.classList.contains("far");
+    if (kind === "more" || twice || unread) editor.setPanel(true, twice && editor.mode === "edit" ? "name" : "values");
   }
 
   /** @param {Point} point */
@@ -218,7 +219,7 @@ export class Gestures {
     const { editor } = this;
     const { scene, viewport } = editor;
     const box = /** @type {import("./layout.mjs").Box} */ (scene.boxOf(cause));
-    const from = /** @type {Point} */ ([box.x + box.width / 2, box.y + box.height]);
+    const from = /** @type {Point} */ ([box.x + box.width, box.y + box.height / 2]);
     const clear = () => {
       scene.ghost.removeAttribute("d");
       scene.showTarget(null);

@@ -167,41 +167,40 @@ export class Keyboard {
     return this.#withConcept((name) => this.editor.actions.chooseNth(name, place));
   }
 
-  /** Down an edge to an effect, up to a cause, sideways to what is drawn there. @param {Arrow} key */
+  /** Along an edge in that direction, or else to what is drawn there. @param {Arrow} key */
   #walk(key) {
     const { editor } = this;
-    const from = editor.graph.edges.find((edge) => edgeKey(edge) === editor.focus);
-    const name = from ? (key === "ArrowUp" ? from.cause : from.effect) : editor.focus;
-    if (name === null) return false;
-    const next = from ? name : this.#next(name, key);
+    const { focus, graph } = editor;
+    const edge = graph.edges.find((each) => edgeKey(each) === focus);
+    if (focus === null) return false;
+    const linked = edge ? [edge.cause, edge.effect] : [...children(graph, focus), ...parents(graph, focus)];
+    const next = this.#nearest(key, linked) ?? this.#nearest(key, graph.concepts.map(({ name }) => name));
     if (next !== undefined) this.#go(next);
     return true;
   }
 
-  /** @param {string} name @param {Arrow} key */
-  #next(name, key) {
-    const { graph } = this.editor;
-    const along = key === "ArrowDown" ? children(graph, name) : key === "ArrowUp" ? parents(graph, name) : [];
-    return this.#nearest(name, key, along.length ? along : graph.concepts.map((each) => each.name), along.length > 0);
+  /** The nearest of some concepts in a direction. @param {Arrow} key @param {string[]} among */
+  #nearest(key, among) {
+    const { focus, scene } = this.editor;
+    const [x, y] = this.#here();
+    const [dx, dy] = ARROWS[key];
+    const ranked = among.filter((name) => name !== focus).map((name) => {
+      const [u, v] = centre(scene.boxOf(name));
+      const along = (u - x) * dx + (v - y) * dy;
+      const across = Math.abs((u - x) * dy) + Math.abs((v - y) * dx);
+      return { name, along, across };
+    });
+    const ahead = ranked.filter(({ along, across }) => along > 8 && along * 3 > across);
+    return ahead.sort((one, other) => one.along + 2 * one.across - other.along - 2 * other.across)[0]?.name;
   }
 
-  /**
-   * The nearest of some concepts in a direction; over an edge, any direction will do.
-   * @param {string} name
-   * @param {Arrow} key
-   * @param {string[]} among
-   * @param {boolean} joined
-   */
-  #nearest(name, key, among, joined) {
-    const here = centre(this.editor.scene.boxOf(name));
-    const [dx, dy] = ARROWS[key];
-    const ranked = among.filter((each) => each !== name).map((each) => {
-      const [x, y] = centre(this.editor.scene.boxOf(each));
-      const along = (x - here[0]) * dx + (y - here[1]) * dy;
-      const across = Math.abs((x - here[0]) * dy) + Math.abs((y - here[1]) * dx);
-      return { each, ahead: joined || along > 1, cost: joined ? across : along + 2 * across };
-    });
-    return ranked.filter(({ ahead }) => ahead).sort((one, other) => one.cost - other.cost)[0]?.each;
+  /** Where the keyboard is: on a concept, or in the middle of an edge. */
+  #here() {
+    const { focus, graph, scene } = this.editor;
+    const edge = graph.edges.find((each) => edgeKey(each) === focus);
+    const [from, to] = edge ? [edge.cause, edge.effect] : [focus ?? "", focus ?? ""];
+    const [[x, y], [u, v]] = [centre(scene.boxOf(from)), centre(scene.boxOf(to))];
+    return [(x + u) / 2, (y + v) / 2];
   }
 
   /** @param {string} key */

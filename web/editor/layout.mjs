@@ -1,5 +1,6 @@
 /**
- * Places for concepts: causes above their effects, by dagre's layered layout.
+ * Places for concepts by dagre's layered layout: causes above their effects, or to their
+ * left, whichever fills a picture better.
  *
  * @import { Graph, Point } from "./model.mjs"
  * @typedef {{width: number, height: number}} Size
@@ -7,7 +8,9 @@
  */
 import dagre from "../vendor/dagre.mjs";
 
-const GAP = { nodesep: 34, ranksep: 64, edgesep: 16 };
+/** @typedef {"TB" | "LR"} Flow from top to bottom, or from left to right */
+const GAPS = { TB: { nodesep: 26, ranksep: 58, edgesep: 12 }, LR: { nodesep: 20, ranksep: 72, edgesep: 12 } };
+const ASPECT = 1.45;
 
 /**
  * Top left corners of all concepts. Those in `fixed` stay where they are.
@@ -19,7 +22,7 @@ const GAP = { nodesep: 34, ranksep: 64, edgesep: 16 };
 export function arrange(graph, sizeOf, fixed = new Map()) {
   const free = graph.concepts.filter(({ name }) => !fixed.has(name));
   if (free.length === 0) return new Map(fixed);
-  const drawn = layered(graph, sizeOf);
+  const drawn = better(layered(graph, sizeOf, "LR"), layered(graph, sizeOf, "TB"), sizeOf);
   if (fixed.size === 0) return drawn;
   const [dx, dy] = drift(drawn, fixed);
   const places = new Map(fixed);
@@ -33,11 +36,12 @@ export function arrange(graph, sizeOf, fixed = new Map()) {
 /**
  * @param {Graph} graph
  * @param {(name: string) => Size} sizeOf
+ * @param {Flow} flow
  * @returns {Map<string, Point>}
  */
-function layered(graph, sizeOf) {
+function layered(graph, sizeOf, flow) {
   const drawing = new dagre.graphlib.Graph();
-  drawing.setGraph({ rankdir: "TB", ...GAP });
+  drawing.setGraph({ rankdir: flow, ...GAPS[flow] });
   drawing.setDefaultEdgeLabel(() => ({}));
   const ids = new Map(graph.concepts.map(({ name }, index) => [name, String(index)]));
   for (const [name, id] of ids) drawing.setNode(id, { ...sizeOf(name) });
@@ -47,6 +51,34 @@ function layered(graph, sizeOf) {
     const { x, y, width, height } = drawing.node(id);
     return [name, [Math.round(x - width / 2), Math.round(y - height / 2)]];
   }));
+}
+
+/**
+ * The drawing that is larger when it is shown whole.
+ * @param {Map<string, Point>} one
+ * @param {Map<string, Point>} other
+ * @param {(name: string) => Size} sizeOf
+ */
+function better(one, other, sizeOf) {
+  const cost = (/** @type {Map<string, Point>} */ places) => {
+    const { width, height } = bounds([...places].map(([name, [x, y]]) => ({ x, y, ...sizeOf(name) })));
+    return Math.max(width / ASPECT, height);
+  };
+  return cost(one) <= cost(other) ? one : other;
+}
+
+/**
+ * Which way most edges run.
+ * @param {Iterable<{from: Box, to: Box}>} edges
+ * @returns {Flow}
+ */
+export function flowOf(edges) {
+  let [right, down] = [0, 0];
+  for (const { from, to } of edges) {
+    right += Number(to.x >= from.x + from.width);
+    down += Number(to.y >= from.y + from.height);
+  }
+  return right > down ? "LR" : "TB";
 }
 
 /**

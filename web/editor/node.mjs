@@ -134,13 +134,14 @@ class NodeEditor {
 
   /** One edit is one step of ComfyUI's undo. @param {string} text */
   #write(text) {
-    const { node, widget } = this;
+    const { widget } = this;
+    const { canvas } = this.comfy.app;
     this.#text = text;
-    node.graph?.beforeChange?.();
+    canvas?.emitBeforeChange?.();
     widget.value = text;
     widget.callback?.(text);
-    node.graph?.afterChange?.();
-    node.graph?.setDirtyCanvas?.(true, true);
+    canvas?.emitAfterChange?.();
+    canvas?.setDirty?.(true, true);
     this.#show();
   }
 

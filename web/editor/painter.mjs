@@ -64,7 +64,7 @@ export class Painter {
   sizeOf(name) {
     const { graph, results } = this.editor;
     const concept = graph.concepts.find((each) => each.name === name);
-    return concept ? this.#layOut(concept, results.has(name)) : { width: 0, height: 0 };
+    return concept ? this.#layOut(concept, tells(results.get(name))) : { width: 0, height: 0 };
   }
 
   /** @param {Concept} concept @param {boolean} hasResult */
@@ -83,7 +83,8 @@ export class Painter {
   #card(concept, index, parts) {
     const { graph, mode, results, stale } = this.editor;
     const role = parts.get(concept.name) ?? "factual";
-    const result = results.get(concept.name);
+    const told = results.get(concept.name);
+    const result = tells(told) ? told : undefined;
     return {
       concept,
       role,
@@ -126,3 +127,6 @@ export class Painter {
 
 /** @param {Point} point @returns {Point} */
 const within = ([x, y]) => [Math.max(-FURTHEST, Math.min(FURTHEST, x)), Math.max(-FURTHEST, Math.min(FURTHEST, y))];
+
+/** A concept that the run left alone needs no words. @param {import("./results.mjs").Result | undefined} result */
+const tells = (result) => Boolean(result && (result.role !== "preserved" || result.factual !== result.counterfactual));

@@ -23,7 +23,7 @@ export class QuickEntry {
 
   /** @param {Point} point in the graph */
   addAt([x, y]) {
-    const name = this.editor.actions.add([x - 104, y - 33]);
+    const name = this.editor.actions.add([x - 98, y - 33]);
     if (name !== null) this.#open(name);
   }
 
@@ -32,7 +32,7 @@ export class QuickEntry {
     const { scene, viewport } = this.editor;
     const box = near === null ? undefined : scene.boxOf(near);
     const { width, height } = viewport.size;
-    if (box) this.addAt([box.x + box.width / 2, box.y + box.height + 90]);
+    if (box) this.addAt([box.x + box.width + 170, box.y + box.height / 2]);
     else this.addAt([(width / 2 - viewport.x) / viewport.scale, (height / 2 - viewport.y) / viewport.scale]);
   }
 

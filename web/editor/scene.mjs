@@ -2,10 +2,9 @@
  * The drawing: every concept a card, every edge a line. Elements are kept and updated,
  * so that focus stays and dragging touches only what moves.
  *
- * @import { Card } from "./card.mjs"
  * @import { CardState } from "./card_view.mjs"
  * @import { Translate } from "./i18n.mjs"
- * @import { Box } from "./layout.mjs"
+ * @import { Box, Flow } from "./layout.mjs"
  * @import { Edge, Point } from "./model.mjs"
  * @typedef {{kind: "card" | "rim" | "chip" | "more", name: string, value?: string}
  *   | {kind: "edge" | "confirm" | "reject", cause: string, effect: string}} Target
@@ -19,6 +18,7 @@
 import { drawCard } from "./card_view.mjs";
 import { cutMark, cutPath, headOf, pathOf, pointAt, between } from "./curve.mjs";
 import { iconPath, svg } from "./dom.mjs";
+import { flowOf } from "./layout.mjs";
 import { edgeKey } from "./model.mjs";
 
 export class Scene {
@@ -28,6 +28,7 @@ export class Scene {
   /** @type {Map<string, {group: SVGGElement, state: EdgeState}>} */ #edges = new Map();
   /** @type {Map<string, Box>} */ #boxes = new Map();
   /** @type {string | null} */ #focus = null;
+  /** @type {Flow} */ #flow = "TB";
 
   /** @param {Translate} t */
   constructor(t) {
@@ -109,6 +110,7 @@ export class Scene {
       group.remove();
       this.#edges.delete(key);
     }
+    this.#flow = flowOf(edges.map(({ edge }) => this.#ends(edge)));
     for (const [key, state] of wanted) {
       const group = this.#edges.get(key)?.group ?? this.#newEdge(state.edge);
       this.#edges.set(key, { group, state });
@@ -118,6 +120,11 @@ export class Scene {
       group.setAttribute("aria-label", state.label);
       this.#route(group, state);
     }
+  }
+
+  /** @param {Edge} edge */
+  #ends({ cause, effect }) {
+    return { from: /** @type {Box} */ (this.#boxes.get(cause)), to: /** @type {Box} */ (this.#boxes.get(effect)) };
   }
 
   /** @param {Edge} edge */
@@ -143,9 +150,8 @@ export class Scene {
 
   /** @param {SVGGElement} group @param {EdgeState} state */
   #route(group, { edge, cut, label }) {
-    const [from, to] = [this.#boxes.get(edge.cause), this.#boxes.get(edge.effect)];
-    if (!from || !to) return;
-    const curve = between(from, to);
+    const { from, to } = this.#ends(edge);
+    const curve = between(from, to, this.#flow);
     const whole = pathOf(curve);
     const [title, hit, line, head, mark, choices] = /** @type {Element[]} */ ([...group.children]);
     if (title.textContent !== label) title.textContent = label;

@@ -76,7 +76,6 @@ export class Toolbar {
       stale && html("p", { class: "stale" }, t("result.stale")),
       proposed > 0 && html("p", {}, t("notice.proposed", { count: proposed }), button(t("notice.confirm_all"), () => editor.run(commands.confirmAll, { say: t("said.confirmed_all", { count: proposed }) }))),
       graph.interventions.size > 0 && html("p", {}, t("notice.pending", { count: graph.interventions.size }), button(t("notice.release_all"), () => editor.run(commands.releaseAll, { say: t("said.released_all") }))),
-      graph.concepts.length === 0 && html("p", { class: "empty" }, t("notice.empty")),
     ];
     notice.replaceChildren(...lines.filter((each) => each instanceof HTMLElement));
   }

@@ -14,6 +14,8 @@ export class Viewport {
   y = 0;
   scale = 1;
   outer = 1;
+  /** Nobody has panned or zoomed since all was shown. */
+  free = true;
 
   /**
    * @param {SVGSVGElement} frame
@@ -47,6 +49,7 @@ export class Viewport {
 
   /** @param {number} dx @param {number} dy in the frame's pixels */
   pan(dx, dy) {
+    this.free = false;
     this.set(this.x + dx, this.y + dy, this.scale);
   }
 
@@ -54,6 +57,7 @@ export class Viewport {
   zoom(factor, at = [this.size.width / 2, this.size.height / 2]) {
     const scale = Math.min(MOST, Math.max(LEAST, this.scale * factor));
     const ratio = scale / this.scale;
+    this.free = false;
     this.set(at[0] - (at[0] - this.x) * ratio, at[1] - (at[1] - this.y) * ratio, scale);
   }
 
@@ -84,6 +88,7 @@ export class Viewport {
     const margin = 28;
     const scale = Math.min(1.15, (room - 2 * margin) / box.width, (height - 2 * margin) / box.height);
     const bounded = Math.max(LEAST, scale);
+    this.free = true;
     this.set((room - box.width * bounded) / 2 - box.x * bounded, (height - box.height * bounded) / 2 - box.y * bounded, bounded);
   }
 

@@ -37,7 +37,7 @@ WEIGHT_OF_THING = {
 class Settings:
     """Hyper-parameters of the denoiser's training."""
 
-    steps: int = 6000
+    steps: int = 4200
     batch: int = 16
     rate: float = 7e-4
     hold: float = 0.55
@@ -178,6 +178,31 @@ def attention_loss(maps: Sequence[Tensor], tokens: Tensor, regions: Tensor, coun
     return (divergence * counted).sum() / counted.sum().clamp(min=1)
 
 
+class Masters(nn.Module):
+    """Single-precision weights of a network that computes in bfloat16 (1.6 times as fast as autocast on a CPU)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList([p.detach().float().clone() for p in network.parameters()])
+        self.used = list(network.bfloat16().parameters())
+
+    @torch.no_grad()
+    def lend(self) -> None:
+        """Round the weights into the network."""
+        for used, weight in zip(self.used, self.weights, strict=True):
+            used.copy_(weight)
+            used.grad = None
+
+    def collect(self) -> None:
+        """Take the network's gradients over."""
+        for used, weight in zip(self.used, self.weights, strict=True):
+            weight.grad = None if used.grad is None else used.grad.float()
+
+    def state_of(self, network: nn.Module) -> dict[str, Tensor]:
+        """State dict of the network in single precision."""
+        return {name: w.detach() for (name, _), w in zip(network.named_parameters(), self.weights, strict=True)}
+
+
 @dataclass
 class Batch:
     """Tensors of one training step."""
@@ -243,11 +268,11 @@ class Objective:
         t = strata.long().clamp(0, 999)[torch.randperm(size, generator=generator)]
         noise = torch.randn(z.shape, generator=generator) + s.offset * torch.randn(size, 4, 1, 1, generator=generator)
         signal = self.alphas[t][:, None, None, None]
-        with torch.autocast("cpu", torch.bfloat16):
-            context, vector = self.conditions(batch, generator)
-            self.attention.maps = []
-            guess = self.unet(signal.sqrt() * z + (1 - signal).sqrt() * noise, t, context, vector)
-            maps, self.attention.maps = self.attention.maps, []
+        context, vector = self.conditions(batch, generator)
+        noisy = signal.sqrt() * z + (1 - signal).sqrt() * noise
+        self.attention.maps = []
+        guess = self.unet(noisy.bfloat16(), t, context.bfloat16(), vector.bfloat16())
+        maps, self.attention.maps = self.attention.maps, []
         square = (guess.float() - noise).pow(2)
         error = (square * loss_weights(batch.cover, z.shape[-1])).mean((1, 2, 3))
         counted = (batch.tokens.sum(-1) > 0) & (batch.regions.amax(-1) > 0.12) & (t < s.attention_below)[:, None]
@@ -258,19 +283,26 @@ class Objective:
         return loss, figures | {"mse": float(each.mean()), "attention": float(divergence.detach())}
 
 
-def train(unet: nn.Module, text: TextPair, attention: RecordingAttention, data: Dataset, checkpoint: Path, settings: Settings) -> None:
-    """Train in place (or go on training); at the end the modules hold the averaged weights."""
-    both = nn.ModuleDict({"unet": unet, "text": text})
+def train(
+    unet: nn.Module, text: TextPair, attention: RecordingAttention, data: Dataset, checkpoint: Path, settings: Settings
+) -> dict[str, Tensor]:
+    """Train (or go on training); at the end `text` holds averaged weights, and the UNet's are returned."""
+    masters = Masters(unet)
+    unet.dtype = torch.bfloat16
+    both = nn.ModuleDict({"unet": masters, "text": text})
     decayed = [p for n, p in both.named_parameters() if "embedding" not in n]
     tables = [p for n, p in both.named_parameters() if "embedding" in n]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": tables, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, settings.rate, (0.9, 0.99), fused=True)
     run = Run(both, optimiser, checkpoint, settings.steps,
-              lambda step: cosine_tail(step, settings.steps, settings.rate, 150, settings.hold), 250)  # fmt: skip
+              lambda step: cosine_tail(step, settings.steps, settings.rate, 150, settings.hold), 250,
+              after_backward=masters.collect)  # fmt: skip
     meter, objective = Meter(run), Objective(unet, text, attention, settings)
     while run.running():
+        masters.lend()
         rng = np.random.default_rng((settings.seed, run.step))
         loss, figures = objective(data.batch(settings.batch, rng), step_generator(settings.seed, run.step))
         run.update(loss)
         meter.add(**figures)
     run.use_average()
+    return masters.state_of(unet)

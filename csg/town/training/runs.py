@@ -40,6 +40,7 @@ class Run:
     rate: Callable[[int], float]
     save_every: int = 500
     decay: float = 0.998
+    after_backward: Callable[[], None] = lambda: None
     step: int = 0
     average: list[Tensor] = field(default_factory=list)
     seconds: float = 0.0
@@ -80,6 +81,7 @@ class Run:
             group["lr"] = self.rate(self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.after_backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimiser.step()
         self.step += 1

@@ -84,6 +84,23 @@ def graphs(draw, min_size=0):
     )
 
 
+@st.composite
+def plain_graphs(draw, min_size=1):
+    """Graphs with harmless names and no positions, for tests of structure alone."""
+    names = [f"concept {i}" for i in range(draw(st.integers(min_size, 10)))]
+    order = draw(st.permutations(names))
+    pairs = [(cause, effect) for i, cause in enumerate(order) for effect in order[i + 1 :]]
+    chosen = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=20)) if pairs else []
+    proposed = draw(st.sets(st.sampled_from(chosen), max_size=4)) if chosen else set()
+    statuses = {pair: "proposed" if pair in proposed else "confirmed" for pair in chosen}
+    pending = draw(st.dictionaries(st.sampled_from(names), st.sampled_from("ab"), max_size=3))
+    return CausalGraph(
+        concepts=[Concept(name, "a", {"a": "a", "b": "b"}) for name in names],
+        edges=[Edge(*pair, status=status) for pair, status in statuses.items()],
+        interventions=pending,
+    )
+
+
 def confirmed(graph):
     """The graph's confirmed edges as a networkx digraph."""
     digraph = nx.DiGraph([(edge.cause, edge.effect) for edge in graph.edges if edge.status == "confirmed"])

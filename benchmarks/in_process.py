@@ -1,0 +1,33 @@
+"""ComfyUI and this pack inside one process, for programs that measure or train: no server, no node registry."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parent.parent
+PACK = "causal_semantic_guidance_pack"
+
+
+def start_comfyui(path: Path) -> None:
+    """Make ComfyUI's modules importable, on the CPU, ahead of this repository (both have a `nodes`)."""
+    sys.path[:0] = [str(path)]
+    sys.path.append(str(ROOT))
+    import comfy.options
+
+    comfy.options.enable_args_parsing(False)
+    from comfy.cli_args import args
+
+    args.cpu = True
+
+
+def pack_module(name: str) -> ModuleType:
+    """A module of the pack, such as "nodes.host", under a name that does not clash with ComfyUI's."""
+    if PACK not in sys.modules:
+        spec = importlib.util.spec_from_file_location(PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+        sys.modules[PACK] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[PACK])
+    return importlib.import_module(f"{PACK}.{name}")

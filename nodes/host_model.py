@@ -1,0 +1,112 @@
+"""ComfyUI's side of words and models: conditionings, word positions, latents, and which model this is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import torch
+from torch import Tensor
+
+from ..csg.diffusion.inversion import Inversion
+
+Conditioning = list[list[Any]]
+
+
+def zeros_conditioning(patcher: comfy.model_patcher.ModelPatcher) -> Conditioning:
+    """SDXL's unconditional: all-zero context and pooled vector (force_zeros_for_empty_prompt in the reference)."""
+    config = patcher.model.model_config.unet_config
+    pooled = (config.get("adm_in_channels") or 0) - 6 * 256
+    if pooled <= 0 or not config.get("context_dim"):
+        raise ValueError(
+            "This model has no zero conditioning of its own (only SDXL has). Encode an empty prompt with CLIP Text "
+            "Encode and connect it to `negative`."
+        )
+    return [[torch.zeros(1, 77, config["context_dim"]), {"pooled_output": torch.zeros(1, pooled)}]]
+
+
+def same_conditioning(a: Conditioning | None, b: Conditioning | None) -> bool:
+    """Whether two conditionings say the same, so that one row serves for both."""
+    if a is None or b is None or len(a) != len(b):
+        return False
+    pairs = list(zip(a, b, strict=True))
+    plain = all(set(x[1]) <= {"pooled_output"} and set(y[1]) <= {"pooled_output"} for x, y in pairs)
+    return plain and all(torch.equal(x[0], y[0]) and _same(x[1].get("pooled_output"), y[1].get("pooled_output")) for x, y in pairs)
+
+
+def _same(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is b or (a is not None and b is not None and torch.equal(a, b))
+
+
+def check_latent(latent: Mapping[str, Any]) -> Tensor:
+    """The samples of a LATENT, or ValueError for one that no SD model made."""
+    samples = latent["samples"]
+    if samples.is_nested or samples.ndim != 4 or samples.shape[1] != 4:
+        shape = "nested" if samples.is_nested else tuple(samples.shape)
+        raise ValueError(f"The latent is {shape}; an SD or SDXL latent (batch, 4, height/8, width/8) is expected.")
+    if not samples.count_nonzero():
+        raise ValueError("The latent is empty. An inversion needs a picture: connect VAE Encode, not Empty Latent Image.")
+    return samples
+
+
+def latent_like(latent: Mapping[str, Any], samples: Tensor) -> dict[str, Any]:
+    """A LATENT with these samples and whatever else `latent` carried."""
+    kept = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
+    return kept | {"samples": samples.to(comfy.model_management.intermediate_device())}
+
+
+def encode_text(clip: Any, text: str) -> Conditioning:  # noqa: ANN401
+    """CONDITIONING of a prompt."""
+    if clip is None:
+        raise ValueError("No CLIP is connected. Connect the CLIP of the checkpoint that edits the picture.")
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+def word_positions(clip: Any, text: str) -> tuple[int, ...]:  # noqa: ANN401
+    """Columns of the text's own tokens in its conditioning, begin, end and padding left out."""
+    tokens = clip.tokenize(text)
+    chunks = tokens.get("g") or next(iter(tokens.values()))
+    found, start = [], 0
+    for chunk in chunks:
+        ids = [int(entry[0]) if isinstance(entry[0], int) else -1 for entry in chunk]
+        end = ids.index(49407, 1) if 49407 in ids[1:] else len(ids)
+        found += range(start + 1, start + end)
+        start += len(chunk)
+    if not found:
+        raise ValueError(f"The phrase {text!r} has no words that the text encoder knows; write a short noun phrase.")
+    return tuple(found)
+
+
+def model_identity(patcher: comfy.model_patcher.ModelPatcher) -> str:
+    """A short hash of architecture, prediction type and one small weight; LoRAs and patches do not change it."""
+    model = patcher.model
+    parts = [type(model).__name__, str(model.model_type), repr(sorted((k, str(v)) for k, v in model.model_config.unet_config.items()))]
+    found = patcher.backup.get("diffusion_model.out.2.bias")
+    weight = found.weight if found is not None else model.state_dict().get("diffusion_model.out.2.bias")
+    if weight is not None and not weight.is_meta:
+        parts.append(repr([round(float(w), 4) for w in weight.detach().float().flatten().tolist()]))
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+
+
+def check_model(inversion: Inversion, patcher: comfy.model_patcher.ModelPatcher) -> None:
+    """Raise ValueError when an inversion meets another model than its own."""
+    made, now = inversion.settings.get("model"), model_identity(patcher)
+    if made is not None and made != now:
+        raise ValueError(
+            f"This inversion was made with model {made}, but model {now} is connected. Invert the picture again with "
+            "the model that edits it (LoRAs and patches may differ, the checkpoint may not)."
+        )
+
+
+def sigma_table(patcher: comfy.model_patcher.ModelPatcher) -> Tensor:
+    """The model's noise level per training step (1000,), object patches included."""
+    sampling = patcher.get_model_object("model_sampling")
+    if getattr(sampling, "sigmas", None) is None or len(sampling.sigmas) != 1000:
+        raise ValueError(
+            "This model has no table of 1000 noise levels (flow and distilled models have none); DPM-Solver++ "
+            "inversion needs an SD1.5, SD2 or SDXL model."
+        )
+    return sampling.sigmas.float().cpu()

@@ -1,0 +1,114 @@
+"""The side under test: this pack's nodes in ComfyUI, on the reference's weights in ComfyUI's own UNet."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from parity_texts import CONTEXT, POOLED
+
+UNET = {
+    "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": [2, 2, 2],
+    "channel_mult": [1, 2, 4], "transformer_depth": [0, 0, 2, 2, 3, 3], "transformer_depth_middle": 3,
+    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 3, 3, 3], "context_dim": CONTEXT, "adm_in_channels": POOLED + 6 * 256,
+    "num_classes": "sequential", "use_spatial_transformer": True, "use_linear_in_transformer": True, "legacy": False,
+    "use_temporal_attention": False, "use_temporal_resblock": False,
+}  # fmt: skip
+
+
+def load(state):
+    """MODEL: ComfyUI's SDXL around its UNet with the weights of a diffusers UNet, every one of them used."""
+    import comfy.model_patcher
+    import comfy.supported_models
+    import comfy.utils
+
+    class SmallSDXL(comfy.supported_models.SDXL):
+        unet_extra_config = {"num_heads": -1, "num_head_channels": 16}
+
+    config = SmallSDXL(UNET)
+    config.set_inference_dtype(torch.float32, None)
+    names = {theirs: ours for theirs, ours in comfy.utils.unet_to_diffusers(config.unet_config).items() if theirs in state}
+    assert len(names) == len(state)
+    model = config.get_model({}, "", device=torch.device("cpu"))
+    model.diffusion_model.load_state_dict({names[k]: v for k, v in state.items()})
+    return comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class Edited:
+    """As the reference's, with the trajectory: the latent before every step that was evaluated, by step."""
+
+    latent: torch.Tensor
+    masks: torch.Tensor
+    thresholded: list
+    trajectory: dict
+
+
+class Engine:
+    """The nodes, called as ComfyUI calls them."""
+
+    def __init__(self, comfy, state):
+        self.host, self.sample = comfy.module("nodes.host"), comfy.module("nodes.sample")
+        self.guidance, self.schedule = comfy.module("csg.diffusion.guidance"), comfy.module("csg.diffusion.schedule")
+        self.attention = comfy.module("csg.diffusion.attention")
+        self.patcher = load(state)
+        self.scaling = self.patcher.model.latent_format.scale_factor
+
+    def picture(self, latent):
+        """LATENT of a latent in model space."""
+        return {"samples": latent / self.scaling}
+
+    @torch.inference_mode()
+    def invert(self, latent, steps, skip, zero, source=None, seed=7, schedule="diffusers"):
+        """The inversion of CSG_Invert and its reconstruction in model space."""
+        conditioning = source.conditioning if source else None
+        out = self.sample.Invert.execute(self.patcher, self.picture(latent), steps, skip, 3.5, seed, schedule, zero, conditioning)
+        return out.result[0], out.result[1]["samples"] * self.scaling
+
+    def term(self, text, **options):
+        """A concept edit of an encoded phrase; all its words count."""
+        words = tuple(range(1, text.words + 1))
+        return self.guidance.ConceptTerm(text.name, text.name, conditioning=text.conditioning, tokens=words, **options)
+
+    @torch.inference_mode()
+    def edit(self, inversion, terms=(), mask="intersect", base="unconditional", preserve="off"):
+        """CSG_Sampler, watched."""
+        thresholded, guiders = [], []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.host, "CSGGuider", self._watching(guiders))
+            patch.setattr(self.guidance, "quantile_mask", _noting(self.guidance.quantile_mask, thresholded))
+            edits = self.host.Edits(tuple(terms))
+            out = self.sample.Sampler.execute(self.patcher, inversion, edits, base, mask, preserve)
+        latent, steps = out.result[0]["samples"] * self.scaling, guiders[0].seen
+        masks = torch.zeros(inversion.steps, len(terms), *latent.shape[-2:])
+        for i, (_, found) in steps.items():
+            for k, one in found.items():
+                masks[i, k] = one[0, 0]
+        return Edited(latent, masks, thresholded, {i: x for i, (x, _) in steps.items()})
+
+    def _watching(self, made):
+        class Watching(self.host.CSGGuider):
+            """Keeps the latent and the masks of every step."""
+
+            def __init__(self, *arguments):
+                super().__init__(*arguments)
+                self.seen = {}
+                made.append(self)
+
+            def predict_noise(self, x, timestep, model_options=None, seed=None):
+                denoised = super().predict_noise(x, timestep, model_options, seed)
+                self.seen[self.step] = x, dict(self.guided.masks)
+                return denoised
+
+        return Watching
+
+    def from_the_first_step(self, patch):
+        """Make replays evaluate every step, also those where they would only follow the recorded path."""
+        patch.setattr(self.host.ReplaySampler, "_start", lambda *_: 0)
+
+
+def _noting(function, results):
+    def noting(*arguments):
+        results.append(function(*arguments))
+        return results[-1]
+
+    return noting

@@ -1,0 +1,145 @@
+"""Levels, start, noises and reconstruction against diffusers' LEDITS++, and its DDPM and DDIM relatives."""
+
+import itertools
+import os
+
+import pytest
+import torch
+from parity_texts import SOURCE, SQUARE, WIDE, latent
+
+FULL = os.environ.get("CSG_FULL_PARITY") == "1"
+CHOSEN = [
+    (SQUARE, None, 3, 20, 0.15),
+    (WIDE, SOURCE, 0, 20, 0.2),
+    (WIDE, None, 3, 50, 0.2),
+    (SQUARE, None, 0, 100, 0.15),
+]
+PRODUCT = list(itertools.product((SQUARE, WIDE), (None, SOURCE), (0, 3), (20, 50, 100), (0.15, 0.2)))
+
+
+def named(case):
+    size, source, zero, steps, skip = case
+    return f"{size[0]}x{size[1]}-{'source' if source else 'plain'}-zero{zero}-{steps}-{skip}"
+
+
+def largest(a, b):
+    return float((a - b).abs().max())
+
+
+@pytest.mark.parametrize("case", PRODUCT if FULL else CHOSEN, ids=named)
+def test_levels_start_and_noises_are_the_references(reference, engine, case):
+    size, source, zero, steps, skip = case
+    pipe = reference.invert(latent(size), steps, skip, zero, source)
+    inversion, _ = engine.invert(latent(size), steps, skip, zero, source)
+
+    times = pipe.inversion_steps.tolist()
+    assert engine.schedule.leading_timesteps(steps, skip) == times
+    abar = pipe.scheduler.alphas_cumprod[times]
+    expected = torch.cat([((1 - abar) / abar).sqrt(), torch.zeros(1)])
+    assert torch.allclose(inversion.sigmas, expected, rtol=2e-5, atol=0)
+
+    start = inversion.path[0] / (1 + inversion.sigmas[0] ** 2).sqrt()
+    assert largest(start, pipe.init_latents) < 5e-6
+    assert inversion.noises.shape == pipe.zs.shape and inversion.noises.abs().max() > 1
+    assert largest(inversion.noises, pipe.zs) < 5e-4
+    assert (inversion.noises[steps - max(zero, 1) :] == 0).all()
+
+
+@pytest.mark.parametrize(("size", "source", "zero"), [(SQUARE, None, 3), (WIDE, SOURCE, 0)])
+def test_a_replay_without_edits_is_the_references(reference, engine, monkeypatch, size, source, zero):
+    """With a source prompt the reference's replay leaves the picture, since its base is unconditional: so does ours."""
+    engine.from_the_first_step(monkeypatch)
+    expected = reference.edit(reference.invert(latent(size), 20, 0.15, zero, source)).latent
+    inversion, rebuilt = engine.invert(latent(size), 20, 0.15, zero, source)
+    assert largest(engine.edit(inversion).latent, expected) < 2e-4
+    assert (largest(rebuilt, expected) < 2e-4) == (source is None)
+
+
+@pytest.mark.parametrize(("source", "steps", "skip"), [(None, 20, 0.15), (SOURCE, 50, 0.2)])
+def test_the_authors_schedule_reconstructs_exactly(engine, monkeypatch, source, steps, skip):
+    engine.from_the_first_step(monkeypatch)
+    inversion, rebuilt = engine.invert(latent(SQUARE), steps, skip, 3, source, schedule="authors")
+    replayed = engine.edit(inversion, base="source" if source else "unconditional")
+    assert len(replayed.trajectory) == steps
+    assert largest(rebuilt, latent(SQUARE)) < 1e-4 and largest(replayed.latent, latent(SQUARE)) < 1e-4
+
+
+def test_the_authors_schedule_takes_the_references_noises(reference, engine):
+    """diffusers' own step on the authors' timesteps, which end at the lowest level with a second-order step."""
+    from diffusers import DPMSolverMultistepScheduler
+    from diffusers.pipelines.ledits_pp.pipeline_leditspp_stable_diffusion_xl import compute_noise
+    from parity_reference import BETAS
+    from parity_texts import ZEROS
+
+    times = engine.schedule.linear_timesteps(20, 0.15)
+    scheduler = DPMSolverMultistepScheduler(
+        algorithm_type="sde-dpmsolver++", solver_order=2, final_sigmas_type="sigma_min", **BETAS)
+    scheduler.set_timesteps(timesteps=times)
+    inversion, _ = engine.invert(latent(SQUARE), 20, 0.15, 0, schedule="authors")
+    assert times[0] == 849 and times[-1] == 1
+    assert torch.allclose(inversion.sigmas, scheduler.sigmas.float(), rtol=2e-5, atol=0)
+
+    path = inversion.path / (1 + inversion.sigmas**2).sqrt().view(-1, 1, 1, 1, 1)
+    for i, t in enumerate(scheduler.timesteps):
+        noise = reference.predict(path[i], t, ZEROS)
+        z, _ = compute_noise(scheduler, path[i + 1], path[i], t, noise, 1.0)
+        assert largest(inversion.noises[i], z) < 5e-4
+
+
+@pytest.mark.parametrize(("steps", "skip", "source"), [(20, 0.0, SOURCE), (20, 0.5, None)])
+def test_ddpm_inversion_takes_the_references_noises(reference, engine, steps, skip, source):
+    from parity_reference import ddim_scheduler
+
+    total = int(steps * (1 + skip))
+    pipe = reference.invert(latent(SQUARE), steps, skip, 1, source, scheduler=ddim_scheduler())
+    conditioning = source.conditioning if source else None
+    with torch.inference_mode():
+        inversion, _ = engine.sample.InvertDDPM.execute(
+            engine.patcher, engine.picture(latent(SQUARE)), total, total - steps, 3.5, 7, conditioning).result
+    assert inversion.steps == steps and inversion.order == 1
+    assert largest(inversion.noises, pipe.zs) < 5e-4
+
+
+def test_ddpm_inversion_is_exact_when_no_noise_is_dropped(engine, monkeypatch):
+    engine.from_the_first_step(monkeypatch)
+    table = engine.host.sigma_table(engine.patcher)
+    sigmas = engine.schedule.noise_levels(table, engine.schedule.ddpm_timesteps(20), to_zero=False)
+    with torch.inference_mode():
+        inversion, _ = engine.host.run_inversion(
+            engine.patcher, engine.picture(latent(SQUARE)), sigmas, "ddpm", engine.host.Base(), {"seed": 7},
+            seed=7, order=1, zero_noise_steps=0)  # fmt: skip
+    assert largest(engine.edit(inversion).latent, latent(SQUARE)) < 2e-5
+
+
+def ddim_climb(reference, text, steps):
+    """The VP path of diffusers' inverse DDIM scheduler, lowest level first, and its timesteps."""
+    from diffusers import DDIMInverseScheduler
+    from parity_reference import BETAS
+
+    scheduler = DDIMInverseScheduler(timestep_spacing="leading", clip_sample=False, set_alpha_to_one=False, **BETAS)
+    scheduler.set_timesteps(steps)
+    path = [latent(SQUARE)]
+    for t in scheduler.timesteps:
+        path.append(scheduler.step(reference.predict(path[-1], t, text), t, path[-1]).prev_sample)
+    return path, scheduler.timesteps.tolist()
+
+
+def test_ddim_inversion_and_edit_are_the_schedulers(reference, engine):
+    from parity_reference import ddim_scheduler
+    from parity_texts import CONCEPTS, ZEROS
+
+    path, times = ddim_climb(reference, SOURCE, 20)
+    assert engine.schedule.ddpm_timesteps(20) == times[::-1]
+    with torch.inference_mode():
+        inversion, _ = engine.sample.InvertDDIM.execute(
+            engine.patcher, engine.picture(latent(SQUARE)), 20, 1.0, SOURCE.conditioning).result
+        edited = engine.sample.EditWithPrompt.execute(engine.patcher, inversion, CONCEPTS[0].conditioning, 7.5).result[0]
+    ours = inversion.path.flip(0) / (1 + inversion.sigmas.flip(0) ** 2).sqrt().view(-1, 1, 1, 1, 1)
+    assert largest(ours, torch.stack(path)) < 2e-4
+
+    scheduler, x = ddim_scheduler(), path[-1]
+    scheduler.set_timesteps(20)
+    for t in scheduler.timesteps:
+        without, told = (reference.predict(x, t, text) for text in (ZEROS, CONCEPTS[0]))
+        x = scheduler.step(without + 7.5 * (told - without), t, x).prev_sample
+    assert largest(edited["samples"] * engine.scaling, x) < 1e-3 < largest(x, path[0])

@@ -1,0 +1,35 @@
+"""The demo's way, over HTTP and websocket, for one scene."""
+
+import io
+import json
+
+import pytest
+from PIL import Image
+
+from csg.town import demo
+
+
+@pytest.fixture(scope="module")
+def results(server):
+    template = json.loads(demo.WORKFLOW.read_text())
+    seed = demo.scenes(demo.INTERVENTIONS, 1)[0]
+    edits = [demo.Edit(seed, "weather=rainy"), demo.Edit(seed, "house=blue")]
+    return demo.run_edits(server.client, template, edits, demo.ProgressBar(2, io.StringIO()))
+
+
+def test_every_picture_comes_back_whole(results):
+    for result in results:
+        sizes = {name: Image.open(io.BytesIO(data)).size for name, data in result.pictures.items()}
+        assert sizes["factual"] == sizes["counterfactual"] == sizes["exact"] == (256, 256)
+
+
+def test_every_figure_is_measured(results):
+    for result in results:
+        assert all(result.figures[name] is not None for name in demo.FIGURES)
+
+
+def test_the_second_edit_reuses_the_scenes_inversion(server):
+    template = json.loads(demo.WORKFLOW.read_text())
+    prompt = demo.filled(template, demo.Edit(demo.scenes(demo.INTERVENTIONS, 1)[0], "weather=rainy"))
+    run = server.client.run(demo.filled(template, demo.Edit(demo.scenes(demo.INTERVENTIONS, 1)[0], "season=autumn")))
+    assert demo.titled(prompt)["Invert"] in run.cached
