@@ -132,14 +132,8 @@ def mend_for_cpu(site_packages):
 
 
 def install_pins(name):
-    pip("install", "-q", "-r", HERE / name, "-c", constraints(), what="installing the packages of " + name)
-
-
-def constraints():
-    """A pip constraints file that keeps the torch family as it was installed."""
-    path = WORK / "constraints.txt"
-    path.write_text("\n".join((TORCH,) + TORCH_FAMILY) + "\n")
-    return path
+    """Exactly what the file lists: it holds every package that another one needs, so nothing is left to resolve."""
+    pip("install", "-q", "--no-deps", "-r", HERE / name, what="installing the packages of " + name)
 
 
 def fetch_comfyui():

@@ -20,6 +20,7 @@ SUITES = {
     "project": "the house rules: lint, imports, packaging",
     "unit": "the method, without ComfyUI",
     "host": "every node, inside ComfyUI",
+    "parity": "the engine against the reference implementation",
     "server": "workflows over HTTP and websocket",
     "web": "the page's own modules, in Node",
     "browser": "the page, in Chromium",

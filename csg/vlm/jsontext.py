@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from .protocol import VLMError
+
 MAX_CHARACTERS = 200_000
 MAX_REPAIRED_CHARACTERS = 60_000
 MAX_STARTS = 64
@@ -30,7 +32,7 @@ def find_object(text: str, wanted: Collection[str]) -> Found | None:
     """Return the object in `text` that has most of the `wanted` keys, or None.
 
     Whole JSON is taken as it stands; where it lacks a key, a repair of the text from its first
-    bracket on may have more. A bare list counts as the value of the first wanted key. Never raises.
+    bracket on may have more. A bare list counts as the value of the first wanted key. Raises VLMError only when json-repair is missing.
     """
     text = _without_thoughts(text[:MAX_CHARACTERS])
     found = [Found(data) for data in _whole_objects(text, wanted)]
@@ -111,9 +113,8 @@ def _repair_function() -> Any:
     try:
         from json_repair import repair_json
     except ImportError:
-        raise ImportError(
-            "Reading a model's reply needs the package json-repair. Install the node pack's dependencies: "
-            "pip install -r requirements.txt, or pip install json-repair."
+        raise VLMError(
+            "Reading a model's reply needs the package json-repair. Install it where ComfyUI runs: pip install json-repair"
         ) from None
     return repair_json
 

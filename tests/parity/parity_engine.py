@@ -34,8 +34,24 @@ def load(state):
 
 
 @dataclass(frozen=True)
+class Cut:
+    """One thresholding: at which step, of which values (1, rows, columns), at which quantile, and the mask it gave."""
+
+    step: int
+    values: torch.Tensor
+    quantile: float
+    mask: torch.Tensor
+
+    def distance(self, other):
+        """How far from the threshold the values lie on which `other` decides differently, as a share of all values' range."""
+        level = torch.quantile(self.values.float(), self.quantile)
+        apart = (self.values - level).abs()[self.mask != other]
+        return float(apart.max() / (self.values.max() - self.values.min()))
+
+
+@dataclass(frozen=True)
 class Edited:
-    """As the reference's, with the trajectory: the latent before every step that was evaluated, by step."""
+    """As the reference's, of `Cut`s; trajectory: the latent (model space) before each step that was evaluated, by step."""
 
     latent: torch.Tensor
     masks: torch.Tensor
@@ -49,9 +65,14 @@ class Engine:
     def __init__(self, comfy, state):
         self.host, self.sample = comfy.module("nodes.host"), comfy.module("nodes.sample")
         self.guidance, self.schedule = comfy.module("csg.diffusion.guidance"), comfy.module("csg.diffusion.schedule")
-        self.attention = comfy.module("csg.diffusion.attention")
+        self.attention, self.inversion = comfy.module("csg.diffusion.attention"), comfy.module("csg.diffusion.inversion")
         self.patcher = load(state)
         self.scaling = self.patcher.model.latent_format.scale_factor
+
+    @property
+    def table(self):
+        """The model's noise levels (1000,)."""
+        return self.host.sigma_table(self.patcher)
 
     def picture(self, latent):
         """LATENT of a latent in model space."""
@@ -72,10 +93,15 @@ class Engine:
     @torch.inference_mode()
     def edit(self, inversion, terms=(), mask="intersect", base="unconditional", preserve="off"):
         """CSG_Sampler, watched."""
-        thresholded, guiders = [], []
+        cuts, guiders, cut = [], [], self.guidance.quantile_mask
+
+        def noting(values, quantile):
+            cuts.append(Cut(guiders[-1].step, values, quantile, cut(values, quantile)))
+            return cuts[-1].mask
+
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self.host, "CSGGuider", self._watching(guiders))
-            patch.setattr(self.guidance, "quantile_mask", _noting(self.guidance.quantile_mask, thresholded))
+            patch.setattr(self.guidance, "quantile_mask", noting)
             edits = self.host.Edits(tuple(terms))
             out = self.sample.Sampler.execute(self.patcher, inversion, edits, base, mask, preserve)
         latent, steps = out.result[0]["samples"] * self.scaling, guiders[0].seen
@@ -83,7 +109,7 @@ class Engine:
         for i, (_, found) in steps.items():
             for k, one in found.items():
                 masks[i, k] = one[0, 0]
-        return Edited(latent, masks, thresholded, {i: x for i, (x, _) in steps.items()})
+        return Edited(latent, masks, cuts, {i: x for i, (x, _) in steps.items()})
 
     def _watching(self, made):
         class Watching(self.host.CSGGuider):
@@ -105,10 +131,3 @@ class Engine:
         """Make replays evaluate every step, also those where they would only follow the recorded path."""
         patch.setattr(self.host.ReplaySampler, "_start", lambda *_: 0)
 
-
-def _noting(function, results):
-    def noting(*arguments):
-        results.append(function(*arguments))
-        return results[-1]
-
-    return noting

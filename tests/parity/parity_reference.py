@@ -83,11 +83,15 @@ class _Torch:
 
 @dataclass(frozen=True)
 class Edited:
-    """latent (1, 4, h, w); masks (N, K, h, w), zero where a concept did not act; `thresholded` in order of use."""
+    """latent (1, 4, h, w); masks (N, K, h, w), zero where a concept did not act.
+
+    `thresholded`: every M1 and M2 in order of use, (1, rows, columns). `trajectory`: the VP latent before each step.
+    """
 
     latent: torch.Tensor
     masks: torch.Tensor | None
     thresholded: list
+    trajectory: list
 
 
 class Reference:
@@ -106,9 +110,14 @@ class Reference:
         pipe.set_progress_bar_config(disable=True)
         return pipe
 
-    def invert(self, latent, steps, skip, zero, source=None, seed=7, scheduler=None):
-        """A pipeline that holds the inversion of `latent` (1, 4, h, w)."""
+    def invert(self, latent, steps, skip, zero, source=None, seed=7, scheduler=None, table=None):
+        """A pipeline that holds the inversion of `latent` (1, 4, h, w).
+
+        With `table`, sigmas (1000,), the levels are those and not the pipeline's own, which are rounded differently.
+        """
         pipe = self.pipeline(scheduler)
+        if table is not None:
+            pipe.scheduler.alphas_cumprod = 1 / (1 + table.double() ** 2)
         pipe.invert(latent, source.name if source else "", num_inversion_steps=steps, skip=skip,
                     generator=torch.Generator().manual_seed(seed), num_zero_noise_steps=zero)  # fmt: skip
         return pipe
@@ -117,13 +126,18 @@ class Reference:
         """Replay what `pipe` inverted, edited; storing processors of an earlier edit are taken out first."""
         self.unet.set_attn_processor(AttnProcessor())
         flags = {"use_cross_attn_mask": mask == "attention", "use_intersect_mask": mask == "intersect"}
-        watched = _Torch()
+        watched, trajectory = _Torch(), [pipe.init_latents]
+
+        def follow(_, step, time, tensors):
+            trajectory.append(tensors["latents"])
+            return tensors
+
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "torch", watched)
-            out = pipe(editing_prompt=list(prompts) or None, output_type="latent", **flags, **options).images
+            out = pipe(editing_prompt=list(prompts) or None, output_type="latent", callback_on_step_end=follow, **flags, **options).images
         masks = pipe.activation_mask[:, :, 0, 0] if prompts else None
         thresholded = watched.conditions[:: 2 if mask == "noise" else 1]
-        return Edited(out, masks, [m if m.ndim == 3 else m[:, 0] for m in thresholded])
+        return Edited(out, masks, [m if m.ndim == 3 else m[:, 0] for m in thresholded], trajectory)
 
     def predict(self, x, t, text):
         """The noise that the UNet sees in a VP latent (1, 4, h, w) at an integer timestep."""

@@ -1,4 +1,6 @@
-"""What must hold without any reference."""
+"""What must hold without the reference."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,7 +66,6 @@ def test_rows_one_by_one_give_what_one_batch_gives(engine, inversion, monkeypatc
     batched = engine.edit(inversion, terms)
     assert set(sizes) == {4}
     sizes.clear()
-    monkeypatch.setattr(engine.patcher, "get_free_memory", lambda *_: 0)
     monkeypatch.setattr(type(engine.patcher), "get_free_memory", lambda *_: 0)
     serial = engine.edit(inversion, terms)
     assert set(sizes) == {1}
@@ -82,12 +83,33 @@ def test_levels_of_an_inversion_may_be_evaluated_together(engine, inversion, mon
 
 def test_blend_ends_in_the_original_wherever_no_concept_acted(engine):
     exact, _ = engine.invert(latent(SQUARE), STEPS, 0.15, 0, schedule="authors")
-    terms = [engine.term(CONCEPTS[0], warmup=5, threshold=0.9)]
+    terms = [engine.term(CONCEPTS[0], warmup=5, cooldown=6, threshold=0.9)]
     edited = engine.edit(exact, terms, preserve="blend")
     near = torch.nn.functional.max_pool2d(edited.masks[:, 0].amax(0)[None, None], 5, 1, 2)[0, 0] > 0
     difference = (edited.latent - latent(SQUARE)).abs().amax(1)[0]
     assert 0 < near.float().mean() < 1
     assert difference[~near].max() < 1e-5 and difference[near].max() > 0.1
+
+
+class Toy:
+    """A denoiser as ComfyUI's samplers want it, without a network."""
+
+    def __init__(self, patcher):
+        self.inner_model = SimpleNamespace(model_patcher=patcher)
+
+    def __call__(self, x, sigma, **_):
+        return torch.tanh(1.5 * x.roll(1, -1)) / (1 + sigma.view(-1, 1, 1, 1))
+
+
+def test_a_replay_is_comfyuis_own_solver_with_the_recorded_noises(engine):
+    from comfy.k_diffusion.sampling import sample_dpmpp_2m_sde
+
+    toy, sigmas = Toy(engine.patcher), engine.schedule.ledits_levels(engine.table, STEPS, 0.15, "diffusers")
+    inversion = engine.inversion.invert_sde(toy, latent(SQUARE), sigmas, seed=7, zero_noise_steps=3)
+    recorded = iter(inversion.noises)
+    expected = sample_dpmpp_2m_sde(toy, inversion.path[0], sigmas, disable=True, noise_sampler=lambda *_: next(recorded))
+    *_, last = engine.inversion.replay(toy, inversion)
+    assert largest(last.x, expected) < 1e-4 and expected.abs().max() > 0.5
 
 
 @pytest.mark.parametrize("size", [SQUARE, WIDE], ids=str)

@@ -5,7 +5,7 @@ import os
 
 import pytest
 import torch
-from parity_texts import SOURCE, SQUARE, WIDE, latent
+from parity_texts import CONCEPTS, SOURCE, SQUARE, WIDE, ZEROS, latent
 
 FULL = os.environ.get("CSG_FULL_PARITY") == "1"
 CHOSEN = [
@@ -69,7 +69,6 @@ def test_the_authors_schedule_takes_the_references_noises(reference, engine):
     from diffusers import DPMSolverMultistepScheduler
     from diffusers.pipelines.ledits_pp.pipeline_leditspp_stable_diffusion_xl import compute_noise
     from parity_reference import BETAS
-    from parity_texts import ZEROS
 
     times = engine.schedule.linear_timesteps(20, 0.15)
     scheduler = DPMSolverMultistepScheduler(
@@ -102,8 +101,7 @@ def test_ddpm_inversion_takes_the_references_noises(reference, engine, steps, sk
 
 def test_ddpm_inversion_is_exact_when_no_noise_is_dropped(engine, monkeypatch):
     engine.from_the_first_step(monkeypatch)
-    table = engine.host.sigma_table(engine.patcher)
-    sigmas = engine.schedule.noise_levels(table, engine.schedule.ddpm_timesteps(20), to_zero=False)
+    sigmas = engine.schedule.noise_levels(engine.table, engine.schedule.ddpm_timesteps(20), to_zero=False)
     with torch.inference_mode():
         inversion, _ = engine.host.run_inversion(
             engine.patcher, engine.picture(latent(SQUARE)), sigmas, "ddpm", engine.host.Base(), {"seed": 7},
@@ -124,22 +122,47 @@ def ddim_climb(reference, text, steps):
     return path, scheduler.timesteps.tolist()
 
 
-def test_ddim_inversion_and_edit_are_the_schedulers(reference, engine):
+def ddim_descent(x, predict, steps):
+    """diffusers' DDIM scheduler from the VP latent `x` down to the picture."""
     from parity_reference import ddim_scheduler
-    from parity_texts import CONCEPTS, ZEROS
 
+    scheduler = ddim_scheduler()
+    scheduler.set_timesteps(steps)
+    for t in scheduler.timesteps:
+        x = scheduler.step(predict(x, t), t, x).prev_sample
+    return x
+
+
+def ddim_invert(engine, conditioning):
+    with torch.inference_mode():
+        return engine.sample.InvertDDIM.execute(engine.patcher, engine.picture(latent(SQUARE)), 20, 1.0, conditioning).result
+
+
+def test_ddim_inversion_and_edit_are_the_schedulers(reference, engine):
     path, times = ddim_climb(reference, SOURCE, 20)
     assert engine.schedule.ddpm_timesteps(20) == times[::-1]
-    with torch.inference_mode():
-        inversion, _ = engine.sample.InvertDDIM.execute(
-            engine.patcher, engine.picture(latent(SQUARE)), 20, 1.0, SOURCE.conditioning).result
-        edited = engine.sample.EditWithPrompt.execute(engine.patcher, inversion, CONCEPTS[0].conditioning, 7.5).result[0]
+    inversion, _ = ddim_invert(engine, SOURCE.conditioning)
     ours = inversion.path.flip(0) / (1 + inversion.sigmas.flip(0) ** 2).sqrt().view(-1, 1, 1, 1, 1)
     assert largest(ours, torch.stack(path)) < 2e-4
 
-    scheduler, x = ddim_scheduler(), path[-1]
-    scheduler.set_timesteps(20)
-    for t in scheduler.timesteps:
+    def guided(x, t):
         without, told = (reference.predict(x, t, text) for text in (ZEROS, CONCEPTS[0]))
-        x = scheduler.step(without + 7.5 * (told - without), t, x).prev_sample
-    assert largest(edited["samples"] * engine.scaling, x) < 1e-3 < largest(x, path[0])
+        return without + 7.5 * (told - without)
+
+    with torch.inference_mode():
+        edited = engine.sample.EditWithPrompt.execute(engine.patcher, inversion, CONCEPTS[0].conditioning, 7.5).result[0]
+    expected = ddim_descent(path[-1], guided, 20)
+    assert largest(edited["samples"] * engine.scaling, expected) < 1e-3 < largest(expected, path[0])
+
+
+def test_ddim_is_sampled_also_when_nothing_is_edited(reference, engine):
+    """It does not lead back exactly, so the recorded path is no shortcut."""
+    conditioning = SOURCE.conditioning
+    inversion, rebuilt = ddim_invert(engine, conditioning)
+    with torch.inference_mode():
+        same = engine.sample.EditWithPrompt.execute(engine.patcher, inversion, conditioning, 1.0).result[0]
+    path, _ = ddim_climb(reference, SOURCE, 20)
+    expected = ddim_descent(path[-1], lambda x, t: reference.predict(x, t, SOURCE), 20)
+    assert largest(expected, path[0]) > 1e-2
+    for found in (rebuilt, same):
+        assert largest(found["samples"] * engine.scaling, expected) < 1e-3

@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as commands from "../../web/editor/commands.mjs";
+import * as basic from "../../web/editor/commands.mjs";
+import * as details from "../../web/editor/details.mjs";
 import { History } from "../../web/editor/commands.mjs";
 import { describe as asText, revise } from "../../web/editor/dagitty.mjs";
 import { readJson, toObject } from "../../web/editor/json.mjs";
 import { conceptOf, edgeOf, makeGraph } from "../../web/editor/model.mjs";
 import { randomGraph, uniform } from "./random.mjs";
+
+const commands = { ...basic, ...details };
 
 const graph = readJson(JSON.stringify({
   base_prompt: "a street",

@@ -2,7 +2,7 @@
  * What an artist can do to a graph. Each command is a pure function graph → graph;
  * refusals are thrown as GraphError. History remembers where one has been.
  *
- * @import { Concept, Edge, Graph, Point, Scope } from "./model.mjs"
+ * @import { Concept, Edge, Graph, Point } from "./model.mjs"
  */
 import {
   GraphError, conceptOf, cycleClosedBy, edgeOf, makeConcept, makeEdge, makeGraph,
@@ -14,7 +14,7 @@ import {
  * @param {(concept: Concept) => Concept} change
  * @returns {Graph}
  */
-function withConcept(graph, name, change) {
+export function withConcept(graph, name, change) {
   const old = conceptOf(graph, name);
   return makeGraph({ ...graph, concepts: graph.concepts.map((each) => (each === old ? change(old) : each)) });
 }
@@ -25,7 +25,7 @@ function withConcept(graph, name, change) {
  * @param {(edge: Edge) => Edge | null} change null removes the edge
  * @returns {Graph}
  */
-function withEdge(graph, { cause, effect }, change) {
+export function withEdge(graph, { cause, effect }, change) {
   const old = edgeOf(graph, cause, effect);
   if (!old) throw new GraphError("unknown_edge", { cause, effect });
   const edges = graph.edges.flatMap((each) => (each === old ? (change(old) ?? []) : each));
@@ -108,59 +108,6 @@ export function addValue(graph, name, value, phrase) {
 }
 
 /**
- * Takes a value out of the domain, with the do() that used it. The factual value stays.
- * @param {Graph} graph
- * @param {string} name
- * @param {string} value
- */
-export function removeValue(graph, name, value) {
-  if (conceptOf(graph, name).value === value) throw new GraphError("factual_value", { name, value });
-  const freed = graph.interventions.get(name) === value ? release(graph, name) : graph;
-  return withConcept(freed, name, (old) =>
-    makeConcept({ ...old, values: new Map([...old.values].filter(([key]) => key !== value)) }));
-}
-
-/**
- * @param {Graph} graph
- * @param {string} name
- * @param {string} from
- * @param {string} to
- */
-export function renameValue(graph, name, from, to) {
-  const key = to.trim();
-  if (key === from) return graph;
-  if (!key) throw new GraphError("empty_value", { name });
-  if (conceptOf(graph, name).values.has(key)) throw new GraphError("duplicate_value", { name, value: key });
-  const forced = graph.interventions.get(name) === from;
-  const renamed = withConcept(forced ? release(graph, name) : graph, name, (old) => makeConcept({
-    ...old,
-    value: old.value === from ? key : old.value,
-    values: new Map([...old.values].map(([value, phrase]) => (value === from ? [key, phrase] : [value, phrase]))),
-  }));
-  return forced ? intervene(renamed, name, key) : renamed;
-}
-
-/**
- * @param {Graph} graph
- * @param {string} name
- * @param {string} value
- * @param {string} phrase empty where there is nothing to see, such as a car that is gone
- */
-export const setPhrase = (graph, name, value, phrase) =>
-  withConcept(graph, name, (old) => makeConcept({ ...old, values: new Map([...old.values, [value, phrase.trim()]]) }));
-
-/** @param {Graph} graph @param {string} name @param {Scope} scope */
-export const setScope = (graph, name, scope) =>
-  withConcept(graph, name, (old) => makeConcept({ ...old, scope }));
-
-/** @param {Graph} graph @param {string} name @param {string} description */
-export const setDescription = (graph, name, description) =>
-  withConcept(graph, name, (old) => makeConcept({ ...old, description }));
-
-/** @param {Graph} graph @param {string} basePrompt */
-export const setBasePrompt = (graph, basePrompt) => makeGraph({ ...graph, basePrompt });
-
-/**
  * @param {Graph} graph
  * @param {ReadonlyMap<string, Point | null>} places null gives the place back to the layout
  */
@@ -204,19 +151,6 @@ export const propose = (graph, edge) =>
 /** @param {Graph} graph */
 export const confirmAll = (graph) =>
   makeGraph({ ...graph, edges: graph.edges.map((each) => makeEdge({ ...each, status: "confirmed" })) });
-
-/** @param {Graph} graph @param {{cause: string, effect: string}} edge @param {string} reason */
-export const setReason = (graph, edge, reason) => withEdge(graph, edge, (old) => makeEdge({ ...old, reason }));
-
-/** Turns an edge round, if that closes no cycle. @param {Graph} graph @param {{cause: string, effect: string}} edge */
-export function reverse(graph, { cause, effect }) {
-  const old = edgeOf(graph, cause, effect);
-  const without = disconnect(graph, { cause, effect });
-  const refused = refusal(without, effect, cause);
-  if (refused) throw refused;
-  const edges = graph.edges.map((each) => (each === old ? makeEdge({ ...each, cause: effect, effect: cause }) : each));
-  return makeGraph({ ...graph, edges });
-}
 
 /** do(name = value). @param {Graph} graph @param {string} name @param {string} value */
 export function intervene(graph, name, value) {

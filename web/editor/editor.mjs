@@ -131,11 +131,12 @@ export class Editor {
 
   /**
    * Takes in a text from outside: a loaded workflow, ComfyUI's undo, a paste.
-   * @param {string} text
+   * @param {string} text JSON, DAGitty or DOT
    */
-  load(text) {
+  async load(text) {
     try {
-      const stored = readJson(text);
+      const foreign = /^\s*[^{\s]/.test(text);
+      const stored = foreign ? (await import("./files.mjs")).readAny(text) : readJson(text);
       this.#memory = remembered(stored);
       this.history = new History(forget(stored));
       this.broken = null;

@@ -14,6 +14,9 @@ const READERS = { json: readJson, dagitty: readDagitty, dot: readDot };
 const WRITERS = { json: writeJson, dagitty: writeDagitty, dot: writeDot };
 const LARGEST = 1_000_000;
 
+/** A graph in whichever format it is written. @param {string} text */
+export const readAny = (text) => READERS[recognise(text)](text);
+
 export class Files {
   /** @param {Editor} editor */
   constructor(editor) {
@@ -44,8 +47,9 @@ export class Files {
   #replace(text, from) {
     const { editor } = this;
     const done = editor.run(() => {
-      const { extracted, settled, ...extra } = READERS[recognise(text)](text).extra;
-      return makeGraph({ ...READERS[recognise(text)](text), extra });
+      const graph = readAny(text);
+      const { extracted, settled, ...extra } = graph.extra;
+      return makeGraph({ ...graph, extra });
     }, { say: editor.t("said.opened", { name: from }) });
     if (!done) return;
     editor.painter.forget();

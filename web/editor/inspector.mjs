@@ -8,6 +8,7 @@
  * @import { Concept, Edge, Graph } from "./model.mjs"
  */
 import * as commands from "./commands.mjs";
+import * as details from "./details.mjs";
 import { html, iconButton } from "./dom.mjs";
 import { conceptOf, edgeKey } from "./model.mjs";
 import { colourOf } from "./palette.mjs";
@@ -21,7 +22,7 @@ export class Inspector {
     this.editor = editor;
     this.t = editor.t;
     this.element = html("aside", {
-      class: "csg-panel", "aria-label": editor.t("panel.label"),
+      class: "csg-panel", tabindex: -1, "aria-label": editor.t("panel.label"),
       onpointerdown: () => { this.#pressed = true; },
       onpointerup: () => this.#released(), onpointercancel: () => this.#released(),
     });
@@ -49,11 +50,13 @@ export class Inspector {
     this.element.hidden = !this.editor.panelOpen;
     if (this.element.hidden) return;
     const active = document.activeElement;
-    const field = this.element.contains(active) ? /** @type {HTMLElement} */ (active).dataset.field : undefined;
+    const inside = this.element.contains(active);
+    const { field } = inside ? /** @type {HTMLElement} */ (active).dataset : {};
     const scroll = this.element.scrollTop;
     this.element.replaceChildren(...this.#content());
     this.element.scrollTop = scroll;
     if (field) this.focus(field);
+    else if (inside) this.element.focus({ preventScroll: true });
   }
 
   /** @returns {HTMLElement[]} */
@@ -110,7 +113,7 @@ export class Inspector {
 
   #picture() {
     const { graph } = this.editor;
-    const prompt = this.#area("base_prompt", graph.basePrompt, (text) => (now) => commands.setBasePrompt(now, text));
+    const prompt = this.#area("base_prompt", graph.basePrompt, (text) => (now) => details.setBasePrompt(now, text));
     return [this.#heading(this.t("panel.picture")), this.#labelled(this.t("panel.base_prompt"), prompt), html("p", { class: "hint" }, this.t("panel.nothing"))];
   }
 
@@ -135,9 +138,9 @@ export class Inspector {
   #editParts(concept) {
     const { name, description, scope } = concept;
     const values = html("div", { class: "values" }, ...[...concept.values].map(([value, phrase]) => this.#value(concept, value, phrase)), this.#newValue(name));
-    const global = html("input", { type: "checkbox", "data-field": "scope", onchange: () => this.editor.run((graph) => commands.setScope(graph, name, global.checked ? "global" : "local")) });
+    const global = html("input", { type: "checkbox", "data-field": "scope", onchange: () => this.editor.run((graph) => details.setScope(graph, name, global.checked ? "global" : "local")) });
     global.checked = scope === "global";
-    const about = this.#area("description", description, (text) => (graph) => commands.setDescription(graph, name, text));
+    const about = this.#area("description", description, (text) => (graph) => details.setDescription(graph, name, text));
     return [
       html("h4", {}, this.t("panel.values")), values,
       html("label", { class: "check", title: this.t("scope.help") }, global, html("span", {}, this.t("scope.global"))),
@@ -149,10 +152,10 @@ export class Inspector {
   #value({ name, value: factual }, value, phrase) {
     const pick = html("input", { type: "radio", name: "csg-factual", "data-field": `pick ${value}`, "aria-label": this.t("panel.factual", { value }), onchange: () => this.editor.actions.choose(name, value) });
     pick.checked = value === factual;
-    const key = this.#line(`value ${value}`, value, (text) => (graph) => commands.renameValue(graph, name, value, text), { "aria-label": this.t("panel.value") });
-    const words = this.#line(`phrase ${value}`, phrase, (text) => (graph) => commands.setPhrase(graph, name, value, text),
+    const key = this.#line(`value ${value}`, value, (text) => (graph) => details.renameValue(graph, name, value, text), { "aria-label": this.t("panel.value") });
+    const words = this.#line(`phrase ${value}`, phrase, (text) => (graph) => details.setPhrase(graph, name, value, text),
       { class: "phrase", "aria-label": this.t("panel.phrase", { value }), placeholder: this.t("panel.no_phrase"), title: this.t("panel.phrase_help") });
-    const remove = iconButton(this.t("panel.remove_value", { value }), "close", () => this.editor.run((graph) => commands.removeValue(graph, name, value)), { disabled: value === factual });
+    const remove = iconButton(this.t("panel.remove_value", { value }), "close", () => this.editor.run((graph) => details.removeValue(graph, name, value)), { disabled: value === factual });
     return html("div", { class: "value" }, pick, key, remove, words);
   }
 
@@ -220,9 +223,9 @@ export class Inspector {
     const { editor } = this;
     const { actions } = editor;
     const { cause, effect, reason, status } = edge;
-    const why = this.#area("reason", reason, (text) => (graph) => commands.setReason(graph, edge, text));
+    const why = this.#area("reason", reason, (text) => (graph) => details.setReason(graph, edge, text));
     const button = (/** @type {string} */ label, /** @type {() => void} */ act) => html("button", { type: "button", class: "wide", onclick: act }, label);
-    const turn = () => editor.run((graph) => commands.reverse(graph, edge)) && editor.select([edgeKey({ cause: effect, effect: cause })]);
+    const turn = () => editor.run((graph) => details.reverse(graph, edge)) && editor.select([edgeKey({ cause: effect, effect: cause })]);
     return [
       this.#heading(this.t("edge")),
       html("p", { class: "outcome" }, `${cause} → ${effect}`),

@@ -13,6 +13,7 @@
  * }} Conflict `key` is the same whenever the same disagreement returns; `apply` takes theirs
  */
 import * as commands from "./commands.mjs";
+import * as details from "./details.mjs";
 import { cycleClosedBy, edgeOf, makeConcept, makeEdge, makeGraph } from "./model.mjs";
 
 /**
@@ -64,7 +65,7 @@ class Merging {
   graph() {
     const { base, mine, theirs } = this.graphs;
     const basePrompt = this.field("base_prompt", "", base.basePrompt, mine.basePrompt, theirs.basePrompt,
-      (graph) => commands.setBasePrompt(graph, theirs.basePrompt));
+      (graph) => details.setBasePrompt(graph, theirs.basePrompt));
     const concepts = this.concepts();
     const bare = makeGraph({ ...mine, basePrompt, concepts, edges: [], interventions: new Map() });
     const graph = this.edges(bare);
@@ -134,9 +135,9 @@ class Merging {
     const value = this.field("value", name, base?.value, mine.value, theirs.value,
       (graph) => commands.setValue(graph, name, theirs.value));
     const scope = this.field("scope", name, base?.scope, mine.scope, theirs.scope,
-      (graph) => commands.setScope(graph, name, theirs.scope));
+      (graph) => details.setScope(graph, name, theirs.scope));
     const description = this.field("description", name, base?.description, mine.description, theirs.description,
-      (graph) => commands.setDescription(graph, name, theirs.description));
+      (graph) => details.setDescription(graph, name, theirs.description));
     const position = mine.position ?? theirs.position;
     return makeConcept({ ...mine, value, values, scope: /** @type {"local" | "global"} */ (scope), description, position });
   }
@@ -164,7 +165,7 @@ class Merging {
   phrase(name, value, base, mine, theirs) {
     if (mine === undefined || theirs === undefined) return mine ?? theirs ?? value;
     return this.field("phrase", `${name} = ${value}`, base, mine, theirs,
-      (graph) => commands.setPhrase(graph, name, value, theirs));
+      (graph) => details.setPhrase(graph, name, value, theirs));
   }
 
   /** @param {Graph} bare the merged concepts, without edges */
@@ -210,7 +211,7 @@ class Merging {
   /** @param {Edge | undefined} base @param {Edge} mine @param {Edge} theirs */
   bothEdges(base, mine, theirs) {
     const reason = this.field("reason", `${mine.cause} → ${mine.effect}`, base?.reason, mine.reason, theirs.reason,
-      (graph) => commands.setReason(graph, mine, theirs.reason));
+      (graph) => details.setReason(graph, mine, theirs.reason));
     const status = mine.status === base?.status ? theirs.status : mine.status;
     return makeEdge({ ...mine, reason, status });
   }

@@ -6,8 +6,8 @@
  */
 import { describe, revise } from "./dagitty.mjs";
 import { html } from "./dom.mjs";
+import { readAny } from "./files.mjs";
 import { reasonOf } from "./i18n.mjs";
-import { readJson } from "./json.mjs";
 
 export class TextTab {
   /** @type {{details?: {line?: number}} | null} */ #error = null;
@@ -75,7 +75,7 @@ export class TextTab {
   /** A broken stored text was edited: as soon as it reads, it is the graph. */
   #mend() {
     const { editor, area } = this;
-    readJson(area.value);
+    readAny(area.value);
     this.#error = null;
     editor.load(area.value);
     editor.host.write(area.value);

@@ -21,7 +21,7 @@ from .vae import to_tensor
 class Settings:
     """Hyper-parameters; a third of each batch is decoded latents with some noise, so that drawn pictures read well."""
 
-    steps: int = 900
+    steps: int = 700
     batch: int = 48
     decoded: int = 2000
     latent_noise: float = 0.15

@@ -98,7 +98,7 @@ def normalise(model: Autoencoder, pictures: np.ndarray, count: int = 256) -> Aut
 class DecoderSettings:
     """Hyper-parameters of the decoder's own training, on latents of whole pictures that are known by then."""
 
-    steps: int = 2000
+    steps: int = 1200
     batch: int = 16
     crop: int = 12  # latent pixels
     margin: int = 2  # latent pixels at the crop's rim whose decoding lacks its surroundings

@@ -37,3 +37,24 @@ def street_graph() -> CausalGraph:
         ),
         (Edge("weather", "ground", "rain wets the road"), Edge("ground", "reflections", "puddles mirror")),
     )
+
+
+SPLINTERS = list('{}[]",:\\\n ') + ["null", "true", "1e999", '"', "'", "```", "<think>", "</think>", "\u202e", "\ud800", "NaN"]
+
+
+def mutated(text, random_):
+    """Damage a text in one to six places."""
+    for _ in range(random_.randint(1, 6)):
+        at, kind = random_.randrange(len(text) + 1), random_.randrange(5)
+        if kind == 0:
+            text = text[:at] + random_.choice(SPLINTERS) + text[at:]
+        elif kind == 1:
+            text = text[:at] + text[at + random_.randint(1, 40) :]
+        elif kind == 2:
+            text = text[:at]
+        elif kind == 3:
+            other = random_.randrange(len(text) + 1)
+            text = text[:at] + text[min(at, other) : max(at, other)] + text[at:]
+        else:
+            text = text.replace(*random_.sample(["name", "value", "cause", "effect", "weather", "sunny", "edges", '"'], 2))
+    return text

@@ -1,11 +1,13 @@
 """The manipulator: the model proposes, the graph decides."""
+import json
+import random
 from dataclasses import replace
 
 import pytest
 
 from csg.causal.graph import Concept, GraphError
 from csg.vlm.manipulate import vlm_propagate
-from tests.unit.vlm.scripted import ScriptedVLM, street_graph
+from tests.unit.vlm.scripted import ScriptedVLM, mutated, street_graph
 
 PROMPT = "a yellow house by the wet road in the rain"
 WET = {"concept": "ground", "value": "wet", "reason": "rain wets it"}
@@ -105,3 +107,14 @@ def test_nothing_is_asked_without_an_intervention_or_after_a_bad_value_by_hand()
     with pytest.raises(GraphError):
         vlm_propagate(vlm, None, rainy(), {"ground": "lava"})
     assert vlm.asked == []
+
+
+def test_no_damage_to_a_reply_moves_what_the_graph_holds():
+    random_ = random.Random(3)
+    good = json.dumps({"values": [WET, MIRRORED, {"concept": "house", "value": "yellow"}], "prompt": PROMPT}, indent=1)
+    moved = 0
+    for _ in range(1000):
+        result = vlm_propagate(ScriptedVLM(mutated(good, random_), mutated(good, random_)), None, rainy())
+        assert result["weather"].counterfactual == "rainy" and not result["house"].changed and result.prompt
+        moved += result["reflections"].changed
+    assert 100 < moved < 1000

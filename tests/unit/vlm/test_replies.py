@@ -1,6 +1,7 @@
 """Reading replies: every kind of damage has one defined outcome, and nothing escapes."""
 import json
 import random
+import sys
 
 import pytest
 
@@ -8,9 +9,10 @@ from csg.causal.formats import read_json, write_json
 from csg.causal.graph import MAX_CONCEPTS
 from csg.vlm import replies
 from csg.vlm.jsontext import find_object
+from csg.vlm.protocol import VLMError
 from csg.vlm.replies import BROKEN_OFF, INCOMPLETE, NO_JSON, PROPOSED, read_graph_reply
 from csg.vlm.schemas import AnswerReply, GraphReply, PropagationReply, SuggestionsReply, schema_of
-from tests.unit.vlm.scripted import GOOD
+from tests.unit.vlm.scripted import GOOD, mutated
 
 MINIMAL = {
     "base_prompt": "a house",
@@ -206,24 +208,11 @@ def test_schemas_ask_for_every_key_and_forbid_others():
         assert json.loads(json.dumps(schema_of(reply)))["additionalProperties"] is False
 
 
-SPLINTERS = list('{}[]",:\\\n ') + ["null", "true", "1e999", '"', "'", "```", "<think>", "</think>", "\u202e", "\ud800", "NaN"]
-
-
-def mutated(text, random_):
-    for _ in range(random_.randint(1, 6)):
-        at, kind = random_.randrange(len(text) + 1), random_.randrange(5)
-        if kind == 0:
-            text = text[:at] + random_.choice(SPLINTERS) + text[at:]
-        elif kind == 1:
-            text = text[:at] + text[at + random_.randint(1, 40) :]
-        elif kind == 2:
-            text = text[:at]
-        elif kind == 3:
-            other = random_.randrange(len(text) + 1)
-            text = text[:at] + text[min(at, other) : max(at, other)] + text[at:]
-        else:
-            text = text.replace(*random_.sample(["name", "value", "cause", "effect", "weather", "sunny", "edges", '"'], 2))
-    return text
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "json_repair", None)
+    assert read_graph_reply(GOOD["street"]).complete
+    with pytest.raises(VLMError, match="pip install json-repair"):
+        read_graph_reply("{'base_prompt': 'a house'}")
 
 
 def test_ten_thousand_mutations_of_good_replies():

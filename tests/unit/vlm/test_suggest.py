@@ -1,9 +1,12 @@
 """Suggestions: each on another concept, each carried through the graph."""
+import json
+import random
+
 import pytest
 
 from csg.vlm.protocol import VLMError
 from csg.vlm.suggest import suggest_interventions
-from tests.unit.vlm.scripted import ScriptedVLM, street_graph
+from tests.unit.vlm.scripted import ScriptedVLM, mutated, street_graph
 
 RAIN = {
     "concept": "weather", "value": "rainy", "reason": "puddles", "prompt": "a yellow house by the wet road in the rain",
@@ -66,3 +69,20 @@ def test_no_usable_suggestion_is_an_error_that_shows_the_reply(replies):
 def test_a_graph_that_cannot_change_is_refused_before_asking():
     with pytest.raises(VLMError, match="No concept of the graph can be changed"):
         suggest_interventions(ScriptedVLM(), None, street_graph().hold(*street_graph().names))
+
+
+def test_no_damage_to_a_reply_escapes_as_anything_but_one_clear_error():
+    random_ = random.Random(4)
+    good = json.dumps({"interventions": [RAIN, WET, BLUE]}, indent=1)
+    usable = 0
+    for _ in range(1000):
+        vlm = ScriptedVLM(mutated(good, random_), mutated(good, random_))
+        try:
+            found = suggest_interventions(vlm, None, street_graph())
+        except VLMError as failure:
+            assert "no usable intervention" in str(failure)
+            continue
+        names = [tuple(one.graph.interventions) for one in found.counterfactuals]
+        assert len(set(names)) == len(names) and all(one.changed for one in found.counterfactuals)
+        usable += 1
+    assert usable > 300

@@ -1,0 +1,79 @@
+"""Inversions as safetensors files: tensors only, settings as JSON, nothing executable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .inversion import Inversion
+
+FORMAT, VERSION = "csg-inversion", "1"
+PARTS = ("sigmas", "path", "denoised", "noises")
+PLAIN = (str, int, float, bool)
+
+
+class StorageError(ValueError):
+    """An inversion that cannot be written, or a file that holds none."""
+
+
+def save(inversion: Inversion, path: Path) -> None:
+    """Write an inversion with its conditionings; StorageError for conditionings that are more than text."""
+    tensors = {name: getattr(inversion, name) for name in PARTS}
+    tensors |= {f"settings.{k}": v for k, v in inversion.settings.items() if isinstance(v, Tensor)}
+    for name in ("source", "negative"):
+        tensors |= conditioning_tensors(name, getattr(inversion, name))
+    settings = {k: v for k, v in inversion.settings.items() if isinstance(v, PLAIN)}
+    about = {"method": inversion.method, "order": inversion.order, "source_guidance": inversion.source_guidance}
+    metadata = {"format": FORMAT, "version": VERSION, "about": json.dumps(about), "settings": json.dumps(settings)}
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path, metadata)
+
+
+def conditioning_tensors(name: str, conditioning: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    """A conditioning [[tensor, {"pooled_output": tensor}], ...] as named tensors."""
+    tensors: dict[str, Tensor] = {}
+    for i, (context, more) in enumerate(conditioning or []):
+        if extra := {k for k, v in more.items() if v is not None} - {"pooled_output"}:
+            raise StorageError(
+                f"The {name} prompt of this inversion carries {', '.join(sorted(extra))}; only plain text conditionings "
+                "can be saved. Invert with a plain CLIP Text Encode, or keep the inversion in the workflow."
+            )
+        tensors[f"{name}.{i}.context"] = context
+        if more.get("pooled_output") is not None:
+            tensors[f"{name}.{i}.pooled"] = more["pooled_output"]
+    return tensors
+
+
+def load(path: Path) -> Inversion:
+    """Read an inversion; StorageError that says what the file is instead."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise StorageError(f"{path.name} cannot be read as safetensors: {error}. Save the inversion again.") from None
+    if metadata.get("format") != FORMAT or not set(PARTS) <= set(tensors):
+        raise StorageError(f"{path.name} holds no inversion (format {metadata.get('format')!r}); choose a file that Save Inversion wrote.")
+    if metadata.get("version") != VERSION:
+        raise StorageError(f"{path.name} has version {metadata.get('version')!r}; this pack reads version {VERSION}. Update the pack.")
+    about, settings = json.loads(metadata["about"]), json.loads(metadata["settings"])
+    settings |= {k.removeprefix("settings."): v for k, v in tensors.items() if k.startswith("settings.")}
+    return Inversion(
+        about["method"], int(about["order"]), *(tensors[name] for name in PARTS), settings=settings,
+        source=conditioning_of("source", tensors), negative=conditioning_of("negative", tensors),
+        source_guidance=float(about["source_guidance"]),
+    )  # fmt: skip
+
+
+def conditioning_of(name: str, tensors: dict[str, Tensor]) -> list | None:
+    """Inverse of `conditioning_tensors`."""
+    found, i = [], 0
+    while f"{name}.{i}.context" in tensors:
+        pooled = tensors.get(f"{name}.{i}.pooled")
+        found.append([tensors[f"{name}.{i}.context"], {} if pooled is None else {"pooled_output": pooled}])
+        i += 1
+    return found or None

@@ -1,0 +1,235 @@
+"""Sizes, batches, masks, precisions, kinds of models, short memory and several devices."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.host import tiny_models
+from tests.host.tiny_lab import STEPS, Lab, hooks_of, state_of
+
+EXACT = 5e-4
+CPU_TOO = torch.device("cpu", 0)  # for ComfyUI another device than "cpu"
+
+
+@pytest.fixture(scope="module")
+def lab(comfy):
+    return Lab(comfy)
+
+
+def joined(inversions):
+    """Several inversions of one picture each as one of a batch, with the same noises."""
+    first, samples = inversions[0], torch.cat([one.settings["samples"] for one in inversions])
+    parts = {name: torch.cat([getattr(one, name) for one in inversions], 1) for name in ("path", "denoised", "noises")}
+    return replace(first, **parts).described(samples=samples)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return [tiny_models.latent(seed=seed) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def singles(lab, pictures):
+    return [lab.invert(picture, source=lab.source)[0] for picture in pictures]
+
+
+@pytest.mark.parametrize("mask", ["intersect", "attention", "noise"])
+@pytest.mark.parametrize("preserve", ["off", "blend"])
+def test_a_batch_is_edited_as_its_pictures_are_one_by_one(lab, singles, mask, preserve):
+    edited, masks = lab.edit(joined(singles), mask=mask, preserve=preserve)
+    assert edited.shape == (2, 4, 16, 16) and masks.shape == (4, 128, 128)
+    for k, single in enumerate(singles):
+        alone, its_masks = lab.edit(single, mask=mask, preserve=preserve)
+        assert torch.allclose(edited[k : k + 1], alone, atol=2e-3)
+        assert (masks.view(2, 2, 128, 128)[:, k] == its_masks).float().mean() > 0.99
+
+
+def test_a_batch_is_inverted_as_its_pictures_are_with_the_same_draws(lab, pictures, singles, monkeypatch):
+    batch = {"samples": torch.cat([picture["samples"] for picture in pictures])}
+    draw = lab.inversion.reference_path
+    apart = lambda latent, sigmas, seed: torch.cat([draw(one[None], sigmas, seed) for one in latent], 1)  # noqa: E731
+    monkeypatch.setattr(lab.inversion, "reference_path", apart)
+    found, expected = lab.invert(batch, source=lab.source)[0], joined(singles)
+    assert torch.allclose(found.noises, expected.noises, atol=5e-3) and torch.allclose(found.path, expected.path, atol=1e-3)
+
+
+def test_a_batch_draws_other_noises_for_every_picture(lab, pictures):
+    twice = {"samples": pictures[0]["samples"].repeat(2, 1, 1, 1)}
+    inversion, rebuilt = lab.invert(twice)
+    assert (inversion.path[0, 0] - inversion.path[0, 1]).abs().mean() > 1
+    assert torch.allclose(rebuilt, twice["samples"], atol=EXACT)
+
+
+@pytest.mark.parametrize("size", [(24, 40), (33, 31), (16, 17), (9, 64)])
+@pytest.mark.parametrize("kind", ["SDXL", "SD15"])
+def test_non_square_and_odd_sizes(comfy, kind, size):
+    lab = Lab(comfy, kind=kind)
+    negative = None if kind == "SDXL" else tiny_models.conditioning(1)
+    inversion, rebuilt = lab.invert(tiny_models.latent(*size), negative=negative)
+    assert torch.allclose(rebuilt, inversion.settings["samples"], atol=EXACT)
+    edited, masks = lab.edit(inversion, preserve="blend")
+    assert edited.shape == (1, 4, *size) and edited.isfinite().all()
+    assert masks.shape == (2, 8 * size[0], 8 * size[1]) and 0 < masks.mean() < 1
+
+
+KINDS = {
+    "SDXL": {"kind": "SDXL"},
+    "SD1.5": {"kind": "SD15"},
+    "SD2": {"kind": "SD20"},
+    "SD2 v": {"kind": "SD20", "v_prediction": True},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mask", ["intersect", "attention", "noise"])
+def test_every_topology_inverts_exactly_and_is_edited(comfy, monkeypatch, kind, mask):
+    lab = Lab(comfy, **KINDS[kind])
+    inversion, _ = lab.invert(source=lab.source, negative=tiny_models.conditioning(1))
+    with lab.from_the_first_step(monkeypatch):
+        replayed, _ = lab.edit(inversion, lab.edits(scale=0.0))
+    assert torch.allclose(replayed, inversion.settings["samples"], atol=2e-3)
+    edited, masks = lab.edit(inversion, mask=mask)
+    assert (edited - inversion.settings["samples"]).abs().max() > 0.05
+    assert 0 < masks.mean() < 0.7 and not hooks_of(lab.model)
+
+
+@pytest.mark.parametrize("kind", ["SD15", "SD20"])
+def test_a_model_without_a_zero_conditioning_says_what_to_connect(comfy, kind):
+    with pytest.raises(ValueError, match="empty prompt.*negative"):
+        Lab(comfy, kind=kind).invert()
+
+
+@pytest.mark.parametrize("zsnr", [False, True])
+@pytest.mark.parametrize("sampling", ["v_prediction", "eps"])
+def test_a_model_with_another_prediction_uses_it_and_its_noise_levels(lab, monkeypatch, sampling, zsnr):
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+
+    before = state_of(lab.model)
+    model = ModelSamplingDiscrete().patch(lab.model, sampling, zsnr)[0]
+    inversion, _ = lab.invert(model=model, source=lab.source)
+    plain, _ = lab.invert(source=lab.source)
+    table = model.get_model_object("model_sampling").sigmas
+    assert bool(torch.isin(inversion.sigmas, table.float()).all())
+    assert torch.equal(inversion.sigmas, plain.sigmas) != zsnr
+    assert torch.equal(inversion.noises, plain.noises) == (sampling == "eps" and not zsnr)
+    with lab.from_the_first_step(monkeypatch):
+        replayed, _ = lab.edit(inversion, lab.edits(scale=0.0), model=model)
+    assert torch.allclose(replayed, inversion.settings["samples"], atol=5e-3)
+    edited, masks = lab.edit(inversion, model=model)
+    assert edited.isfinite().all() and 0 < masks.mean() < 1 and state_of(lab.model) == before
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_models_are_masked_in_full_precision(comfy, monkeypatch, dtype):
+    lab = Lab(comfy, dtype=dtype)
+    inversion, _ = lab.invert(source=lab.source)
+    seen, quantile = [], lab.guidance.quantile_mask
+    monkeypatch.setattr(lab.guidance, "quantile_mask", lambda values, share: (seen.append(values.dtype), quantile(values, share))[1])
+    edited, masks = lab.edit(inversion)
+    assert set(seen) == {torch.float32} and edited.dtype == masks.dtype == inversion.noises.dtype == torch.float32
+    assert edited.isfinite().all() and 0 < masks.mean() < 0.7
+    with lab.from_the_first_step(monkeypatch):
+        replayed, _ = lab.edit(inversion, lab.edits(scale=0.0))
+    assert (replayed - inversion.settings["samples"]).abs().mean() < 0.1
+
+
+def half_masked(height=16, width=16):
+    """LATENT whose left half may change."""
+    region = torch.zeros(1, 8 * height, 8 * width)
+    region[:, :, : 4 * width] = 1
+    return tiny_models.latent(height, width) | {"noise_mask": region}
+
+
+@pytest.mark.parametrize("preserve", ["off", "blend"])
+@pytest.mark.parametrize("schedule", ["authors", "diffusers"])
+def test_a_noise_mask_is_respected(lab, preserve, schedule):
+    inversion, _ = lab.invert(half_masked(), source=lab.source, schedule=schedule)
+    edited, _ = lab.edit(inversion, mask="none", preserve=preserve)
+    change = (edited - inversion.settings["samples"]).abs().amax(1)[0]
+    assert change[:, 9:].max() < 1e-4 and change[:, :7].max() > 0.05
+
+
+def test_a_noise_mask_is_respected_by_the_baseline_and_by_the_custom_sampler(lab):
+    from comfy_extras.nodes_custom_sampler import SamplerCustomAdvanced
+
+    inversion, _ = lab.invert(half_masked(), source=lab.source)
+    sampler, sigmas, noise, latent = lab.compose.ReplaySampler.execute(inversion).result
+    with torch.inference_mode():
+        prompted = lab.sample.EditWithPrompt.execute(lab.model, inversion, tiny_models.conditioning(3), 5.0).result[0]["samples"]
+        custom = SamplerCustomAdvanced.execute(noise, lab.guider(inversion), sampler, sigmas, latent).result[0]["samples"]
+    for edited in (prompted, custom):
+        change = (edited - inversion.settings["samples"]).abs().amax(1)[0]
+        assert change[:, 9:].max() < 1e-4 and change[:, :7].max() > 0.05
+    assert torch.equal(custom, lab.edit(inversion)[0])
+
+
+def test_an_inversion_is_replayed_by_stock_guiders_too(lab):
+    from comfy_extras.nodes_custom_sampler import CFGGuider, SamplerCustomAdvanced
+
+    inversion, rebuilt = lab.invert(source=lab.source)
+    sampler, sigmas, noise, latent = lab.compose.ReplaySampler.execute(inversion).result
+    negative = lab.host.zeros_conditioning(lab.model)
+    guider = CFGGuider.execute(lab.model, lab.source, negative, 3.5).result[0]
+    with torch.inference_mode():
+        replayed = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).result[0]["samples"]
+    assert torch.allclose(replayed, rebuilt, atol=2e-3)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_memory_so_short_that_rows_run_apart_gives_the_same(lab, singles, monkeypatch, rows):
+    import comfy.model_base
+    import comfy.model_patcher
+
+    whole, masks = lab.edit(singles[0], lab.edits(count=3))
+    base, sizes = comfy.model_base.BaseModel, []
+    apply = base._apply_model
+    monkeypatch.setattr(base, "_apply_model", lambda self, x, *a, **k: (sizes.append(len(x)), apply(self, x, *a, **k))[1])
+    monkeypatch.setattr(base, "memory_required", lambda self, shape, **_: shape[0])
+    monkeypatch.setattr(comfy.model_patcher.ModelPatcher, "get_free_memory", lambda *_: 1.5 * rows + 0.1)
+    split, its_masks = lab.edit(singles[0], lab.edits(count=3))
+    assert max(sizes) == rows and torch.allclose(split, whole, atol=2e-3)
+    assert (masks == its_masks).float().mean() > 0.99 and not hooks_of(lab.model)
+
+
+def test_levels_run_together_or_one_by_one_give_the_same_inversion(lab, monkeypatch):
+    together, _ = lab.invert(source=lab.source)
+    monkeypatch.setattr(lab.host, "levels_at_once", lambda *_: 1)
+    alone, _ = lab.invert(source=lab.source)
+    assert torch.allclose(together.noises, alone.noises, atol=5e-3)
+
+
+@pytest.fixture
+def split(lab):
+    """The model on two devices, as MultiGPU CFG Split prepares it: here both are the CPU."""
+    model = lab.model.clone()
+    second = model.deepclone_multigpu(new_load_device=CPU_TOO)
+    second.is_multigpu_base_clone = True
+    model.set_additional_models("multigpu", [second])
+    model.match_multigpu_clones()
+    return model
+
+
+def test_rows_on_two_devices_in_two_threads_give_the_same(lab, singles, split, monkeypatch):
+    import comfy.model_base
+
+    base, threads = comfy.model_base.BaseModel, set()
+    apply = base._apply_model
+    whole, masks = lab.edit(singles[0], lab.edits(count=3))
+    monkeypatch.setattr(base, "_apply_model", lambda *a, **k: (threads.add(threading.get_ident()), apply(*a, **k))[1])
+    edited, its_masks = lab.edit(singles[0], lab.edits(count=3), model=split)
+    assert len(threads) == 2 and torch.allclose(edited, whole, atol=2e-3)
+    assert (masks == its_masks).float().mean() > 0.99
+    assert not hooks_of(split) and not hooks_of(split.get_additional_models_with_key("multigpu")[0])
+
+
+def test_a_run_reports_every_step_once_and_in_order(lab, singles, monkeypatch):
+    seen = []
+
+    def prepared(*_):
+        return lambda step, x0, x, total: seen.append((step, total, tuple(x0.shape)))
+
+    monkeypatch.setattr(lab.host.latent_preview, "prepare_callback", prepared)
+    lab.edit(singles[0], lab.edits(warmup=0))
+    assert seen == [(i, STEPS, (1, 4, 16, 16)) for i in range(STEPS)]

@@ -1,0 +1,102 @@
+"""The sampling nodes on tiny random models: called as ComfyUI calls them, without its executor in between."""
+
+import hashlib
+from contextlib import contextmanager
+
+import torch
+
+from tests.host import tiny_models
+
+STEPS = 6
+KEPT = ("patches", "object_patches", "wrappers", "callbacks", "injections", "hook_patches", "additional_models", "attachments")
+
+
+def frozen(value):
+    """Nested dictionaries and lists as something to compare with ==; anything else counts by identity."""
+    if isinstance(value, dict):
+        return {key: frozen(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [frozen(inner) for inner in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else id(value)
+
+
+def hooks_of(patcher):
+    """Names of the modules of a model that carry a hook or a forward of their own."""
+    return {name for name, module in patcher.model.named_modules()
+            if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)}  # fmt: skip
+
+
+def state_of(patcher):
+    """Everything that a node could leave changed about a MODEL, to compare with ==."""
+    weights = {key: hashlib.sha256(w.detach().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+               for key, w in patcher.model.state_dict().items()}  # fmt: skip
+    kept = {name: frozen(getattr(patcher, name)) for name in KEPT}
+    return {"options": frozen(patcher.model_options), "hooks": hooks_of(patcher), "weights": weights, "kept": kept}
+
+
+class Lab:
+    """Nodes and stand-ins for one model, SDXL's topology unless told."""
+
+    def __init__(self, comfy, **options):
+        self.comfy = comfy
+        self.host, self.sample, self.compose = (comfy.module(f"nodes.{name}") for name in ("host", "sample", "compose"))
+        self.guidance, self.inversion = comfy.module("csg.diffusion.guidance"), comfy.module("csg.diffusion.inversion")
+        self.model = tiny_models.model(**options)
+        self.source = tiny_models.conditioning(0)
+
+    def edits(self, count=2, scale=6.0, warmup=2, **options):
+        """CSG_EDITS with random phrases of two or three words."""
+        terms = []
+        for k in range(count):
+            tokens, text = tuple(range(1, 3 + k % 2)), tiny_models.conditioning(10 + k)
+            terms.append(self.guidance.ConceptTerm(
+                f"c{k}", f"phrase {k}", scale, 0.6, warmup, conditioning=text, tokens=tokens, **options))  # fmt: skip
+        return self.host.Edits(tuple(terms))
+
+    @torch.inference_mode()
+    def invert(self, picture=None, model=None, source=None, negative=None, schedule="authors", steps=STEPS, guidance=3.5, seed=3):
+        """CSG_Invert: the inversion and the reconstruction (B, 4, h, w)."""
+        out = self.sample.Invert.execute(
+            model or self.model, picture or tiny_models.latent(), steps, 0.15, guidance, seed, schedule, 0, source, negative)
+        return out.result[0], out.result[1]["samples"]
+
+    @torch.inference_mode()
+    def edit(self, inversion, edits=None, model=None, base=None, mask="intersect", **options):
+        """CSG_Sampler: the edited samples (B, 4, h, w) and the masks (K * B, 8h, 8w)."""
+        base = base or ("source" if inversion.source is not None else "unconditional")
+        edits = self.edits() if edits is None else edits
+        out = self.sample.Sampler.execute(model or self.model, inversion, edits, base, mask, **options)
+        return out.result[0]["samples"], out.result[1]
+
+    def guider(self, inversion, edits=None, model=None, mask="intersect"):
+        """A guider as CSG_Sampler makes it, to be watched or used again."""
+        base = self.sample.edit_base(inversion, "source" if inversion.source is not None else "unconditional", None)
+        edits = self.edits() if edits is None else edits
+        return self.host.CSGGuider(model or self.model, base, edits, self.guidance.GuidanceSettings(mask))
+
+    @torch.inference_mode()
+    def replay(self, guider, inversion, **options):
+        """Drives a guider along an inversion; the edited samples."""
+        return self.host.run_replay(guider, inversion, **options)["samples"]
+
+    def predictions(self, inversion, mask, model=None):
+        """What the model says for every row at the first guided step of an edit."""
+        said, guider = [], self.guider(inversion, self.edits(count=3), model, mask)
+        evaluate = guider._evaluate
+
+        def watched(*arguments):
+            out, maps = evaluate(*arguments)
+            said.append(out)
+            return out, maps
+
+        guider._evaluate = watched
+        torch.manual_seed(1)  # some nodes draw from the global generator
+        self.replay(guider, inversion)
+        return said[0]
+
+    @contextmanager
+    def from_the_first_step(self, monkeypatch):
+        """Replays evaluate every step, also those where they would only follow the recorded path."""
+        with monkeypatch.context() as patch:
+            patch.setattr(self.host.ReplaySampler, "_start", lambda *_: 0)
+            yield

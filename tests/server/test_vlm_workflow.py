@@ -1,0 +1,111 @@
+"""The whole path with a vision-language model, over HTTP: a server that answers as a good model would about Town."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("openai")
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOW = json.loads((ROOT / "workflows" / "api" / "vlm_counterfactual.json").read_text(encoding="utf-8"))
+SDXL = json.loads((ROOT / "workflows" / "api" / "sdxl_qwen3_vl.json").read_text(encoding="utf-8"))
+RAIN = {"values": [{"concept": "ground", "value": "wet", "reason": "rain wets the ground"},
+                   {"concept": "person", "value": "umbrella", "reason": "nobody likes to get wet"},
+                   {"concept": "snowman", "value": "none", "reason": "there is no snow"}],
+        "prompt": "house painted yellow, rainy weather, wet ground with puddles, person under an umbrella"}  # fmt: skip
+
+
+def load_chat_server():
+    spec = importlib.util.spec_from_file_location("vlm_chat_server", ROOT / "tests" / "unit" / "vlm" / "chat_server.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def good_model(chat_server):
+    """Knows the factual scene of the workflow."""
+    from csg.town import world
+
+    document = world.graph_document(world.evaluate(world.exogenous(WORKFLOW["2"]["inputs"]["seed"]), {}))
+    graph = {key: document[key] for key in ("base_prompt", "concepts", "edges")}
+
+    def reply_to(request):
+        prompt = chat_server.prompt_of(request)
+        if "An artist intervenes" in prompt:
+            return json.dumps(RAIN)
+        if "with yes or no" in prompt:
+            return '{"answer": "no"}' if "umbrella" in prompt else '{"answer": "yes"}'
+        return f"I see a small town.\n```json\n{json.dumps(graph)}\n```"
+
+    return reply_to
+
+
+@pytest.fixture(scope="module")
+def chat():
+    chat_server = load_chat_server()
+    with chat_server.ChatServer(good_model(chat_server)) as running:
+        yield running
+
+
+def titled(title):
+    return next(node for node, entry in WORKFLOW.items() if entry["_meta"]["title"] == title)
+
+
+def workflow(chat, behaviour="good"):
+    prompt = json.loads(json.dumps(WORKFLOW))
+    prompt[titled("Your VLM server")]["inputs"] |= {"base_url": chat.url(behaviour), "model": "good", "timeout_s": 5.0}
+    prompt[titled("Invert")]["inputs"]["steps"] = 10
+    prompt[titled("Encode the edits")]["inputs"]["warmup"] = 1
+    return prompt
+
+
+def test_the_workflow_runs_from_picture_to_judgement(server, chat):
+    run = server.client.run(workflow(chat))
+    report = run.outputs[titled("What follows, in words")]["text"][0]
+    assert "descendant: ground: dry -> wet, vlm (rain wets the ground)" in report
+    assert "descendant: snowman: stays none" in report
+    judged = run.outputs[titled("Does the VLM see it?")]["csg_effectiveness"]
+    assert {entry["concept"]: entry["answer"] for entry in judged} == {"weather": True, "ground": True, "person": False}
+    assert "Effectiveness 0.67: 2 of 3" in run.outputs[titled("Each answer")]["text"][0]
+    assert server.client.images(run, titled("counterfactual"))[0].startswith(b"\x89PNG")
+    graph = json.loads(run.outputs[titled("Ask for the causal graph")]["graph"][0])
+    assert len(graph["concepts"]) == 12 and len(graph["edges"]) == 10 and "incomplete" not in graph
+    assert len(chat.requests) == 5
+
+
+def test_a_second_run_asks_nothing_again(server, chat):
+    server.client.run(workflow(chat))
+    before = len(chat.requests)
+    server.client.run(workflow(chat))
+    assert len(chat.requests) == before
+
+
+@pytest.mark.parametrize(("behaviour", "message"), [("broken", r"busy or failing \(500\)"), ("page", "not a chat completion")])
+def test_a_failing_server_is_told_on_the_node_that_asked(server, chat, behaviour, message):
+    from csg.evaluation.comfy_client import ComfyError
+
+    with pytest.raises(ComfyError, match=rf"CSG_ExtractConcepts.*{message}"):
+        server.client.run(workflow(chat, behaviour))
+
+
+def test_the_sdxl_workflow_fits_the_live_nodes(server):
+    infos = server.client.nodes()
+    for entry in SDXL.values():
+        known = infos[entry["class_type"]]["input"]
+        names = {**known.get("required", {}), **known.get("optional", {})}
+        assert set(entry["inputs"]) <= set(names) and set(known.get("required", {})) <= set(entry["inputs"])
+        for name, value in entry["inputs"].items():
+            if isinstance(value, list):
+                source = infos[SDXL[value[0]]["class_type"]]["output"][value[1]]
+                assert names[name][0] in (source, "*"), f"{entry['class_type']}.{name}"
+
+
+def test_the_sdxl_workflow_names_its_models_on_the_canvas():
+    document = json.loads((ROOT / "workflows" / "sdxl_qwen3_vl.json").read_text(encoding="utf-8"))
+    notes = " ".join(node["widgets_values"][0] for node in document["nodes"] if node["type"] == "MarkdownNote")
+    for name in ("sd_xl_base_1.0.safetensors", "qwen3vl_4b_fp8_scaled.safetensors", "models/text_encoders"):
+        assert name in notes

@@ -1,0 +1,183 @@
+"""Capture of cross-attention on a small network with SDXL's layer names."""
+
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from csg.diffusion.attention import AttentionCapture, Words, cells_of, cross_attentions, word_attention
+
+HEADS, WIDTH, CONTEXT = 2, 8, 6
+
+
+class CrossAttention(nn.Module):
+    heads = HEADS
+
+    def __init__(self):
+        super().__init__()
+        self.to_q, self.to_k = nn.Linear(WIDTH, WIDTH, bias=False), nn.Linear(CONTEXT, WIDTH, bias=False)
+
+    def forward(self, x, context):
+        q, k = self.to_q(x), self.to_k(context)
+        return x + torch.softmax(q @ k.transpose(1, 2), -1) @ k
+
+
+class Network(nn.Module):
+    """Down, middle and up blocks at 4 x 6 cells, and a down block at 8 x 12."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        blocks = {"fine": "input_blocks", "down": "input_blocks", "middle": "middle_block", "up": "output_blocks"}
+        for name, group in blocks.items():
+            if group not in self._modules:
+                self.add_module(group, nn.ModuleDict())
+            self._modules[group][name] = nn.ModuleDict({"attn1": CrossAttention(), "attn2": CrossAttention()})
+
+    def layer(self, group, name):
+        return self._modules[group][name]["attn2"]
+
+    def forward(self, x, fine, context):
+        fine = self.layer("input_blocks", "fine")(fine, context)
+        x = self.layer("input_blocks", "down")(x, context)
+        x = self.layer("middle_block", "middle")(x, context)
+        return self.layer("output_blocks", "up")(x, context), fine
+
+
+@pytest.fixture
+def network():
+    return Network().requires_grad_(False)
+
+
+def inputs(rows, tokens=5, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator) for shape in ((rows, 24, WIDTH), (rows, 96, WIDTH), (rows, tokens, CONTEXT))]
+
+
+def probabilities(layer, x, context):
+    """(rows, heads, cells, tokens), head by head."""
+    q, k, d = layer.to_q(x), layer.to_k(context), WIDTH // HEADS
+    heads = [torch.softmax(q[..., h * d : h * d + d] @ k[..., h * d : h * d + d].transpose(1, 2) / d**0.5, -1) for h in range(HEADS)]
+    return torch.stack(heads, 1)
+
+
+def test_only_cross_attention_of_down_and_up_blocks_counts(network):
+    names = [name for name, _ in cross_attentions(network)]
+    assert names == ["input_blocks.fine.attn2", "input_blocks.down.attn2", "output_blocks.up.attn2"]
+
+
+def test_word_attention_is_summed_over_words_and_averaged_over_heads(network):
+    layer, (x, _, context) = network.layer("input_blocks", "down"), inputs(2)
+    found = word_attention(layer.to_q(x), layer.to_k(context), HEADS, [1, 3])
+    expected = probabilities(layer, x, context)[..., [1, 3]].sum(-1).mean(1)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert torch.allclose(word_attention(layer.to_q(x), layer.to_k(context), HEADS, range(5)), torch.ones(2, 24))
+
+
+def test_half_precision_is_reduced_in_full(network):
+    q, k = torch.randn(1, 24, WIDTH).half(), 30 * torch.randn(1, 5, WIDTH).half()
+    assert torch.equal(word_attention(q, k, HEADS, [1]), word_attention(q.float(), k.float(), HEADS, [1]))
+
+
+def test_columns_of_a_repeated_conditioning_are_all_its_copies():
+    assert Words((1, 2), 77).columns(77) == [1, 2]
+    assert Words((1, 2), 77).columns(231) == [1, 2, 78, 79, 155, 156]
+
+
+def test_repeated_tokens_give_the_map_of_the_short_conditioning(network):
+    layer, (x, _, context) = network.layer("input_blocks", "down"), inputs(1)
+    words, q = Words((1, 3), 5), layer.to_q(x)
+    short = word_attention(q, layer.to_k(context), HEADS, words.columns(5))
+    long = word_attention(q, layer.to_k(context.repeat(1, 3, 1)), HEADS, words.columns(15))
+    assert torch.allclose(short, long, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "cells"), [((128, 128), (32, 32)), ((16, 24), (4, 6)), ((98, 130), (25, 33)), ((5, 7), (2, 2))])
+def test_cells_are_the_latent_halved_twice(size, cells):
+    once = nn.functional.conv2d(torch.zeros(1, 1, *size), torch.zeros(1, 1, 3, 3), stride=2, padding=1)
+    twice = nn.functional.conv2d(once, torch.zeros(1, 1, 3, 3), stride=2, padding=1)
+    assert cells_of(*size) == cells == tuple(twice.shape[-2:])
+
+
+def test_maps_are_the_mean_over_the_layers_at_their_resolution(network):
+    x, fine, context = inputs(4)  # two conditionings, two pictures each, conditioning by conditioning
+    capture = AttentionCapture((4, 6), {"a": Words((1, 2), 5)})
+    with capture.hooked([network]), capture.rows(["b", "a"]):
+        network(x, fine, context)
+    rows = slice(2, 4)
+    x, context = x[rows], context[rows]
+    down, middle, up = (network.layer(*key) for key in (("input_blocks", "down"), ("middle_block", "middle"), ("output_blocks", "up")))
+    first = probabilities(down, x, context)
+    last = probabilities(up, middle(down(x, context), context), context)
+    expected = torch.stack([p[..., 1:3].sum(-1).mean(1) for p in (first, last)]).mean(0).view(2, 4, 6)
+    maps = capture.maps()
+    assert set(maps) == {"a"} and torch.allclose(maps["a"], expected, atol=1e-6)
+
+
+def test_conditionings_may_come_in_several_calls(network):
+    x, fine, context = inputs(2)
+    words = {"a": Words((1,), 5), "b": Words((2,), 5)}
+    together, apart = AttentionCapture((4, 6), words), AttentionCapture((4, 6), words)
+    with together.hooked([network]), together.rows(["a", "b"]):
+        network(x, fine, context)
+    for n, key in enumerate("ab"):
+        with apart.hooked([network]), apart.rows([key]):
+            network(x[n : n + 1], fine[n : n + 1], context[n : n + 1])
+    for key in words:
+        assert torch.allclose(together.maps()[key], apart.maps()[key], atol=1e-6)
+
+
+def test_the_output_is_bit_identical_and_hooks_go_whatever_happens(network):
+    arguments, capture = inputs(2), AttentionCapture((4, 6), {"a": Words((1,), 5)})
+    plain = network(*arguments)
+    with capture.hooked([network]), capture.rows(["a", "b"]):
+        assert all(torch.equal(a, b) for a, b in zip(network(*arguments), plain))
+    with pytest.raises(KeyboardInterrupt), capture.hooked([network]):
+        raise KeyboardInterrupt
+    assert not any(m._forward_hooks for m in network.modules())
+
+
+def test_calls_outside_of_announced_rows_are_not_counted(network):
+    capture = AttentionCapture((4, 6), {"a": Words((1,), 5)})
+    with capture.hooked([network]):
+        network(*inputs(1))
+        assert capture.maps() == {}
+        with capture.rows(["a"]):
+            pass
+        network(*inputs(1))
+    assert capture.maps() == {}
+
+
+def test_a_batch_that_another_patch_rearranged_is_refused_with_what_to_do(network):
+    capture = AttentionCapture((4, 6), {"a": Words((1,), 5)})
+    with pytest.raises(RuntimeError, match="saw 3 rows for 2 conditionings.*mask = noise"), \
+            capture.hooked([network]), capture.rows(["a", "b"]):  # fmt: skip
+        network(*inputs(3))
+
+
+def test_devices_may_work_in_threads(network):
+    """Two networks, as ComfyUI's multi-GPU split clones them, each called in a thread of its own."""
+    twin = Network().requires_grad_(False)
+    words = {n: Words((1,), 5) for n in range(8)}
+    capture, alone = AttentionCapture((4, 6), words), AttentionCapture((4, 6), words)
+    barrier = threading.Barrier(2)
+
+    def work(unet, keys):
+        barrier.wait()
+        for key in keys:
+            with capture.rows([key]):
+                unet(*inputs(1, seed=key))
+
+    with capture.hooked([network, twin]):
+        threads = [threading.Thread(target=work, args=pair) for pair in ((network, range(0, 8, 2)), (twin, range(1, 8, 2)))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    with alone.hooked([network]):
+        for key in words:
+            with alone.rows([key]):
+                network(*inputs(1, seed=key))
+    for key in words:
+        assert torch.allclose(capture.maps()[key], alone.maps()[key], atol=1e-6)

@@ -1,0 +1,46 @@
+"""Inversions survive a file, and files that are none are named."""
+
+import pytest
+import torch
+
+from csg.diffusion import storage
+from csg.diffusion.inversion import invert_sde
+from csg.diffusion.schedule import leading_timesteps, noise_levels
+
+
+def inversion(source=None):
+    table = torch.linspace(0.03, 14, 1000)
+    sigmas = noise_levels(table, leading_timesteps(6, 0.15), to_zero=True)
+    made = invert_sde(lambda x, s: x / (1 + s[:, None, None, None] ** 2), torch.randn(1, 4, 8, 8), sigmas, seed=3)
+    from dataclasses import replace
+
+    return replace(made.described(steps=6, model="abc", samples=torch.ones(1, 4, 8, 8)), source=source, source_guidance=3.5)
+
+
+def test_everything_comes_back(tmp_path):
+    source = [[torch.randn(1, 77, 16), {"pooled_output": torch.randn(1, 8)}]]
+    made = inversion(source)
+    storage.save(made, tmp_path / "a.safetensors")
+    again = storage.load(tmp_path / "a.safetensors")
+    assert all(torch.equal(getattr(made, n), getattr(again, n)) for n in storage.PARTS)
+    assert (again.method, again.order, again.source_guidance, again.settings["model"]) == ("dpm++", 2, 3.5, "abc")
+    assert torch.equal(again.settings["samples"], made.settings["samples"]) and again.negative is None
+    assert torch.equal(again.source[0][0], source[0][0])
+    assert torch.equal(again.source[0][1]["pooled_output"], source[0][1]["pooled_output"])
+
+
+def test_a_prompt_with_more_than_text_is_refused_by_name(tmp_path):
+    source = [[torch.zeros(1, 77, 16), {"pooled_output": None, "control": object()}]]
+    with pytest.raises(storage.StorageError, match="source prompt.*control"):
+        storage.save(inversion(source), tmp_path / "a.safetensors")
+
+
+def test_other_files_are_refused_with_what_they_are(tmp_path):
+    (tmp_path / "junk.safetensors").write_bytes(b"junk")
+    with pytest.raises(storage.StorageError, match=r"junk\.safetensors cannot be read"):
+        storage.load(tmp_path / "junk.safetensors")
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "lora.safetensors")
+    with pytest.raises(storage.StorageError, match="holds no inversion"):
+        storage.load(tmp_path / "lora.safetensors")

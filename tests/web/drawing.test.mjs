@@ -1,0 +1,88 @@
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync, statSync } from "node:fs";
+import test from "node:test";
+
+import { between, cutMark, cutPath, headOf, pathOf, pointAt } from "../../web/editor/curve.mjs";
+import { flowOf, spread } from "../../web/editor/layout.mjs";
+import { PALETTE, colourOf } from "../../web/editor/palette.mjs";
+import { readEntry } from "../../web/editor/quick_entry.mjs";
+
+const web = new URL("../../web/", import.meta.url);
+const box = (x, y) => ({ x, y, width: 100, height: 50 });
+
+test("a line leaves and arrives on facing sides", () => {
+  const [start, , , end] = between(box(0, 0), box(300, 10), "LR");
+  assert.deepEqual([start[0], end[0]], [100, 297]);
+  const [top, , , bottom] = between(box(0, 0), box(20, 200), "TB");
+  assert.deepEqual([top[1], bottom[1]], [50, 197]);
+  const [back] = between(box(300, 0), box(0, 0), "LR");
+  assert.equal(back[0], 300);
+});
+
+test("every line is drawn with finite numbers, even between cards in the same place", () => {
+  for (const flow of ["TB", "LR"]) {
+    const curve = between(box(0, 0), box(0, 0), flow);
+    const drawn = pathOf(curve) + headOf(curve) + cutPath(curve) + cutMark(curve);
+    assert.doesNotMatch(drawn, /NaN|Infinity/);
+  }
+});
+
+test("a curve begins and ends at its ends", () => {
+  const curve = between(box(0, 0), box(300, 90), "LR");
+  assert.deepEqual([pointAt(curve, 0), pointAt(curve, 1)], [curve[0], curve[3]]);
+});
+
+test("the way most edges run is seen", () => {
+  assert.equal(flowOf([{ from: box(0, 0), to: box(200, 0) }]), "LR");
+  assert.equal(flowOf([{ from: box(0, 0), to: box(0, 200) }]), "TB");
+});
+
+test("cards that grow push those below them down, and nothing else", () => {
+  const places = new Map([["a", [0, 0]], ["b", [0, 60]], ["far", [500, 10]]]);
+  const spreadOut = spread(places, () => ({ width: 100, height: 90 }));
+  assert.deepEqual([...spreadOut], [["a", [0, 0]], ["b", [0, 102]], ["far", [500, 10]]]);
+});
+
+test("there is a colour for each of 64 concepts", () => {
+  assert.equal(new Set(PALETTE).size, 64);
+  assert.equal(colourOf(64), PALETTE[0]);
+});
+
+for (const [text, name, values] of [
+  ["weather", "weather", []],
+  ["weather = sunny, rainy,sunny", "weather", ["sunny", "rainy"]],
+  ["天气＝晴、雨", "天气", ["晴", "雨"]],
+  ["a: b = c", "a", ["b = c"]],
+]) {
+  test(`"${text}" names a concept`, () => assert.deepEqual(readEntry(text), { name, values }));
+}
+
+test("no text can become HTML: the ways to it are not used", () => {
+  for (const file of ["csg.js", ...readdirSync(new URL("editor/", web)).filter((each) => each.endsWith(".mjs")).map((each) => `editor/${each}`)]) {
+    const code = readFileSync(new URL(file, web), "utf8");
+    assert.doesNotMatch(code, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|eval\(|new Function/, file);
+  }
+});
+
+test("ComfyUI finds one entry only", () => {
+  assert.deepEqual(readdirSync(web, { recursive: true }).filter((file) => file.endsWith(".js")), ["csg.js"]);
+});
+
+/** What the browser fetches before anyone touches the editor: static imports from the entry on. */
+function firstLoad(file, seen = new Set()) {
+  if (seen.has(file)) return seen;
+  seen.add(file);
+  const code = readFileSync(new URL(file, web), "utf8");
+  const imports = [...code.matchAll(/^(?:import|export)[^;]*?from "(\.[^"]+)";/gms)].map(([, path]) => new URL(path, new URL(file, web)).pathname);
+  for (const path of imports) {
+    if (path.startsWith(web.pathname)) firstLoad(path.slice(web.pathname.length), seen);
+  }
+  return seen;
+}
+
+test("the code of the first drawing stays under 120 KB besides dagre", () => {
+  const files = [...firstLoad("csg.js"), ...firstLoad("editor/node.mjs")].filter((file) => !file.startsWith("vendor/"));
+  assert.ok(files.includes("editor/scene.mjs"));
+  const size = files.reduce((sum, file) => sum + statSync(new URL(file, web)).size, 0);
+  assert.ok(size < 120_000, `${size} bytes`);
+});

@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { downstream, nodeCalled } from "../../web/editor/links.mjs";
+import { join, nothing, resultsOf } from "../../web/editor/results.mjs";
+
+const address = ({ filename }) => `/view/${filename}`;
+
+test("what later nodes report is joined per concept", () => {
+  const change = { weather: { factual: "sunny", counterfactual: "rainy", role: "intervened" }, ground: { factual: "dry", counterfactual: "wet", role: "descendant", reason: "rain" } };
+  let found = join(nothing(), { csg_counterfactual: [JSON.stringify(change)] });
+  found = join(found, { csg_masks: [{ concept: "ground", image: { filename: "g.png", subfolder: "", type: "temp" } }], images: [] });
+  found = join(found, { csg_effectiveness: [{ concept: "weather", answer: true }, { concept: "ground", answer: false }] });
+  const results = resultsOf(found, address);
+  assert.deepEqual(results.get("weather"), { factual: "sunny", counterfactual: "rainy", role: "intervened", reason: "", mask: null, effective: true });
+  assert.deepEqual(results.get("ground"), { factual: "dry", counterfactual: "wet", role: "descendant", reason: "rain", mask: "/view/g.png", effective: false });
+});
+
+test("a new counterfactual forgets the masks of the last one", () => {
+  const before = { counterfactual: {}, masks: { a: { filename: "old.png", subfolder: "", type: "temp" } }, effective: { a: true } };
+  const after = join(before, { csg_counterfactual: ['{"a": {"factual": "x", "counterfactual": "y"}}'] });
+  assert.deepEqual(resultsOf(after, address).get("a"), { factual: "x", counterfactual: "y", role: "", reason: "", mask: null, effective: undefined });
+});
+
+test("outputs that say nothing about concepts are passed over", () => {
+  assert.equal(join(nothing(), { images: [{ filename: "x.png" }] }), null);
+});
+
+test("names such as __proto__ are only names", () => {
+  const found = join(nothing(), { csg_counterfactual: ['{"__proto__": {"factual": "a", "counterfactual": "b"}, "constructor": {"factual": "c"}}'] });
+  const results = resultsOf(found, address);
+  assert.equal(results.get("__proto__")?.counterfactual, "b");
+  assert.deepEqual([results.get("constructor")?.mask, results.get("constructor")?.effective], [null, undefined]);
+});
+
+/** A graph of ComfyUI's shape: nodes by id, links [id, from, slot, to, slot]. */
+function comfyGraph(nodes, links) {
+  const graph = { nodes, links: new Map(links.map(([id, , , target_id, target_slot]) => [id, { target_id, target_slot }])) };
+  graph.getNodeById = (id) => nodes.find((node) => String(node.id) === String(id));
+  for (const node of nodes) {
+    node.graph = graph;
+    node.outputs = [{ links: links.filter(([, from]) => from === node.id).map(([id]) => id) }];
+  }
+  return graph;
+}
+
+test("links are followed into a subgraph, through it and out again", () => {
+  const [inside, editor, after, other] = [{ id: 7 }, { id: 1 }, { id: 3 }, { id: 4 }];
+  const subgraph = comfyGraph([inside], [[90, 7, 0, -20, 0]]);
+  subgraph.inputs = [{ linkIds: [80] }];
+  subgraph.links.set(80, { target_id: 7, target_slot: 0 });
+  const host = { id: 2, subgraph };
+  const root = comfyGraph([editor, host, after, other], [[10, 1, 0, 2, 0], [11, 2, 0, 3, 0]]);
+  root.subgraphs = new Map([["s", subgraph]]);
+  const reached = downstream(editor, root);
+  assert.ok(reached.has(inside) && reached.has(after));
+  assert.equal(reached.has(other), false);
+  assert.equal(nodeCalled(root, "2:7"), inside);
+  assert.equal(nodeCalled(root, "3"), after);
+  assert.equal(nodeCalled(root, "9:9"), null);
+});
