@@ -71,7 +71,8 @@ class GraphEditor(io.ComfyNode):
     def execute(cls, graph_json: str, graph: CausalGraph | None = None) -> io.NodeOutput:
         result = edited(graph_json, graph)
         text = write_json(result)
-        return io.NodeOutput(result, text, ui={"graph": [text]})
+        shown = {"graph": [text]} | ({"extracted": [write_json(graph)]} if graph is not None else {})
+        return io.NodeOutput(result, text, ui=shown)
 
 
 class Intervene(io.ComfyNode):

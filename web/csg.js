@@ -4,6 +4,7 @@
  */
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { applyPreset, offersPresets, PRESETS } from "./presets.mjs";
 
 const NODE = "CSG_GraphEditor";
 const SIZE = [720, 560];
@@ -41,6 +42,10 @@ app.registerExtension({
   name: "csg.graph_editor",
   nodeCreated(/** @type {any} */ node) {
     if (node.comfyClass === NODE) showDrawing(node);
+  },
+  getNodeMenuItems(/** @type {any} */ node) {
+    if (!offersPresets(node)) return [];
+    return [null, ...PRESETS.map((preset) => ({ content: preset.name, callback: () => applyPreset(node, preset) }))];
   },
   setup() {
     api.addEventListener("executed", async (/** @type {CustomEvent} */ { detail }) => {

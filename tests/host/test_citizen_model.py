@@ -1,5 +1,6 @@
 """What a run leaves behind: nothing. Not in the model, not after an interruption, not after an error."""
 
+import gc
 import random
 import threading
 
@@ -105,6 +106,8 @@ def test_an_edit_interrupted_anywhere_leaves_nothing_and_the_next_run_is_the_sam
         interrupted(lambda: lab.replay(guider, inversion), at, politely)
         assert not hooks_of(lab.model) and guider.step is None and guider.reference is None
         assert state_of(lab.model) == before
+    gc.collect()
+    assert not [one for one in gc.get_objects() if type(one).__name__ == "AttentionCapture"]
     assert torch.equal(lab.replay(guider, inversion), expected)
     assert torch.equal(lab.replay(lab.guider(inversion), inversion), expected)
 

@@ -233,3 +233,19 @@ def test_a_run_reports_every_step_once_and_in_order(lab, singles, monkeypatch):
     monkeypatch.setattr(lab.host.latent_preview, "prepare_callback", prepared)
     lab.edit(singles[0], lab.edits(warmup=0))
     assert seen == [(i, STEPS, (1, 4, 16, 16)) for i in range(STEPS)]
+
+
+@pytest.mark.parametrize("method", ["Invert", "InvertDDPM", "InvertDDIM"])
+def test_an_inversion_reports_its_progress_with_a_preview(lab, monkeypatch, method):
+    seen = []
+
+    def prepared(*_):
+        return lambda step, x0, x, total: seen.append((step, total, tuple(x0.shape)))
+
+    monkeypatch.setattr(lab.host.latent_preview, "prepare_callback", prepared)
+    monkeypatch.setattr(lab.host, "levels_at_once", lambda *_: 1)
+    arguments = {"Invert": (STEPS, 0.15, 3.5, 3, "authors", 0), "InvertDDPM": (STEPS, 0, 3.5, 3), "InvertDDIM": (STEPS, 1.0)}[method]
+    with torch.inference_mode():
+        getattr(lab.sample, method).execute(lab.model, tiny_models.latent(batch=2), *arguments, source=lab.source)
+    total = STEPS - 1 if method == "InvertDDPM" else STEPS  # its last noise is zero, so nothing is asked there
+    assert [step for step, *_ in seen] == list(range(total)) and {shape for *_, shape in seen} == {(2, 4, 16, 16)}

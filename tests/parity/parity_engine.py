@@ -65,6 +65,7 @@ class Engine:
     def __init__(self, comfy, state):
         self.host, self.sample = comfy.module("nodes.host"), comfy.module("nodes.sample")
         self.guidance, self.schedule = comfy.module("csg.diffusion.guidance"), comfy.module("csg.diffusion.schedule")
+        self.model = comfy.module("nodes.host_model")
         self.attention, self.inversion = comfy.module("csg.diffusion.attention"), comfy.module("csg.diffusion.inversion")
         self.patcher = load(state)
         self.scaling = self.patcher.model.latent_format.scale_factor
@@ -72,7 +73,7 @@ class Engine:
     @property
     def table(self):
         """The model's noise levels (1000,)."""
-        return self.host.sigma_table(self.patcher)
+        return self.model.sigma_table(self.patcher)
 
     def picture(self, latent):
         """LATENT of a latent in model space."""

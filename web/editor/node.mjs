@@ -129,7 +129,7 @@ class NodeEditor {
   /** With a graph connected, the sample that every node starts with is no edit. @param {string} text */
   #untouched(text) {
     const [, options] = this.node.constructor.nodeData?.input?.required?.[TEXT] ?? [];
-    return this.#linked && text.trim() === String(options?.default ?? "").trim();
+    return this.#linked && ["", String(options?.default ?? "").trim()].includes(text.trim());
   }
 
   /** One edit is one step of ComfyUI's undo. @param {string} text */
