@@ -15,6 +15,7 @@ import random
 import shutil
 import statistics
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,32 +59,34 @@ DRAG = """async frames => {
 }"""
 
 
-def graph():
+def graph() -> str:
     """A random graph of the largest size that the editor accepts, as JSON."""
     draw = random.Random(7)
     names = [f"concept {index}" for index in range(CONCEPTS)]
     pairs = [(cause, effect) for place, cause in enumerate(names) for effect in names[place + 1:]]
-    concepts = [{"name": name, "value": "one", "values": {"one": "one thing", "two": "two things", "three": "three things"}} for name in names]
+    values = {"one": "one thing", "two": "two things", "three": "three things"}
+    concepts = [{"name": name, "value": "one", "values": values} for name in names]
     edges = [{"cause": cause, "effect": effect} for cause, effect in draw.sample(pairs, EDGES)]
     return json.dumps({"version": 1, "concepts": concepts, "edges": edges})
 
 
 @contextlib.contextmanager
-def served():
+def served() -> Iterator[str]:
     """The address of a server of the repository's files and the bare page."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
 
-        def do_GET(self):
+        def do_GET(self) -> None:
             if self.path != "/":
-                return super().do_GET()
+                super().do_GET()
+                return
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()
             self.wfile.write(PAGE.encode())
 
-        def log_message(self, *_):
+        def log_message(self, *_: object) -> None:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(ROOT)))
@@ -92,7 +95,7 @@ def served():
     server.shutdown()
 
 
-def measure():
+def measure() -> dict:
     """Mount the editor twice (cold, then with its code at hand) and drag; returns milliseconds."""
     from playwright.sync_api import sync_playwright
 
@@ -112,7 +115,7 @@ def measure():
     return {"chromium": version, "paint": paint, "largest": largest, **dragged}
 
 
-def report(found):
+def report(found: dict) -> str:
     """The measurement as a Markdown table."""
     gaps, work = sorted(found["gaps"]), sorted(found["work"])
     ninety_fifth = work[int(len(work) * 0.95)]

@@ -1,6 +1,6 @@
 """Train Town from nothing: `python benchmarks/train_town.py --comfyui PATH --work FOLDER [--stage NAME] [--steps N]`.
 
-Stages, each resumable where it stopped: data, autoencoder, latents, denoiser, decoder, readers, export. The networks are
+Stages, each resumable where it stopped: data, autoencoder, latents, denoiser, listening, decoder, readers, export. The networks are
 ComfyUI's own classes; what is trained, and how, stands in `csg/town/training`.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from in_process import ROOT, start_comfyui
 
-STAGES = ("data", "autoencoder", "latents", "denoiser", "decoder", "readers", "export")
+STAGES = ("data", "autoencoder", "latents", "denoiser", "listening", "decoder", "readers", "export")
 TRAINING_SCENES, HELD_OUT_SCENES = 20_000, 384
 log = logging.getLogger("train_town")
 
@@ -92,27 +92,32 @@ def train_autoencoder(work: Path, steps: int | None) -> None:
     vae.encode_all(model, pictures, work / "latents.pt")
 
 
-def train_denoiser(work: Path, steps: int | None) -> None:
-    """Stage `denoiser`."""
+def train_denoiser(work: Path, steps: int | None, listening: bool) -> None:
+    """Stage `denoiser`, or its second phase `listening`, which starts from the first one's weights."""
     import numpy as np
     import torch
 
     from csg.town.training import denoiser
 
     torch.manual_seed(0)
-    settings = denoiser.Settings()
+    settings = denoiser.LISTENING if listening else denoiser.Settings()
     settings = settings if steps is None else dataclasses.replace(settings, steps=steps)
     attention = denoiser.RecordingAttention()
     unet, encoder_l, encoder_g = networks(attention)
     captioner = denoiser.Captioner(tokeniser(), settings)
     vocabulary = captioner.vocabulary()
     text = denoiser.TextPair(encoder_l, encoder_g, vocabulary)
+    if listening:
+        before = torch.load(work / "denoiser.pt", weights_only=True)
+        unet.load_state_dict(before["unet"])
+        text.load_state_dict(before["text"])
     arrays = (np.load(work / "train" / f"{name}.npy", mmap_mode="r") for name in ("values", "occupancy"))
     data = denoiser.Dataset(torch.load(work / "latents.pt", weights_only=True), *arrays, captioner)
     parameters = sum(p.numel() for p in [*unet.parameters(), *text.parameters()])
     log.info("%d token ids in use, %.2f M parameters", len(vocabulary), parameters / 1e6)
-    weights = denoiser.train(unet, text, attention, data, work / "denoiser.ckpt", settings)
-    torch.save({"unet": weights, "text": text.state_dict(), "vocabulary": vocabulary}, work / "denoiser.pt")
+    name = "listening" if listening else "denoiser"
+    weights = denoiser.train(unet, text, attention, data, work / f"{name}.ckpt", settings)
+    torch.save({"unet": weights, "text": text.state_dict(), "vocabulary": vocabulary}, work / f"{name}.pt")
 
 
 def refine_decoder(work: Path, steps: int | None) -> None:
@@ -169,7 +174,7 @@ def export(work: Path) -> None:
 
     autoencoder = Autoencoder()
     autoencoder.load_state_dict(torch.load(work / "autoencoder.pt", weights_only=True))
-    trained = torch.load(work / "denoiser.pt", weights_only=True)
+    trained = torch.load(work / "listening.pt", weights_only=True)
     notes = {"title": "Town", "licence": "GPL-3.0-or-later", "about": "A toy world; see csg/town/MODEL_CARD.md"}
     weights.save_checkpoint(trained["unet"], trained["text"], trained["vocabulary"], fold(autoencoder), notes)
     log.info("%s: %.1f MB", weights.CHECKPOINT.name, weights.CHECKPOINT.stat().st_size / 1e6)
@@ -196,8 +201,9 @@ def main() -> None:
         data.build(options.work / "val", HELD_OUT_SCENES, data.VALIDATION_SEEDS, os.cpu_count() or 1)
     if {"autoencoder", "latents"} & set(stages):
         train_autoencoder(options.work, options.steps)
-    if "denoiser" in stages:
-        train_denoiser(options.work, options.steps)
+    for stage in ("denoiser", "listening"):
+        if stage in stages:
+            train_denoiser(options.work, options.steps, stage == "listening")
     if "decoder" in stages:
         refine_decoder(options.work, options.steps)
     if "readers" in stages:

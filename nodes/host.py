@@ -320,7 +320,8 @@ class ReplaySampler(comfy.samplers.Sampler):
 
     def _start(self, guider: CSGGuider | None) -> int:
         """Up to the first guided step an edit on the inversion's own base would only follow the path: start there."""
-        if guider is None or self.release or not same_base(guider.base, self.inversion):
+        approximate = self.inversion.method == "ddim"
+        if guider is None or self.release or approximate or not same_base(guider.base, self.inversion):
             return 0
         return min(guider.first_guided_step(self.inversion.steps), len(self.inversion.denoised))
 

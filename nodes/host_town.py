@@ -72,6 +72,7 @@ def load_model() -> comfy.model_patcher.ModelPatcher:
     load_device = comfy.model_management.get_torch_device()
     dtype = _compute_dtype(load_device, sum(v.numel() for v in state.values()))
     config = comfy.supported_models.SDXL({k: list(v) if isinstance(v, list) else v for k, v in UNET_CONFIG.items()})
+    config.unet_config["num_head_channels"] = UNET_CONFIG["num_head_channels"]  # the class sets SDXL's own 64
     config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, load_device))
     offload_device = comfy.model_management.unet_offload_device()
     model = config.get_model({}, "", device=offload_device)

@@ -28,8 +28,6 @@ def leading_timesteps(steps: int, skip: float) -> list[int]:
     """
     check_steps(steps, skip)
     ratio = TRAINING_STEPS // (int(steps * (1 + skip)) + 1)
-    if ratio == 0:
-        raise ValueError(f"{steps} steps with skip {skip} are more than the {TRAINING_STEPS} training steps allow.")
     return [ratio * (steps - i) + 1 for i in range(steps)]
 
 
@@ -37,7 +35,12 @@ def linear_timesteps(steps: int, skip: float) -> list[int]:
     """LEDITS++ in its authors' repository: evenly spaced from (1 - skip) of the range down to timestep 1."""
     check_steps(steps, skip)
     top = (TRAINING_STEPS - 1) - TRAINING_STEPS * skip
-    return torch.linspace(top, 1, steps, dtype=torch.float64).long().tolist()
+    times = torch.linspace(top, 1, steps, dtype=torch.float64).long().tolist()
+    if len(set(times)) < steps:
+        raise ValueError(
+            f"{steps} steps with skip {skip} leave less than one training step each; take fewer steps or a lower skip."
+        )
+    return times
 
 
 def ddpm_timesteps(steps: int) -> list[int]:
