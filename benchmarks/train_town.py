@@ -192,7 +192,7 @@ def main() -> None:
     start_comfyui(options.comfyui)
     import torch
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     stages = options.stage or list(STAGES)
     if "data" in stages:
         from csg.town.training import data

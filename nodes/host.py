@@ -26,6 +26,7 @@ from .host_model import (
     latent_like,
     model_identity,
     same_conditioning,
+    with_control,
     zeros_conditioning,
 )
 
@@ -110,7 +111,8 @@ class CSGGuider(comfy.samplers.CFGGuider):
         for k, term in enumerate(self.terms):
             if term.scope == csg.LOCAL:
                 conds |= self._term_conditionings(k, term)
-        return conds
+        own = ("positive", "negative")
+        return {k: c if k in own else with_control(c, conds["negative"]) for k, c in conds.items()}
 
     def _term_conditionings(self, k: int, term: csg.ConceptTerm) -> dict[str, Conditioning]:
         conds = {f"concept {k}": term.conditioning}
@@ -199,12 +201,12 @@ class CSGGuider(comfy.samplers.CFGGuider):
         capture = AttentionCapture(cells_of(*x.shape[-2:]), {key: self._words[key] for key in wanted})
         options = comfy.model_patcher.create_model_options_clone(options)
         comfy.patcher_extension.add_wrapper_with_key(
-            comfy.patcher_extension.WrappersMP.APPLY_MODEL, KEY, announce(rows, capture), options, is_model_options=True
+            comfy.patcher_extension.WrappersMP.APPLY_MODEL, KEY, announce(rows, capture, x.shape[-2:]), options, is_model_options=True
         )
         conds = [self.conds[key] for key in rows]
         with capture.hooked(self._unets(options) if wanted else []):
             out = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, options)
-        maps = capture.maps()
+        maps = {key: found.to(x.device) for key, found in capture.maps().items()}
         if missing := [key for key in wanted if key not in maps]:
             raise RuntimeError(
                 f"No attention was seen for {self._phrases(missing)}. A compiled model hides it (remove the compile "
@@ -222,16 +224,17 @@ class CSGGuider(comfy.samplers.CFGGuider):
         return list(dict.fromkeys([self.inner_model.diffusion_model, *others]))
 
 
-def announce(rows: Sequence[str], capture: AttentionCapture) -> Callable:
+def announce(rows: Sequence[str], capture: AttentionCapture, size: Sequence[int]) -> Callable:
     """Wrapper around each model call: tells the capture whose rows these are, and shows other packs only 0 and 1.
 
-    Packs that patch attention take `cond_or_uncond` for 0 = positive, 1 = negative and fail at more.
+    Packs that patch attention take `cond_or_uncond` for 0 = positive, 1 = negative and fail at more. Calls on a crop
+    of the latent (area conditionings) are not captured: their cells lie elsewhere.
     """
 
     def wrapper(executor: Callable, x: Tensor, t: Tensor, concat: Any, crossattn: Any, control: Any, options: dict, **kwargs: Any) -> Tensor:  # noqa: ANN401
         keys = [rows[index] for index in options["cond_or_uncond"]]
         shown = options | {"cond_or_uncond": [int(key == "negative") for key in keys]}
-        with capture.rows(keys):
+        with capture.rows(keys if x.shape[-2:] == size else []):
             return executor(x, t, concat, crossattn, control, shown, **kwargs)
 
     return wrapper
@@ -294,6 +297,8 @@ class ReplaySampler(comfy.samplers.Sampler):
         """Replay; returns (B, C, h, w) in model space."""
         inversion, device = self.inversion, latent_image.device
         check_levels(inversion, sigmas)
+        check_size(inversion, latent_image)
+        check_model(inversion, model_wrap.model_patcher)
         guider = model_wrap if isinstance(model_wrap, CSGGuider) else None
         if guider:  # the authors' repository lets concepts act only once all have passed their warm-up
             joint = inversion.settings.get("schedule") == "authors"
@@ -377,6 +382,16 @@ def check_levels(inversion: Inversion, sigmas: Tensor) -> None:
         raise ValueError(
             f"The sampler got {len(sigmas)} noise levels that are not the {len(inversion.sigmas)} of this inversion. "
             "Use the sigmas that come out of Replay Inversion, unchanged."
+        )
+
+
+def check_size(inversion: Inversion, latent: Tensor) -> None:
+    """Raise ValueError unless `latent` (B, C, h, w) has the inversion's size and batch."""
+    made, now = tuple(inversion.path.shape[1:]), tuple(latent.shape)
+    if made != now:
+        raise ValueError(
+            f"The sampler got a latent of {now}, but the inversion is of {made}. Use the latent that comes out of "
+            "Replay Inversion, or invert the other picture."
         )
 
 

@@ -37,6 +37,12 @@ def same_conditioning(a: Conditioning | None, b: Conditioning | None) -> bool:
     return plain and all(torch.equal(x[0], y[0]) and _same(x[1].get("pooled_output"), y[1].get("pooled_output")) for x, y in pairs)
 
 
+def with_control(conditioning: Conditioning, reference: Conditioning) -> Conditioning:
+    """The conditioning under the ControlNet of its reference, so that their difference is the text's alone."""
+    control = {k: v for k, v in reference[0][1].items() if k in ("control", "control_apply_to_uncond")}
+    return [[context, control | more] for context, more in conditioning] if control else conditioning
+
+
 def _same(a: Tensor | None, b: Tensor | None) -> bool:
     return a is b or (a is not None and b is not None and torch.equal(a, b))
 
@@ -85,7 +91,8 @@ def model_identity(patcher: comfy.model_patcher.ModelPatcher) -> str:
     model = patcher.model
     parts = [type(model).__name__, str(model.model_type), repr(sorted((k, str(v)) for k, v in model.model_config.unet_config.items()))]
     found = patcher.backup.get("diffusion_model.out.2.bias")
-    weight = found.weight if found is not None else model.state_dict().get("diffusion_model.out.2.bias")
+    network = patcher.object_patches_backup.get("diffusion_model", model.diffusion_model)
+    weight = found.weight if found is not None else network.state_dict().get("out.2.bias")
     if weight is not None and not weight.is_meta:
         parts.append(repr([round(float(w), 4) for w in weight.detach().float().flatten().tolist()]))
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]

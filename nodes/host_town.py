@@ -77,7 +77,9 @@ def load_model() -> comfy.model_patcher.ModelPatcher:
     offload_device = comfy.model_management.unet_offload_device()
     model = config.get_model({}, "", device=offload_device)
     _load_strictly(model.diffusion_model, {k: v.to(dtype) for k, v in state.items()}, "denoiser")
-    return comfy.model_patcher.CoreModelPatcher(model, load_device=load_device, offload_device=offload_device)
+    patcher = comfy.model_patcher.CoreModelPatcher(model, load_device=load_device, offload_device=offload_device)
+    patcher.cached_patcher_init = (load_model, ())  # how MultiGPU CFG Split makes its copies
+    return patcher
 
 
 def load_clip() -> comfy.sd.CLIP:

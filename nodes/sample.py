@@ -197,6 +197,7 @@ class Sampler(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, inversion: Inversion, edits: host.Edits, base: str, mask: str, preserve: str = "off",  # noqa: ANN401
                 contrast: str = "unconditional", mask_source: str = "edit", release: float = 0.0, positive: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
+        host_model.check_model(inversion, model)
         settings = csg.GuidanceSettings(mask, mask_source, contrast)
         guider = host.CSGGuider(model, edit_base(inversion, base, positive), edits, settings)
         latent = host.run_replay(guider, inversion, preserve, release)
@@ -231,5 +232,6 @@ class EditWithPrompt(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, inversion: Inversion, positive: Any, cfg: float, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401
+        host_model.check_model(inversion, model)
         base = host.Base(host.SOURCE, negative if negative is not None else inversion.negative, positive, cfg)
         return io.NodeOutput(host.run_replay(host.CSGGuider(model, base), inversion))

@@ -39,7 +39,7 @@ def hooks_of(patcher):
 def state_of(patcher):
     """Everything that a node could leave changed about a MODEL, to compare with ==."""
     weights = {key: hashlib.sha256(w.detach().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
-               for key, w in patcher.model.state_dict().items()}  # fmt: skip
+               for key, w in patcher.model.diffusion_model.state_dict().items()}  # fmt: skip
     kept = {name: frozen(getattr(patcher, name)) for name in KEPT}
     return {"options": frozen(patcher.model_options), "hooks": hooks_of(patcher), "weights": weights, "kept": kept}
 

@@ -1,0 +1,85 @@
+"""Where an inversion or a conditioning meets something it does not fit."""
+
+import pytest
+import torch
+
+from tests.host import tiny_models
+from tests.host.test_citizen_company import area
+from tests.host.tiny_lab import Lab
+
+
+@pytest.fixture(scope="module")
+def lab(comfy):
+    return Lab(comfy)
+
+
+@pytest.fixture(scope="module")
+def inversion(lab):
+    return lab.invert(source=lab.source)[0]
+
+
+def first_maps(lab, inversion):
+    """The attention maps of the first guided step."""
+    seen, guider = [], lab.guider(inversion)
+    evaluate = guider._evaluate
+
+    def watched(*arguments):
+        out, maps = evaluate(*arguments)
+        seen.append(maps)
+        return out, maps
+
+    guider._evaluate = watched
+    lab.replay(guider, inversion)
+    return seen[0]
+
+
+def test_crops_of_area_conditionings_do_not_enter_the_maps(lab, inversion):
+    """A quarter of the latent has as many tokens one level higher as the masks have cells."""
+    plain, cropped = first_maps(lab, inversion), first_maps(lab, lab.invert(source=area(lab.source))[0])
+    assert plain.keys() == cropped.keys() and all(torch.allclose(plain[key], cropped[key], atol=1e-4) for key in plain)
+
+
+def replayed(lab, inversion, model, latent):
+    from comfy_extras.nodes_custom_sampler import SamplerCustomAdvanced
+
+    sampler, sigmas, noise, _ = lab.compose.ReplaySampler.execute(inversion).result
+    with torch.inference_mode():
+        SamplerCustomAdvanced.execute(noise, lab.guider(inversion, model=model), sampler, sigmas, latent)
+
+
+@pytest.mark.parametrize("latent", [tiny_models.latent(16, 24), tiny_models.latent(batch=2)], ids=["size", "batch"])
+def test_a_replay_refuses_another_size(lab, inversion, latent):
+    with pytest.raises(ValueError, match=r"inversion is of \(1, 4, 16, 16\)"):
+        replayed(lab, inversion, lab.model, latent)
+
+
+def test_a_replay_refuses_another_checkpoint(lab, inversion):
+    with pytest.raises(ValueError, match="Invert the picture again"):
+        replayed(lab, inversion, tiny_models.model(seed=1), tiny_models.latent())
+
+
+def test_a_model_of_another_kind_is_refused_before_anything_else_is_asked_of_it(lab, inversion):
+    with pytest.raises(ValueError, match="Invert the picture again"):
+        lab.edit(inversion, model=tiny_models.model("SD15"))
+    with pytest.raises(ValueError, match="Invert the picture again"):
+        lab.sample.EditWithPrompt.execute(tiny_models.model("SD15"), inversion, lab.source, 3.0)
+
+
+def test_concepts_are_measured_under_the_controlnet_of_the_unconditional(lab):
+    import nodes
+
+    hint = torch.rand(1, 128, 128, 3, generator=torch.Generator().manual_seed(0))
+    pair = nodes.ControlNetApplyAdvanced().apply_controlnet(
+        lab.source, tiny_models.conditioning(1), tiny_models.controlnet(), hint, 1.0, 0.0, 1.0)
+    inversion, _ = lab.invert(source=pair[0], negative=pair[1])
+    guider = lab.guider(inversion)
+    controls = {key: {id(one.get("control")) for one in conds} for key, conds in guider.original_conds.items()}
+    assert len(set.union(*controls.values())) == 1 and None not in [conds[0].get("control") for conds in guider.original_conds.values()]
+    assert lab.replay(guider, inversion).isfinite().all()
+
+
+def test_towns_model_can_be_split_over_devices(comfy):
+    town = comfy.module("nodes.host_town").load_model()
+    second = town.deepclone_multigpu(new_load_device=torch.device("cpu", 0))
+    assert second.model is not town.model
+    assert torch.equal(second.model.state_dict()["diffusion_model.out.2.bias"], town.model.state_dict()["diffusion_model.out.2.bias"])
