@@ -14,7 +14,7 @@ from pathlib import Path
 
 from in_process import ROOT, start_comfyui
 
-STAGES = ("data", "autoencoder", "latents", "denoiser", "listening", "decoder", "readers", "export")
+STAGES = ("data", "shipped", "autoencoder", "latents", "denoiser", "listening", "decoder", "readers", "export")
 TRAINING_SCENES, HELD_OUT_SCENES = 20_000, 384
 log = logging.getLogger("train_town")
 
@@ -120,6 +120,25 @@ def train_denoiser(work: Path, steps: int | None, listening: bool) -> None:
     torch.save({"unet": weights, "text": text.state_dict(), "vocabulary": vocabulary}, work / f"{name}.pt")
 
 
+def unpack_shipped(work: Path) -> None:
+    """Stage `shipped`: the shipped weights as the starting point of more training, on a machine that has no other."""
+    import torch
+    from csg.town import weights
+    from csg.town.autoencoder import Autoencoder
+
+    state = {k: v.float() if v.is_floating_point() else v for k, v in weights.checkpoint().items()}
+    codec = weights.part(state, weights.VAE)
+    model = Autoencoder()  # its normalisation is folded in already: mean 0 and variance 1 are what is left
+    halves = {k.replace("taesd_", ""): v for k, v in codec.items()}
+    model.load_state_dict(halves | {f"norm.{k}": v for k, v in model.norm.state_dict().items()})
+    torch.save(model.state_dict(), work / "autoencoder.pt")
+    text = {f"l.{k}": v for k, v in weights.part(state, weights.TEXT_L).items()}
+    text |= {f"g.{k}": v for k, v in weights.part(state, weights.TEXT_G).items()}
+    vocabulary = state[weights.VOCABULARY].tolist()
+    trained = {"unet": weights.part(state, weights.UNET), "text": text, "vocabulary": vocabulary}
+    torch.save(trained, work / "denoiser.pt")
+
+
 def refine_decoder(work: Path, steps: int | None) -> None:
     """Stage `decoder`: a better decoder for the latents as they are."""
     import numpy as np
@@ -193,12 +212,14 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    stages = options.stage or list(STAGES)
+    stages = options.stage or [stage for stage in STAGES if stage != "shipped"]
     if "data" in stages:
         from csg.town.training import data
 
         data.build(options.work / "train", TRAINING_SCENES, data.TRAINING_SEEDS, os.cpu_count() or 1)
         data.build(options.work / "val", HELD_OUT_SCENES, data.VALIDATION_SEEDS, os.cpu_count() or 1)
+    if "shipped" in stages:
+        unpack_shipped(options.work)
     if {"autoencoder", "latents"} & set(stages):
         train_autoencoder(options.work, options.steps)
     for stage in ("denoiser", "listening"):
