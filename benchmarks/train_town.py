@@ -123,6 +123,7 @@ def train_denoiser(work: Path, steps: int | None, listening: bool) -> None:
 def unpack_shipped(work: Path) -> None:
     """Stage `shipped`: the shipped weights as the starting point of more training, on a machine that has no other."""
     import torch
+
     from csg.town import weights
     from csg.town.autoencoder import Autoencoder
 
