@@ -77,10 +77,9 @@ def tokeniser() -> object:
 
 
 def train_autoencoder(work: Path, steps: int | None) -> None:
-    """Stages `autoencoder` and `latents`: what the denoiser learns on."""
+    """Stage `autoencoder`."""
     import numpy as np
     import torch
-
     from csg.town.training import vae
 
     pictures = np.load(work / "train/pictures.npy", mmap_mode="r")
@@ -89,7 +88,18 @@ def train_autoencoder(work: Path, steps: int | None) -> None:
     torch.save(model.state_dict(), work / "autoencoder.pt")
     held_out = np.load(work / "val/pictures.npy", mmap_mode="r")
     log.info("held-out PSNR %.2f dB over 96 pictures", vae.evaluate(model, held_out[:96]))
-    vae.encode_all(model, pictures, work / "latents.pt")
+
+
+def encode_latents(work: Path) -> None:
+    """Stage `latents`: what the denoiser learns on."""
+    import numpy as np
+    import torch
+    from csg.town.autoencoder import Autoencoder
+    from csg.town.training import vae
+
+    model = Autoencoder()
+    model.load_state_dict(torch.load(work / "autoencoder.pt", weights_only=True))
+    vae.encode_all(model.eval(), np.load(work / "train/pictures.npy", mmap_mode="r"), work / "latents.pt")
 
 
 def train_denoiser(work: Path, steps: int | None, listening: bool) -> None:
@@ -221,8 +231,10 @@ def main() -> None:
         data.build(options.work / "val", HELD_OUT_SCENES, data.VALIDATION_SEEDS, os.cpu_count() or 1)
     if "shipped" in stages:
         unpack_shipped(options.work)
-    if {"autoencoder", "latents"} & set(stages):
+    if "autoencoder" in stages:
         train_autoencoder(options.work, options.steps)
+    if "latents" in stages:
+        encode_latents(options.work)
     for stage in ("denoiser", "listening"):
         if stage in stages:
             train_denoiser(options.work, options.steps, stage == "listening")
