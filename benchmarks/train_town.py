@@ -80,6 +80,7 @@ def train_autoencoder(work: Path, steps: int | None) -> None:
     """Stage `autoencoder`."""
     import numpy as np
     import torch
+
     from csg.town.training import vae
 
     pictures = np.load(work / "train/pictures.npy", mmap_mode="r")
@@ -94,6 +95,7 @@ def encode_latents(work: Path) -> None:
     """Stage `latents`: what the denoiser learns on."""
     import numpy as np
     import torch
+
     from csg.town.autoencoder import Autoencoder
     from csg.town.training import vae
 
