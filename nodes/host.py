@@ -419,7 +419,6 @@ def run_replay(
 ) -> dict[str, Any]:
     """Edit: drive `guider` along the inversion's noises; returns LATENT."""
     patcher = guider.model_patcher
-    check_model(inversion, patcher)
     samples = inversion.settings["samples"]
     edited = guider.sample(
         torch.zeros_like(samples), samples, ReplaySampler(inversion, preserve, release), inversion.sigmas,
