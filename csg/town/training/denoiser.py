@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 BOS, EOS, LENGTH = 49406, 49407, 77
 SUPERVISED_LAYERS = (0, 1, 3, 4, 5)  # input 7, input 8, (middle 0), output 0, 1, 2: the layers that M1 averages
 WEIGHT_OF_THING = {
-    "window": 1.5, "lamp": 1.5, "car": 2.0, "beam": 1.5, "person": 2.5, "snowman": 1.5, "house": 0.7, "crown": 0.7,
+    "window": 1.5, "lamp": 1.5, "car": 3.0, "beam": 1.5, "person": 2.5, "snowman": 1.5, "house": 4.0, "crown": 0.7,
 }  # fmt: skip
 
 
@@ -51,12 +51,13 @@ class Settings:
     attention_below: int = 900
     velocity: bool = False
     velocity_cap: float = 60.0
+    coarse_weight: float = 0.0
     seed: int = 1
 
 
 # The second phase: noisy levels count as the velocity's error would, since there alone the caption says more than the
 # latent shows. With the first phase's weights captions are hardly heard.
-LISTENING = Settings(steps=480, rate=6e-4, hold=0.35, velocity=True, attention_weight=0.02, no_pooled=0.3, seed=4)
+LISTENING = Settings(steps=3300, rate=5e-4, hold=0.7, velocity=True, attention_weight=0.02, coarse_weight=0.5, no_pooled=0.15, seed=5)
 
 
 class RecordingAttention:
@@ -107,7 +108,7 @@ class Captioner:
         kind, names = rng.random(), list(CAPTION_ORDER)
         if kind > 0.8:
             return [names[rng.integers(len(names))]]
-        if kind > 0.4:
+        if kind > 0.5:
             names = [n for n in names if rng.random() < 0.5] or ["weather"]
         if rng.random() < 0.6:
             rng.shuffle(names)
@@ -173,16 +174,58 @@ def loss_weights(cover: Tensor, size: int) -> Tensor:
 
 
 def attention_loss(maps: Sequence[Tensor], tokens: Tensor, regions: Tensor, counted: Tensor) -> Tensor:
-    """Mean KL divergence from each concept's normalised region to its normalised attention map.
+    """How far each concept's attention is from its region: mean KL divergence of its words' map and its last word's map.
 
+    The last word alone knows the whole phrase, CLIP being causal, so its share of the attention inside the region counts
+    too: without that the colour of a house is never heard, since "house" finds the house and says nothing of colours.
     `maps`: per layer (B, heads, cells, 77); `tokens` (B, K, 77) 0/1; `regions` (B, K, cells); `counted` (B, K) 0/1.
     """
-    mean = sum(maps[j].float().mean(1) for j in SUPERVISED_LAYERS)
-    p = torch.einsum("bnk,bvk->bvn", mean, tokens)
-    p = p / (p.sum(-1, keepdim=True) + 1e-6)
-    r = regions / (regions.sum(-1, keepdim=True) + 1e-6)
-    divergence = (r * ((r + 1e-4).log() - (p + 1e-4).log())).sum(-1)
-    return (divergence * counted).sum() / counted.sum().clamp(min=1)
+    mean = sum(maps[j].float().mean(1) for j in SUPERVISED_LAYERS) / len(SUPERVISED_LAYERS)
+    last = tokens * (tokens.cumsum(-1) == tokens.sum(-1, keepdim=True))
+    wanted = regions / (regions.sum(-1, keepdim=True) + 1e-6)
+    words, knowing = (torch.einsum("bnk,bvk->bvn", mean, chosen) for chosen in (tokens, last))
+    share = (wanted * knowing).sum(-1)
+    each = divergence(wanted, words) + divergence(wanted, knowing) - 0.25 * (share + 1e-3).log()
+    return (each * counted).sum() / counted.sum().clamp(min=1)
+
+
+def divergence(wanted: Tensor, got: Tensor) -> Tensor:
+    """KL divergence from a distribution over cells to a map that is normalised first, (..., cells) -> (...)."""
+    got = got / (got.sum(-1, keepdim=True) + 1e-6)
+    return (wanted * ((wanted + 1e-4).log() - (got + 1e-4).log())).sum(-1)
+
+
+class CoarseHeads(nn.Module):
+    """Training only: what the picture will be, guessed at 8x8 and 16x16 inside the UNet's decoder.
+
+    A network that predicts noise must copy its input to three digits before a caption's share of a very noisy latent
+    shows in the loss. These heads ask for that share directly, so words are learnt from the first steps on.
+    """
+
+    PLACES = ((2, 4), (5, 2))  # (output block whose transformer is read, how many latent pixels a cell spans)
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+        blocks = [unet.output_blocks[i][1] for i, _ in self.PLACES]
+        widths = [block.proj_out.out_features for block in blocks]
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.GroupNorm(32, w), nn.SiLU(), nn.Conv2d(w, 4, 3, padding=1)) for w in widths
+        )
+        for block in blocks:
+            block.register_forward_hook(lambda _module, _inputs, output: self.seen.append(output))
+
+    def forward(self, latents: Tensor, weights: Tensor) -> Tensor:
+        """Squared error (B,) against the clean latents (B, 4, h, w), from what the last UNet call showed.
+
+        `weights` (B, 1, h, w), mean 1: how much each place counts.
+        """
+        seen, self.seen = self.seen, []
+        errors = 0
+        for (_, span), head, features in zip(self.PLACES, self.heads, seen, strict=True):
+            square = (head(features.float()) - F.avg_pool2d(latents, span)).pow(2)
+            errors = errors + (square * F.avg_pool2d(weights, span)).mean((1, 2, 3))
+        return errors / len(seen)
 
 
 class Masters(nn.Module):
@@ -252,7 +295,8 @@ class Dataset:
 class Objective:
     """The loss of one batch."""
 
-    def __init__(self, unet: nn.Module, text: TextPair, attention: RecordingAttention, settings: Settings) -> None:
+    def __init__(self, unet: nn.Module, text: TextPair, attention: RecordingAttention, heads: CoarseHeads, settings: Settings) -> None:
+        self.heads = heads
         self.unet, self.text, self.attention, self.settings = unet, text, attention, settings
         self.alphas = alphas_cumprod()
         snr = self.alphas / (1 - self.alphas)
@@ -274,8 +318,8 @@ class Objective:
         z, s = batch.latents, self.settings
         size = len(z)
         strata = (torch.arange(size) + torch.rand(size, generator=generator)) / size * 1000
-        if s.velocity:  # three quarters of the steps among the noisier half
-            strata = torch.where(strata < 250, strata * 2, 500 + (strata - 250) / 1.5)
+        if s.velocity:  # a quarter below 500, a quarter up to 800, half above
+            strata = torch.where(strata < 250, strata * 2, torch.where(strata < 500, 200 + strata * 1.2, 600 + strata * 0.4))
         t = strata.long().clamp(0, 999)[torch.randperm(size, generator=generator)]
         noise = torch.randn(z.shape, generator=generator) + s.offset * torch.randn(size, 4, 1, 1, generator=generator)
         signal = self.alphas[t][:, None, None, None]
@@ -285,22 +329,38 @@ class Objective:
         guess = self.unet(noisy.bfloat16(), t, context.bfloat16(), vector.bfloat16())
         maps, self.attention.maps = self.attention.maps, []
         square = (guess.float() - noise).pow(2)
-        error = (square * loss_weights(batch.cover, z.shape[-1])).mean((1, 2, 3))
+        places = loss_weights(batch.cover, z.shape[-1])
+        error = (square * places).mean((1, 2, 3))
         counted = (batch.tokens.sum(-1) > 0) & (batch.regions.amax(-1) > 0.12) & (t < s.attention_below)[:, None]
-        divergence = attention_loss(maps, batch.tokens, batch.regions, counted.float())
-        loss = (error * self.weights[t]).mean() + s.attention_weight * divergence
+        astray = attention_loss(maps, batch.tokens, batch.regions, counted.float())
+        loss = (error * self.weights[t]).mean() + s.attention_weight * astray
+        coarse = self.heads(z, places)
+        loss = loss + s.coarse_weight * coarse.mean()
         each = square.detach().mean((1, 2, 3))
         figures = {f"mse{q}": float(each[t // 250 == q].mean()) for q in range(4)}
-        return loss, figures | {"mse": float(each.mean()), "attention": float(divergence.detach())}
+        figures["coarse"] = float(coarse.detach()[t >= 750].mean())
+        return loss, figures | {"mse": float(each.mean()), "attention": float(astray.detach())}
+
+
+def spare_the_size(unet: nn.Module) -> None:
+    """Never train what reads the size: it is the same in all of training, so under Adam its 1536 inputs move as one.
+
+    Left alone they drive every hidden unit of the vector's embedding below zero within a few steps, for good.
+    """
+    weight = unet.label_emb[0][0].weight
+    pooled = weight.shape[1] - 6 * 256
+    weight.register_hook(lambda gradient: torch.cat([gradient[:, :pooled], torch.zeros_like(gradient[:, pooled:])], 1))
 
 
 def train(
     unet: nn.Module, text: TextPair, attention: RecordingAttention, data: Dataset, checkpoint: Path, settings: Settings
 ) -> dict[str, Tensor]:
     """Train (or go on training); at the end `text` holds averaged weights, and the UNet's are returned."""
+    spare_the_size(unet)
     masters = Masters(unet)
     unet.dtype = torch.bfloat16
-    both = nn.ModuleDict({"unet": masters, "text": text})
+    heads = CoarseHeads(unet)
+    both = nn.ModuleDict({"unet": masters, "text": text, "heads": heads})
     decayed = [p for n, p in both.named_parameters() if "embedding" not in n]
     tables = [p for n, p in both.named_parameters() if "embedding" in n]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": tables, "weight_decay": 0.0}]
@@ -308,7 +368,7 @@ def train(
     run = Run(both, optimiser, checkpoint, settings.steps,
               lambda step: cosine_tail(step, settings.steps, settings.rate, 150, settings.hold), 100,
               after_backward=masters.collect)  # fmt: skip
-    meter, objective = Meter(run), Objective(unet, text, attention, settings)
+    meter, objective = Meter(run), Objective(unet, text, attention, heads, settings)
     while run.running():
         masters.lend()
         rng = np.random.default_rng((settings.seed, run.step))
