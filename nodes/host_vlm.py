@@ -13,13 +13,14 @@ import comfy.model_patcher
 import comfy.utils
 import folder_paths
 import torch
-from PIL.Image import Image
+from comfy_execution.utils import get_executing_context
+from server import PromptServer
 
 from ..csg.vlm.access import HOSTS_VARIABLE, api_key, checked_url, listed_hosts
 from ..csg.vlm.local import CONFIG, LocalVLM
 from ..csg.vlm.pictures import to_tensor
 from ..csg.vlm.prompting import PromptBook
-from ..csg.vlm.protocol import Progress, Schema, VLMError
+from ..csg.vlm.protocol import Progress, Question, VLMError, silent
 from ..csg.vlm.server import ServerVLM
 
 FOLDER = "LLM"
@@ -48,10 +49,13 @@ class TokenProgress:
         self._bar.update_absolute(done, total)
 
 
-def warn(problems: Sequence[str]) -> None:
-    """Tell in ComfyUI's log what of a reply could not be read."""
+def tell(report: str, problems: Sequence[str] = ()) -> None:
+    """Show a report on the node that is running, and warn in ComfyUI's log of what could not be read."""
     for problem in problems:
         log.warning("A model's reply could not be read whole: %s", problem)
+    running, page = get_executing_context(), getattr(PromptServer, "instance", None)
+    if running is not None and page is not None:
+        page.send_progress_text(report, running.node_id)
 
 
 # ----------------------------------------------------------------------------------------- folders
@@ -99,7 +103,7 @@ def _prompts_root() -> Path:
 def allowed_hosts() -> frozenset[str]:
     """Return the hosts that the user allows beside this machine: from the environment and her own file."""
     path = Path(folder_paths.get_user_directory()) / HOSTS_FILE
-    own = path.read_text(encoding="utf-8") if path.is_file() else ""
+    own = path.read_text(encoding="utf-8-sig", errors="replace") if path.is_file() else ""
     return listed_hosts(os.environ.get(HOSTS_VARIABLE, "")) | listed_hosts(own)
 
 
@@ -121,14 +125,20 @@ def local(name: str, dtype: str, attention: str) -> LocalVLM:
 class Residency:
     """Brings a transformers model to the GPU under ComfyUI's memory management.
 
-    A plain module around the model takes the marks that a ModelPatcher leaves, some of which
-    transformers' own classes refuse. Such a model cannot be loaded in part: it is moved as a whole.
+    Such a model cannot run when loaded in part: it is brought as a whole.
     """
 
     def __init__(self) -> None:
         self._patcher: comfy.model_patcher.ModelPatcher | None = None
 
-    def __call__(self, model: torch.nn.Module, beside: int) -> torch.device:
+    def make_room(self, size: int) -> torch.device:
+        """Let ComfyUI unload what is in the way of `size` bytes, and return the device."""
+        device = comfy.model_management.text_encoder_device()
+        if device.type != "cpu":
+            comfy.model_management.free_memory(size + comfy.model_management.minimum_inference_memory(), device)
+        return device
+
+    def bring(self, model: torch.nn.Module, beside: int) -> torch.device:
         """Load the model with `beside` bytes left free next to it, and return its device."""
         if self._patcher is None:
             self._patcher = _patcher(model)
@@ -136,11 +146,24 @@ class Residency:
         return self._patcher.load_device
 
 
+class Holder(torch.nn.Module):
+    """A plain module around a model of transformers, whose own classes refuse the marks that a ModelPatcher leaves."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def to(self, *args: Any, **kwargs: Any) -> Holder:
+        """Move layer by layer: those quantised to 8 bit keep state that only their own `to` moves."""
+        for layer in self.modules():
+            if not any(True for _ in layer.children()):
+                layer.to(*args, **kwargs)
+        return super().to(*args, **kwargs)
+
+
 def _patcher(model: torch.nn.Module) -> comfy.model_patcher.ModelPatcher:
-    holder = torch.nn.Module()
-    holder.model = model
     return comfy.model_patcher.ModelPatcher(
-        holder,
+        Holder(model),
         load_device=comfy.model_management.text_encoder_device(),
         offload_device=comfy.model_management.text_encoder_offload_device(),
     )
@@ -160,36 +183,31 @@ class TextEncoderVLM:
             )
         self._clip = clip
 
-    def ask(
-        self,
-        prompt: str,
-        images: Sequence[Image],
-        *,
-        schema: Schema | None = None,
-        temperature: float = 0.2,
-        max_tokens: int = 2048,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> str:
-        """Return the model's reply; ComfyUI shows its progress and interrupts it.
+    def ask(self, question: Question, progress: Progress | None = None) -> str:
+        """Return the model's reply; see `VisionLanguageModel.ask`.
 
-        The schema is not enforced: ComfyUI's text generation has no constrained decoding.
+        ComfyUI itself shows each token and interrupts the writing; `progress` hears of the start
+        alone. The schema is not enforced: ComfyUI's text generation has no constrained decoding.
         """
         comfy.model_management.throw_exception_if_processing_interrupted()
-        picture = torch.cat([to_tensor(image) for image in images]) if images else None
-        tokens = self._clip.tokenize(prompt, image=picture, skip_template=False, min_length=1, thinking=False)
-        if images and not _has_picture(tokens):
-            raise VLMError("This text encoder writes but cannot look at pictures. Use Qwen3-VL 4B or 8B, or Gemma.")
+        (progress or silent)(0, question.max_tokens)
         ids = self._clip.generate(
-            tokens,
-            do_sample=temperature > 0,
-            max_length=max_tokens,
-            temperature=max(temperature, 0.01),
+            self._tokens(question),
+            do_sample=question.temperature > 0,
+            max_length=question.max_tokens,
+            temperature=max(question.temperature, 0.01),
             top_k=0,
             top_p=TOP_P,
-            seed=seed,
+            seed=question.seed,
         )
         return self._clip.decode(ids)
+
+    def _tokens(self, question: Question) -> dict[str, list]:
+        picture = torch.cat([to_tensor(image) for image in question.images]) if question.images else None
+        tokens = self._clip.tokenize(question.prompt, image=picture, skip_template=False, min_length=1, thinking=False)
+        if question.images and not _has_picture(tokens):
+            raise VLMError("This text encoder writes but cannot look at pictures. Use Qwen3-VL 4B or 8B, or Gemma.")
+        return tokens
 
 
 def _writes(clip: Any) -> bool:  # noqa: ANN401

@@ -13,14 +13,16 @@ from ..csg.vlm.extract import Extraction, concepts_from_text, extract_concepts
 from ..csg.vlm.local import ATTENTIONS, DTYPES
 from ..csg.vlm.protocol import VisionLanguageModel
 from ..csg.vlm.suggest import suggest_interventions
-from . import host_vlm, sockets
+from . import host_vlm, inputs, sockets
 
 CATEGORY = "CSG/vision-language model"
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 VLM_OUTPUT = sockets.VLM.Output("vlm", tooltip="The model, ready to be asked. It is loaded at the first question.")
 VLM_INPUT = sockets.VLM.Input("vlm", tooltip="The vision-language model to ask, from one of the three VLM nodes.")
-IMAGE = io.Image.Input("image", tooltip="The picture. Only the first of a batch is looked at, at most 1024 pixels wide or high.")
+IMAGE = io.Image.Input(
+    "image", tooltip="The picture. Only the first of a batch is looked at, at most 1024 pixels wide or high."
+)
 SEED = io.Int.Input(
     "seed", default=0, min=0, max=MAX_SEED, control_after_generate=io.ControlAfterGenerate.fixed,
     tooltip="The model's random seed: the same seed gives the same answer, where the backend keeps that promise.",
@@ -41,13 +43,6 @@ def _max_tokens(default: int) -> io.Int.Input:
     )  # fmt: skip
 
 
-def _prompts() -> io.Combo.Input:
-    return io.Combo.Input(
-        "prompts", options=host_vlm.prompt_folders(), default=host_vlm.BUILT_IN_PROMPTS, optional=True, advanced=True,
-        tooltip="Whose prompts to use: the built-in ones, or a folder of your own in csg_prompts in ComfyUI's user folder.",
-    )  # fmt: skip
-
-
 class VLMFromTextEncoder(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -61,8 +56,8 @@ class VLMFromTextEncoder(io.ComfyNode):
             inputs=[
                 io.Clip.Input(
                     "clip",
-                    tooltip="A model that sees and writes, from Load CLIP with type stable_diffusion: Qwen3-VL 4B (6 GB) or 8B "
-                    "(10 GB), or Gemma. CLIP and T5 encoders cannot write.",
+                    tooltip="A model that sees and writes, from Load CLIP with type stable_diffusion: Qwen3-VL 4B (7 GB) or 8B "
+                    "(12 GB), or Gemma. CLIP and T5 encoders cannot write.",
                 )
             ],
             outputs=[VLM_OUTPUT],
@@ -93,8 +88,8 @@ class LoadVLM(io.ComfyNode):
                     "dtype",
                     options=list(DTYPES),
                     default="auto",
-                    tooltip="Precision of the weights. auto: as the folder says. bfloat16 needs 2 bytes a parameter, 8-bit and 4-bit "
-                    "one and a half and need the package bitsandbytes.",
+                    tooltip="Precision of the weights. auto: as the folder says. bfloat16 needs 2 bytes a parameter, 8-bit "
+                    "about 1.1 and 4-bit 0.7; both need the packages bitsandbytes and accelerate, and do not shrink the 30B-A3B model.",
                 ),
                 io.Combo.Input(
                     "attention",
@@ -121,7 +116,16 @@ class VLMServer(io.ComfyNode):
             category=CATEGORY,
             description="Asks a server that speaks OpenAI's chat interface: Ollama, LM Studio, llama.cpp, vLLM or a cloud. "
             "Pictures leave this machine only for hosts that you have allowed yourself.",
-            search_aliases=["ollama", "vllm", "llama.cpp", "lm studio", "openai", "api", "vision language model", "csg"],
+            search_aliases=[
+                "ollama",
+                "vllm",
+                "llama.cpp",
+                "lm studio",
+                "openai",
+                "api",
+                "vision language model",
+                "csg",
+            ],
             inputs=[
                 io.String.Input(
                     "base_url",
@@ -130,7 +134,9 @@ class VLMServer(io.ComfyNode):
                     "CSG_VLM_HOSTS or in csg_vlm_hosts.txt in ComfyUI's user folder.",
                 ),
                 io.String.Input(
-                    "model", default="qwen3-vl:8b", tooltip="The model's name, as the server knows it. It must be able to see."
+                    "model",
+                    default="qwen3-vl:8b",
+                    tooltip="The model's name, as the server knows it. It must be able to see.",
                 ),
                 io.String.Input(
                     "api_key_env",
@@ -193,7 +199,7 @@ class ExtractConcepts(io.ComfyNode):
                     advanced=True,
                     tooltip="Ask in three steps: description, concepts, edges. Slower, and better with models under 8B.",
                 ),
-                _prompts(),
+                inputs.prompts(),
             ],
             outputs=[
                 sockets.Graph.Output("graph", tooltip="The causal graph of the picture, for the Causal Graph Editor."),
@@ -203,7 +209,12 @@ class ExtractConcepts(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, vlm: VisionLanguageModel, image: torch.Tensor, description: str = "", prompts: str = host_vlm.BUILT_IN_PROMPTS, **settings: Any
+        cls,
+        vlm: VisionLanguageModel,
+        image: torch.Tensor,
+        description: str = "",
+        prompts: str = host_vlm.BUILT_IN_PROMPTS,
+        **settings: Any,
     ) -> io.NodeOutput:
         found = extract_concepts(vlm, image, description, book=host_vlm.prompt_book(prompts), **settings)
         return _graph_output(found, found.reply)
@@ -221,10 +232,15 @@ class ConceptsFromText(io.ComfyNode):
             has_intermediate_output=True,
             inputs=[
                 io.String.Input(
-                    "text", multiline=True, default="", tooltip="The text. JSON may stand among prose, in fences, or be slightly broken."
+                    "text",
+                    multiline=True,
+                    default="",
+                    tooltip="The text. JSON may stand among prose, in fences, or be slightly broken.",
                 )
             ],
-            outputs=[sockets.Graph.Output("graph", tooltip="The causal graph in the text, as much of it as can be read.")],
+            outputs=[
+                sockets.Graph.Output("graph", tooltip="The causal graph in the text, as much of it as can be read.")
+            ],
         )
 
     @classmethod
@@ -234,7 +250,7 @@ class ConceptsFromText(io.ComfyNode):
 
 def _graph_output(found: Extraction, *more: str) -> io.NodeOutput:
     """Return the graph, shown on the node together with what could not be read."""
-    host_vlm.warn(found.problems)
+    host_vlm.tell(found.report(), found.problems)
     return io.NodeOutput(found.graph, *more, ui={"graph": [write_json(found.graph)], "text": [found.report()]})
 
 
@@ -252,16 +268,20 @@ class SuggestInterventions(io.ComfyNode):
             inputs=[
                 VLM_INPUT,
                 IMAGE,
-                sockets.Graph.Input("graph", tooltip="The causal graph. Interventions it already carries stay in every suggestion."),
+                sockets.Graph.Input(
+                    "graph", tooltip="The causal graph. Interventions it already carries stay in every suggestion."
+                ),
                 io.Int.Input("count", default=3, min=1, max=16, tooltip="How many to suggest. The paper uses 3."),
                 _temperature(0.2),
                 _max_tokens(3072),
                 SEED,
-                _prompts(),
+                inputs.prompts(),
             ],
             outputs=[
                 sockets.Counterfactual.Output(
-                    "counterfactual", is_output_list=True, tooltip="A list: what is connected here runs once for each suggestion."
+                    "counterfactual",
+                    is_output_list=True,
+                    tooltip="A list: what is connected here runs once for each suggestion.",
                 ),
                 io.String.Output("report", tooltip="All suggestions, what each changes, and why."),
             ],
@@ -273,4 +293,5 @@ class SuggestInterventions(io.ComfyNode):
         **settings: Any,
     ) -> io.NodeOutput:  # fmt: skip
         found = suggest_interventions(vlm, image, graph, count, book=host_vlm.prompt_book(prompts), **settings)
+        host_vlm.tell(found.report())
         return io.NodeOutput(list(found.counterfactuals), found.report(), ui={"text": [found.report()]})

@@ -4,6 +4,7 @@ Workflow files come from strangers. A request goes to this machine unless the us
 host herself; a key is read only from an environment variable whose name says that it is meant for
 this.
 """
+
 from __future__ import annotations
 
 import ipaddress
@@ -22,7 +23,7 @@ _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?")
 def listed_hosts(text: str) -> frozenset[str]:
     """Read a user's own list of hosts: separated by commas, spaces or lines; '#' begins a comment.
 
-    An entry is `host` or `host:port`, without scheme or path.
+    An entry is `host` or `host:port`, without scheme or path; an IPv6 address stands in brackets.
     """
     lines = (line.partition("#")[0] for line in text.splitlines())
     return frozenset(entry.casefold() for line in lines for entry in re.split(r"[,\s]+", line) if entry)
@@ -36,9 +37,10 @@ def checked_url(base_url: str, allowed: Collection[str]) -> str:
     programs might read differently.
     """
     host, port = _host_and_port(base_url)
-    if not is_loopback(host) and host not in allowed and f"{host}:{port}" not in allowed:
+    entry = f"[{host}]" if ":" in host else host
+    if not is_loopback(host) and entry not in allowed and f"{entry}:{port}" not in allowed:
         raise VLMError(
-            f"The workflow wants to send pictures to {host}, which is not this machine. If you trust it, add {host} "
+            f"The workflow wants to send pictures to {host}, which is not this machine. If you trust it, add {entry} "
             f"to the environment variable {HOSTS_VARIABLE} or to the file csg_vlm_hosts.txt in ComfyUI's user folder."
         )
     return base_url.strip().rstrip("/")
@@ -62,9 +64,8 @@ def _host_and_port(base_url: str) -> tuple[str, int]:
 
 
 def _unusable(base_url: str, why: str) -> VLMError:
-    return VLMError(
-        f"{base_url.strip()[:100]!r} cannot be used as base_url: {why}. Expected, for example, http://127.0.0.1:11434/v1."
-    )
+    shown = re.sub(r"//.*@", "//...@", base_url.strip(), flags=re.DOTALL)[:100]
+    return VLMError(f"{shown!r} cannot be used as base_url: {why}. Expected, for example, http://127.0.0.1:11434/v1.")
 
 
 def host_of(base_url: str) -> str:
@@ -101,7 +102,9 @@ def api_key(variable: str, environment: Mapping[str, str]) -> str | None:
         )
     key = environment.get(variable, "").strip()
     if not key:
-        raise VLMError(f"The environment variable {variable} is not set. Set it where ComfyUI is started, or leave api_key_env empty.")
+        raise VLMError(
+            f"The environment variable {variable} is not set. Set it where ComfyUI is started, or leave api_key_env empty."
+        )
     if not key.isascii() or not key.isprintable():
         raise VLMError(f"The environment variable {variable} holds characters that no API key has. Set it again.")
     return key

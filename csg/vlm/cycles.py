@@ -1,4 +1,5 @@
 """Making proposed causal edges acyclic at the least cost."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence

@@ -3,6 +3,7 @@
 Visual description, concept identification and the causal graph are asked for in one question, or in
 three, each building on the last, which small models manage better.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -67,14 +68,16 @@ def _at_once(interview: Interview, description: str, most: int) -> Extraction:
 
 
 def _in_stages(interview: Interview, description: str, most: int) -> Extraction:
-    seen = interview.ask("describe", {"description": fenced(description)}, DescriptionReply, read_description)
-    said = "\n".join(filter(None, [description, seen.reading.value["description"]]))
-    values = {"description": fenced(said), "max_concepts": str(most)}
+    values = {"description": fenced(description), "max_concepts": str(most)}
+    seen = interview.ask("describe", values, DescriptionReply, read_description)
+    values |= {
+        "seen": fenced(seen.reading.value["description"]),
+        "base_prompt": fenced(seen.reading.value["base_prompt"]),
+    }
     named = interview.ask("concepts", values, ConceptsReply, lambda text: read_concepts(text, most))
     concepts = named.reading.value
-    drawn = interview.ask(
-        "edges", {"concepts": fenced_json(_listed(concepts))}, EdgesReply, lambda text: read_edges(text, concepts)
-    )
+    values |= {"concepts": fenced_json(_listed(concepts))}
+    drawn = interview.ask("edges", values, EdgesReply, lambda text: read_edges(text, concepts))
     prompt = replace(seen.reading, value=seen.reading.value["base_prompt"])
     return _extraction(assemble(prompt, named.reading, drawn.reading), _transcript(seen, named, drawn))
 

@@ -1,4 +1,5 @@
 """One sitting with a model: a picture, the sampling settings, and a second chance for a bad reply."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 
 from .pictures import for_model
 from .prompting import PromptBook, fenced
-from .protocol import Progress, VisionLanguageModel
+from .protocol import Progress, Question, VisionLanguageModel
 from .replies import Reading
 from .schemas import schema_of
 
@@ -63,13 +64,6 @@ class Interview:
     def _once(
         self, prompt: str, form: type[BaseModel], read: Callable[[str], Reading[T]], temperature: float
     ) -> Answer:
-        reply = self.vlm.ask(
-            prompt,
-            self.images,
-            schema=schema_of(form),
-            temperature=temperature,
-            max_tokens=self.max_tokens,
-            seed=self.seed,
-            progress=self.progress,
-        )
+        question = Question(prompt, self.images, schema_of(form), temperature, self.max_tokens, self.seed)
+        reply = self.vlm.ask(question, self.progress)
         return Answer(read(reply), reply)

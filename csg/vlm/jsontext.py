@@ -1,4 +1,5 @@
 """Finding the JSON object in what a model wrote: thinking aloud, fences, prose, damage and all."""
+
 from __future__ import annotations
 
 import json
@@ -11,12 +12,13 @@ from .protocol import VLMError
 
 MAX_CHARACTERS = 200_000
 MAX_REPAIRED_CHARACTERS = 60_000
-MAX_STARTS = 64
+MAX_STARTS = 1000
 MAX_DEPTH = 64
 
 _THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _END_OF_THOUGHT = re.compile(r"\A.*</(?:think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL)
+_BRACKET = re.compile(r"[{\[]")
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\Z)|[{}\[\]]', re.DOTALL)
 
 
@@ -32,10 +34,12 @@ def find_object(text: str, wanted: Collection[str]) -> Found | None:
     """Return the object in `text` that has most of the `wanted` keys, or None.
 
     Whole JSON is taken as it stands; where it lacks a key, a repair of the text from its first
-    bracket on may have more. A bare list counts as the value of the first wanted key. Raises VLMError only when json-repair is missing.
+    bracket on may have more. Of several that have as many, the last counts: models draft and then
+    answer. A bare list counts as the value of the first wanted key. Raises VLMError only when
+    json-repair is missing.
     """
     text = _without_thoughts(text[:MAX_CHARACTERS])
-    found = [Found(data) for data in _whole_objects(text, wanted)]
+    found = [Found(data) for data in _whole_objects(text, wanted)][::-1]
     if not any(_score(each.data, wanted) == len(wanted) for each in found):
         found += _repaired(text, wanted)
     return max(found, key=lambda each: _score(each.data, wanted), default=None)
@@ -58,22 +62,18 @@ def _score(data: dict[str, Any], wanted: Collection[str]) -> int:
 
 def _whole_objects(text: str, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
     """Yield the outermost objects and lists of the text that are JSON already."""
-    decoder, end = json.JSONDecoder(), 0
-    for start in _starts(text):
-        if start < end:
-            continue
-        try:
-            data, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            continue
-        yield from _as_object(data, wanted)
-
-
-def _starts(text: str) -> Iterator[int]:
-    for count, match in enumerate(re.finditer(r"[{\[]", text)):
-        if count == MAX_STARTS:
+    decoder, place = json.JSONDecoder(), 0
+    for _ in range(MAX_STARTS):
+        bracket = _BRACKET.search(text, place)
+        if bracket is None:
             return
-        yield match.start()
+        try:
+            data, place = decoder.raw_decode(text, bracket.start())
+        except (ValueError, RecursionError):
+            place = bracket.end()
+        else:
+            if _depths(text[bracket.start() : place])[1] <= MAX_DEPTH:
+                yield from _as_object(data, wanted)
 
 
 def _as_object(data: Any, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
@@ -92,10 +92,10 @@ def _repaired(text: str, wanted: Collection[str]) -> Iterator[Found]:
     """Yield what mending makes of the largest fenced part, else of everything from the first bracket on."""
     fenced = [part for part in _FENCE.findall(text) if "{" in part]
     body = max(fenced, key=len) if fenced else text
-    start = next(_starts(body), None)
-    if start is None:
+    bracket = _BRACKET.search(body)
+    if bracket is None:
         return
-    body = body[start : start + MAX_REPAIRED_CHARACTERS]
+    body = body[bracket.start() :][:MAX_REPAIRED_CHARACTERS]
     depth, deepest = _depths(body)
     if deepest <= MAX_DEPTH:
         yield from (Found(data, broken_off=depth > 0) for data in _as_object(_mended(body), wanted))

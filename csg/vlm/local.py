@@ -1,38 +1,60 @@
 """A Hugging Face model in a folder on this machine, run by transformers.
 
 Nothing is downloaded, no code from a model's folder runs, and weights are read from safetensors only.
-The model is loaded at the first question. Where it computes is somebody else's business: before each
-question `place` brings it to a device.
+The model is loaded at the first question. Where it computes is somebody else's business: its `Place`
+brings it to a device before each question.
 """
+
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from PIL.Image import Image
 
-from .protocol import Progress, Schema, VLMError, silent
+from .protocol import Progress, Question, Schema, VLMError, silent
 
 DTYPES = ("auto", "bfloat16", "float16", "float32", "8-bit", "4-bit")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 ACTIVATION_BYTES = 512 * 2**20
 CONFIG = "config.json"
-
-Place = Callable[[torch.nn.Module, int], torch.device]
-"""Brings a model to the device where it shall run, with so many bytes beside it free, and returns that device."""
+ROOM = {"8-bit": 0.6, "4-bit": 0.4}
+"""What quantised weights take of the size of their files (16 bit); some layers are never quantised."""
+FIRST_MOVABLE = (0, 48)
+"""The first version of bitsandbytes whose 8-bit weights survive a move between devices."""
 
 log = logging.getLogger(__name__)
 
 
-def stay(model: torch.nn.Module, beside: int) -> torch.device:
-    """Leave the model where it is."""
-    return next(model.parameters()).device
+class Place(Protocol):
+    """Where a model computes."""
+
+    def make_room(self, size: int) -> torch.device:
+        """Free `size` bytes on the device where a model shall run, and return the device."""
+        ...
+
+    def bring(self, model: torch.nn.Module, beside: int) -> torch.device:
+        """Bring a model to its device, with `beside` bytes free next to it, and return the device."""
+        ...
+
+
+class Here:
+    """Leaves every model where it is; new ones come to torch's default device."""
+
+    def make_room(self, size: int) -> torch.device:
+        """Return torch's default device."""
+        return torch.get_default_device()
+
+    def bring(self, model: torch.nn.Module, beside: int) -> torch.device:
+        """Return the device where the model is."""
+        return next(model.parameters()).device
 
 
 def check_folder(folder: Path) -> None:
@@ -67,6 +89,18 @@ class _Loaded:
     model: Any
     processor: Any
 
+    @cached_property
+    def grammars(self) -> Any:
+        """xgrammar's compiler for this model's tokens, which takes a while to make; None without the package."""
+        try:
+            import xgrammar
+        except ImportError:
+            return None
+        size = self.model.config.get_text_config().vocab_size
+        return xgrammar.GrammarCompiler(
+            xgrammar.TokenizerInfo.from_huggingface(self.processor.tokenizer, vocab_size=size)
+        )
+
 
 class LocalVLM:
     """Asks a vision-language model in a folder.
@@ -81,7 +115,7 @@ class LocalVLM:
         *,
         dtype: str = "auto",
         attention: str = "sdpa",
-        place: Place = stay,
+        place: Place = Here(),
         progress: Progress = silent,
     ) -> None:
         check_folder(folder)
@@ -95,38 +129,25 @@ class LocalVLM:
     def __repr__(self) -> str:
         return f"LocalVLM({self._folder.name!r}, {self._dtype!r})"
 
-    def ask(
-        self,
-        prompt: str,
-        images: Sequence[Image],
-        *,
-        schema: Schema | None = None,
-        temperature: float = 0.2,
-        max_tokens: int = 2048,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> str:
+    def ask(self, question: Question, progress: Progress | None = None) -> str:
         """Return the model's reply; see `VisionLanguageModel.ask`.
 
-        With the package xgrammar installed the reply is held to `schema` while it is written. The
+        With the package xgrammar installed the reply is held to the schema while it is written. The
         global random state is left as it was.
         """
         progress = progress or self._progress
-        progress(0, max_tokens)
+        progress(0, question.max_tokens)
         loaded = self._load()
-        inputs = _inputs(loaded.processor, prompt, images)
+        inputs = _inputs(loaded.processor, question)
         length = inputs["input_ids"].shape[1]
-        device = self._place(loaded.model, _cache_bytes(loaded.model, length + max_tokens) + ACTIVATION_BYTES)
-        inputs = inputs.to(device, dtype=loaded.model.dtype)
-        settings = {"do_sample": temperature > 0, "max_new_tokens": max_tokens}
-        if temperature > 0:
-            settings["temperature"] = temperature
-        with _seeded(seed, device), torch.inference_mode():
+        cache = _cache_bytes(loaded.model, length + question.max_tokens)
+        device = self._place.bring(loaded.model, cache + ACTIVATION_BYTES)
+        with _seeded(question.seed, device), torch.inference_mode():
             ids = loaded.model.generate(
-                **inputs,
-                **settings,
-                stopping_criteria=[_watcher(length, max_tokens, progress)],
-                logits_processor=_grammar(loaded, schema),
+                **inputs.to(device, dtype=loaded.model.dtype),
+                **_sampling(question),
+                stopping_criteria=[_watcher(length, question.max_tokens, progress)],
+                logits_processor=_grammar(loaded, question.schema),
             )
         return loaded.processor.decode(ids[0, length:], skip_special_tokens=True)
 
@@ -140,6 +161,9 @@ class LocalVLM:
         from transformers import AutoModelForImageTextToText
 
         options = {"attn_implementation": self._attention, **_precision(self._dtype)}
+        if self._dtype in ROOM:  # such weights are made on the device itself, not moved there
+            weights = sum(file.stat().st_size for file in self._folder.glob("*.safetensors"))
+            options["device_map"] = {"": self._place.make_room(int(ROOM[self._dtype] * weights))}
         return self._read(AutoModelForImageTextToText, use_safetensors=True, **options).eval()
 
     def _processor(self) -> Any:
@@ -157,18 +181,33 @@ class LocalVLM:
 def _precision(dtype: str) -> dict[str, Any]:
     if dtype not in DTYPES:
         raise VLMError(f"Got the dtype {dtype!r}; expected one of {', '.join(DTYPES)}.")
-    if not dtype.endswith("-bit"):
+    if dtype not in ROOM:
         return {"dtype": dtype if dtype == "auto" else getattr(torch, dtype)}
     try:
-        import bitsandbytes  # noqa: F401
-        from transformers import BitsAndBytesConfig
-    except ImportError:
-        raise VLMError(f"{dtype} needs the package bitsandbytes: pip install bitsandbytes, or choose bfloat16.") from None
-    return {"quantization_config": BitsAndBytesConfig(load_in_8bit=dtype == "8-bit", load_in_4bit=dtype == "4-bit")}
+        version = metadata.version("bitsandbytes")
+        metadata.version("accelerate")
+    except metadata.PackageNotFoundError as missing:
+        raise VLMError(
+            f"{dtype} needs the package {missing.name}: pip install bitsandbytes accelerate, or choose bfloat16."
+        ) from None
+    if tuple(map(int, version.split(".")[:2])) < FIRST_MOVABLE:
+        raise VLMError(f"{dtype} needs bitsandbytes 0.48 or newer, got {version}: pip install -U bitsandbytes.")
+    return {"quantization_config": _quantisation(dtype)}
 
 
-def _inputs(processor: Any, prompt: str, images: Sequence[Image]) -> Any:
-    content = [{"type": "image", "image": image} for image in images] + [{"type": "text", "text": prompt}]
+def _quantisation(dtype: str) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if dtype == "8-bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+
+
+def _inputs(processor: Any, question: Question) -> Any:
+    if not getattr(processor, "chat_template", None):
+        raise VLMError("The model's folder has no chat template, so it cannot be asked. Use an instruct model.")
+    content = [{"type": "image", "image": image} for image in question.images]
+    content.append({"type": "text", "text": question.prompt})
     return processor.apply_chat_template(
         [{"role": "user", "content": content}],
         add_generation_prompt=True,
@@ -176,6 +215,12 @@ def _inputs(processor: Any, prompt: str, images: Sequence[Image]) -> Any:
         return_dict=True,
         return_tensors="pt",
     )
+
+
+def _sampling(question: Question) -> dict[str, Any]:
+    """Return how transformers shall choose tokens: greedily at temperature 0."""
+    settings = {"max_new_tokens": question.max_tokens, "do_sample": question.temperature > 0}
+    return settings | ({"temperature": question.temperature} if question.temperature > 0 else {})
 
 
 def _cache_bytes(model: Any, tokens: int) -> int:
@@ -200,22 +245,20 @@ def _watcher(start: int, total: int, progress: Progress) -> Any:
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the random numbers of the CPU and of `device`, and put them back afterwards."""
-    on_cpu = device.type == "cpu"
-    with torch.random.fork_rng([] if on_cpu else [device], device_type="cuda" if on_cpu else device.type):
+    """Seed the random numbers of the CPU and of `device`, and put them back afterwards.
+
+    Of other devices than these two kinds the random state cannot be put back.
+    """
+    forked = [device] if device.type in ("cuda", "xpu") else []
+    with torch.random.fork_rng(forked, device_type=device.type if forked else "cuda"):
         torch.manual_seed(seed % 2**63)
         yield
 
 
 def _grammar(loaded: _Loaded, schema: Schema | None) -> list[Any]:
     """Return what holds the reply to the schema, when the package xgrammar is there."""
-    if schema is None:
+    if schema is None or loaded.grammars is None:
         return []
-    try:
-        import xgrammar
-        from xgrammar.contrib.hf import LogitsProcessor
-    except ImportError:
-        return []
-    size = loaded.model.config.get_text_config().vocab_size
-    tokens = xgrammar.TokenizerInfo.from_huggingface(loaded.processor.tokenizer, vocab_size=size)
-    return [LogitsProcessor(xgrammar.GrammarCompiler(tokens).compile_json_schema(json.dumps(schema)))]
+    from xgrammar.contrib.hf import LogitsProcessor
+
+    return [LogitsProcessor(loaded.grammars.compile_json_schema(json.dumps(schema)))]

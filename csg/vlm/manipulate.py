@@ -3,9 +3,10 @@
 The model proposes values for the descendants and an interventional prompt; the graph decides. What
 the model changes against the graph is put back and reported.
 """
+
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,14 +15,15 @@ from ..causal.counterfactual import Counterfactual, Proposal, propagate
 from ..causal.formats import graph_to_data
 from ..causal.frozen import FrozenMap
 from ..causal.graph import CausalGraph, Concept
-from .interview import Interview
+from .interview import Answer, Interview
 from .prompting import PromptBook, fenced, fenced_json
 from .protocol import Progress, VisionLanguageModel
-from .replies import matching_name, matching_value, read_values
-from .schemas import PropagationReply, ValueReply
+from .replies import NO_JSON, Reading, matching_name, matching_value, read_values
+from .schemas import PropagationReply, ValueReply, plain
 
 BY_HAND = "by hand"
 BY_MODEL = "vlm"
+MAX_QUOTED = 2000
 
 
 @dataclass
@@ -53,8 +55,9 @@ def vlm_propagate(
     """Let a model carry the graph's pending interventions to their descendants.
 
     `image` (B, H, W, C) in [0, 1] is the factual picture; without one the model works from the
-    graph alone. Values set by hand are told to the model and stand. A reply that cannot be read
-    leaves the descendants at their factual values, with a note. The defaults are the paper's.
+    graph alone. Values set by hand are told to the model and stand. A reply that cannot be read, or
+    leaves a descendant without a value of its domain, is asked for once more; what it still lacks
+    stays at its factual value, with a note. The defaults are the paper's.
     Raises GraphError for a proposal by hand that does not fit, VLMError when the model cannot be
     asked.
     """
@@ -64,14 +67,15 @@ def vlm_propagate(
         return settled
     settings = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "book": book, "progress": progress}
     interview = Interview.about(vlm, image, **settings)
-    reading = interview.ask("propagate", _question(graph, by_hand), PropagationReply, read_values).reading
-    values, prompt = reading.value
-    notes = [f"The model's reply was not fully readable: {problem}" for problem in reading.problems]
-    return settle(graph, values, prompt, by_hand=by_hand, notes=notes)
+    answer = interview.ask(
+        "propagate", _question(graph, by_hand), PropagationReply, lambda text: _read(text, graph, set(by_hand))
+    )
+    values, prompt = answer.reading.value
+    return settle(graph, values, prompt, by_hand=by_hand, notes=unreadable(answer))
 
 
 def _question(graph: CausalGraph, by_hand: Mapping[str, str | Proposal]) -> dict[str, str]:
-    downstream = reached(graph) - by_hand.keys()
+    downstream = graph.affected() - by_hand.keys()
     settled = {name: value if isinstance(value, str) else value.value for name, value in by_hand.items()}
     return {
         "graph": fenced_json(told(graph)),
@@ -82,10 +86,42 @@ def _question(graph: CausalGraph, by_hand: Mapping[str, str | Proposal]) -> dict
     }
 
 
-def reached(graph: CausalGraph) -> frozenset[str]:
-    """Return what the pending interventions can change: a concept held at its factual value changes nothing."""
-    moving = [name for name, value in graph.interventions.items() if value != graph[name].value]
-    return graph.descendants(moving)
+def _read(text: str, graph: CausalGraph, by_hand: set[str]) -> Reading[tuple[tuple[ValueReply, ...], str]]:
+    """Read a propagation; its notes are what could not be read, its problems also what is missing."""
+    reading = read_values(text)
+    missing = () if reading.problems == (NO_JSON,) else gaps(graph, reading.value[0], by_hand)
+    return replace(reading, problems=reading.problems + missing, notes=reading.problems)
+
+
+def gaps(graph: CausalGraph, values: Iterable[ValueReply], by_hand: Collection[str] = ()) -> tuple[str, ...]:
+    """Return which descendants a model gave no value, or none of their domain."""
+    given: dict[str | None, ValueReply] = {}
+    for item in values:
+        given.setdefault(matching_name(item.concept, graph.names), item)
+    asked = graph.affected().difference(by_hand)
+    concepts = [graph[name] for name in graph.topological_order() if name in asked]
+    return tuple(_gap(each, given.get(each.name)) for each in concepts if not _fits(each, given.get(each.name)))
+
+
+def _gap(concept: Concept, item: ValueReply | None) -> str:
+    wrong = "it has none" if item is None else f"{item.value!r} is outside its domain"
+    return f"values: {concept.name!r} needs one of the values {', '.join(concept.values)}; {wrong}."
+
+
+def _fits(concept: Concept, item: ValueReply | None) -> bool:
+    return item is not None and (matching_value(concept, item.value) is not None or _opens(concept, item))
+
+
+def _opens(concept: Concept, item: ValueReply) -> bool:
+    """Whether a domain of one may take in the value: it comes with a phrase."""
+    return len(concept.values) == 1 and bool(item.phrase)
+
+
+def unreadable(answer: Answer) -> list[str]:
+    """Return the notes on what of a reply could not be read, and then the reply itself."""
+    notes = [f"The model's reply was not fully readable: {problem}" for problem in answer.reading.notes]
+    wrote = plain(answer.reply, MAX_QUOTED) or "(nothing)"
+    return [*notes, f"The model wrote: {wrote}"] if notes else []
 
 
 def told(graph: CausalGraph) -> dict[str, object]:
@@ -122,20 +158,23 @@ def settle(
 
 def _fitted(graph: CausalGraph, values: Iterable[ValueReply], by_hand: set[str]) -> Proposals:
     """Fit each proposal to its concept; the first of a concept counts, those settled by hand stand."""
-    fitted = Proposals(graph)
-    downstream = reached(graph)
+    fitted, seen = Proposals(graph), set(by_hand)
+    downstream = graph.affected()
     for item in values:
         name = matching_name(item.concept, graph.names)
         if name is None:
             fitted.notes.append(f"The model named an unknown concept {item.concept!r}; it is left out.")
-        elif name not in fitted.values and name not in by_hand:
+        elif name not in seen:
             _fit(fitted, graph[name], item, name in downstream)
+        elif name not in by_hand:
+            fitted.notes.append(f"The model gave {name} a second value, {item.value!r}; the first counts.")
+        seen.add(name)
     return fitted
 
 
 def _fit(fitted: Proposals, concept: Concept, item: ValueReply, may_change: bool) -> None:
     value = matching_value(concept, item.value)
-    if value is None and may_change and len(concept.values) == 1 and item.phrase:
+    if value is None and may_change and _opens(concept, item):
         value = _extend(fitted, concept, item)
     if value is None:
         fitted.notes.append(f"{concept.name} was proposed as {item.value!r}, outside its domain, and is not changed.")
@@ -143,7 +182,11 @@ def _fit(fitted: Proposals, concept: Concept, item: ValueReply, may_change: bool
         return
     stays = fitted.graph.interventions.get(concept.name, concept.value)
     if not may_change and value != stays:
-        why = "the intervention fixes it" if concept.name in fitted.graph.interventions else "nothing that changes causes it"
+        why = (
+            "the intervention fixes it"
+            if concept.name in fitted.graph.interventions
+            else "nothing that changes causes it"
+        )
         fitted.moved.append(concept.name)
         fitted.notes.append(f"{concept.name} was proposed as {value!r} but stays {stays!r}: {why}.")
     elif may_change:

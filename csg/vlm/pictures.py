@@ -1,4 +1,5 @@
 """Pictures on their way to a vision-language model."""
+
 from __future__ import annotations
 
 import numpy as np

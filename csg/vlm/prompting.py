@@ -3,6 +3,7 @@
 A file may begin with comment lines, `# name, version 1`; they are not sent. A researcher's own folder
 replaces any of the files and leaves the others to the built-in ones.
 """
+
 from __future__ import annotations
 
 import json

@@ -6,8 +6,10 @@ way. No reader raises on any text.
 
 Outcomes: a concept named twice counts once; edges to unknown names, to themselves or drawn twice go;
 of a cycle the fewest, least confirmed edges become proposals outside the graph; a factual value
-missing in its domain is added to it; concepts beyond the limit go; text in any language is kept.
+missing in its domain is added to it; concepts, values and edges beyond the limits go; text in any
+language is kept.
 """
+
 from __future__ import annotations
 
 import re
@@ -28,6 +30,7 @@ M = TypeVar("M", bound=BaseModel)
 INCOMPLETE = "incomplete"
 PROPOSED = "proposed_edges"
 MAX_EDGES = 400
+MAX_VALUES = 24
 MAX_PROBLEMS = 12
 NO_JSON = "The reply has no JSON object."
 BROKEN_OFF = "The reply breaks off before its JSON object is closed; more max_tokens may help."
@@ -132,6 +135,11 @@ def _read_prompt(data: Mapping[str, Any], key: str) -> Reading[str]:
 def _read_concepts(data: Mapping[str, Any], most: int) -> Reading[tuple[Concept, ...]]:
     items, problems = _items(data, "concepts", ConceptReply)
     concepts, notes = _distinct([_concept(item) for item in items])
+    notes += tuple(
+        f"{item.name!r} has {len(item.values)} values; the first {MAX_VALUES} are kept."
+        for item in items
+        if len(item.values) > MAX_VALUES
+    )
     if not concepts and not problems:
         problems = ("concepts: the list is empty; name at least one concept.",)
     most = min(most, MAX_CONCEPTS)
@@ -141,11 +149,10 @@ def _read_concepts(data: Mapping[str, Any], most: int) -> Reading[tuple[Concept,
 
 
 def _concept(item: ConceptReply) -> Concept:
-    values = dict(item.values)
-    value = _match(item.value, values)
-    if value is None:
-        value = item.value
-        values = {value: phrase(value) or value, **values}
+    value = _match(item.value, item.values) or item.value
+    values = dict(list(item.values.items())[:MAX_VALUES])
+    if value not in values:
+        values = {value: item.values.get(value, phrase(value) or value), **values}
     return Concept(item.name, value, values, item.scope, item.description)
 
 
@@ -153,10 +160,8 @@ def _distinct(concepts: list[Concept]) -> tuple[tuple[Concept, ...], tuple[str, 
     first: dict[str, Concept] = {}
     notes = []
     for concept in concepts:
-        if concept.name.casefold() in first:
+        if first.setdefault(_folded(concept.name), concept) is not concept:
             notes.append(f"{concept.name!r} was named twice; the first is kept.")
-        else:
-            first[concept.name.casefold()] = concept
     return tuple(first.values()), tuple(dict.fromkeys(notes))
 
 
@@ -166,11 +171,13 @@ def _read_edges(
     items, problems = _items(data, "edges", EdgeReply)
     names = [concept.name for concept in concepts]
     edges: dict[tuple[str, str], Edge] = {}
-    notes = []
+    notes = [f"{len(items)} edges were drawn; the first {MAX_EDGES} are read."] if len(items) > MAX_EDGES else []
     for item in items[:MAX_EDGES]:
         edge = _edge(item, names)
         if edge is None:
-            notes.append(f"The edge {item.cause} -> {item.effect} does not join two different concepts and is left out.")
+            notes.append(
+                f"The edge {item.cause} -> {item.effect} does not join two different concepts and is left out."
+            )
         else:
             edges.setdefault((edge.cause, edge.effect), edge)
     kept, proposed = without_cycles(tuple(edges.values()))
@@ -229,17 +236,21 @@ def matching_name(name: str, names: Iterable[str]) -> str | None:
 
 # --------------------------------------------------------------------------------------- yes or no
 
-_YES = frozenset(["yes", "true", "y", "1", "ja", "oui", "si", "sí", "sim", "da", "да", "是", "是的", "はい", "예", "네"])
-_NO = frozenset(["no", "false", "n", "0", "nein", "non", "não", "net", "нет", "否", "不是", "没有", "いいえ"])
+_YES = frozenset(["yes", "true", "y", "ja", "oui", "si", "sí", "sim", "da", "да", "是", "是的", "はい", "예", "네"])
+_NO = frozenset(["no", "false", "n", "nein", "non", "não", "нет", "否", "不是", "没有", "いいえ", "아니요"])
 
 
 def read_answer(text: str) -> Reading[bool | None]:
-    """Read a yes or a no, from JSON or from the first word that is one; None when it is neither."""
+    """Read a yes or a no, from JSON or from prose; None when it is neither.
+
+    Prose says it with its first word ("No, the road is dry.") or else with the last that is one
+    ("I see no rain, so yes.").
+    """
     text = spoken(text)
     found = find_object(text, ("answer",))
-    answer = plain(found.data.get("answer")) if found else plain(text[-400:])
+    answer = plain(found.data.get("answer")) if found else plain(text, len(text))
     words = re.findall(r"\w+", answer.casefold()) if isinstance(answer, str) else []
-    said = next((word in _YES for word in words if word in _YES or word in _NO), None)
+    said = next((word in _YES for word in (*words[:1], *reversed(words)) if word in _YES or word in _NO), None)
     problems = () if said is not None else (f"answer: expected yes or no, got {_shown(answer)}.",)
     return Reading(said, problems)
 
@@ -247,7 +258,9 @@ def read_answer(text: str) -> Reading[bool | None]:
 # ------------------------------------------------------------------------------------------- pieces
 
 
-def _items(data: Mapping[str, Any], key: str, model: type[M], name_key: str = "name") -> tuple[list[M], tuple[str, ...]]:
+def _items(
+    data: Mapping[str, Any], key: str, model: type[M], name_key: str = "name"
+) -> tuple[list[M], tuple[str, ...]]:
     """Read the list under `key` item by item; what cannot be read becomes a problem."""
     if not isinstance(data.get(key), (list, dict)):
         return [], (f"{key}: expected a list, got {_shown(data.get(key))}.",)
@@ -262,7 +275,9 @@ def _items(data: Mapping[str, Any], key: str, model: type[M], name_key: str = "n
 def _listed(data: Any, name_key: str) -> list[Any]:
     """Accept {name: item} where [item, ...] was asked for."""
     if isinstance(data, dict):
-        return [{name_key: name, **(item if isinstance(item, dict) else {"value": item})} for name, item in data.items()]
+        return [
+            {name_key: name, **(item if isinstance(item, dict) else {"value": item})} for name, item in data.items()
+        ]
     return data if isinstance(data, list) else []
 
 

@@ -4,6 +4,7 @@ The same classes make the JSON schemas that constrain decoding and read what com
 item. Reading is generous about form (numbers as texts, lists as domains, other names for a key) and
 strict about content: text is cleaned of control characters and of prompt syntax, and cut to length.
 """
+
 from __future__ import annotations
 
 import re
@@ -26,7 +27,9 @@ def plain(text: Any, longest: int = MAX_TEXT) -> Any:
     """
     if isinstance(text, bool):
         text = "yes" if text else "no"
-    if isinstance(text, (int, float)):
+    if isinstance(text, int) and abs(text) < 10**longest:
+        text = str(text)
+    if isinstance(text, float):
         text = f"{text:.12g}"
     if not isinstance(text, str):
         return text
@@ -137,12 +140,15 @@ class EdgesReply(BaseModel):
 
 
 class ValueReply(BaseModel):
-    """The counterfactual value of one concept; `phrase` only for a value that is new."""
+    """The counterfactual value of one concept; `phrase` only for a value that is new.
+
+    The reason stands before the value: a model writes in this order, and so decides after it has thought.
+    """
 
     concept: Name = _called("concept", "name")
+    reason: Text = ""
     value: Name
     phrase: Phrase = ""
-    reason: Text = ""
 
 
 class PropagationReply(BaseModel):

@@ -1,4 +1,5 @@
 """Reading a chat completion as a server sends it: a stream of events, or one JSON object."""
+
 from __future__ import annotations
 
 import json
@@ -6,14 +7,24 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .protocol import VLMError
-
 MAX_BYTES = 8_000_000
 MAX_LINE_BYTES = 1_000_000
 
 
 class BrokenStream(Exception):
     """The server closed the connection before its answer was complete."""
+
+
+class BadAnswer(Exception):
+    """An answer that is no chat completion.
+
+    `complaint` has a place for `{said}`, the server's words, which whoever shows them must clean first.
+    """
+
+    def __init__(self, complaint: str, said: Any = "") -> None:
+        super().__init__()
+        self.complaint = complaint
+        self.said = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
 
 
 @dataclass
@@ -35,11 +46,11 @@ class Completion:
         return "".join(self.text) or "".join(self.thought)
 
     def add(self, event: Any) -> None:
-        """Take in one decoded event; raises VLMError when the server reports an error in it."""
+        """Take in one decoded event; raises BadAnswer when it is none, or reports an error."""
         if not isinstance(event, dict):
-            raise VLMError(f"The server sent {json.dumps(event)[:80]} where a chat completion was expected.")
+            raise BadAnswer("The server sent {said} where a chat completion was expected.", event)
         if event.get("error"):
-            raise VLMError(f"The server reports: {_message(event['error'])}")
+            raise BadAnswer("The server reports: {said}", message_in(event))
         choices = event.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
         part = choice.get("delta") or choice.get("message") or {}
@@ -56,15 +67,18 @@ class Completion:
             self.thought.append(thought)
 
 
-def _message(error: Any) -> str:
-    text = error.get("message", error) if isinstance(error, dict) else error
-    return str(text)[:300]
+def message_in(event: Any) -> str:
+    """Return the words of an error report, in whichever of the usual places they stand."""
+    for key in ("error", "message", "detail"):
+        if isinstance(event, dict) and event.get(key):
+            return message_in(event[key])
+    return event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)
 
 
 def read_stream(chunks: Iterable[bytes], completion: Completion) -> Iterator[None]:
     """Fill `completion` from server-sent events, yielding after each.
 
-    Raises BrokenStream when the stream ends before the reply does, VLMError when it is no stream of
+    Raises BrokenStream when the stream ends before the reply does, BadAnswer when it is no stream of
     completions or grows beyond 8 MB.
     """
     for line in _lines(chunks):
@@ -88,7 +102,7 @@ def read_whole(chunks: Iterable[bytes], completion: Completion) -> Iterator[None
         yield
     completion.add(_decoded(body))
     if not completion.pieces and not completion.finished:
-        raise VLMError(f"The server answered with JSON that is no chat completion: {_shown(body)}")
+        raise BadAnswer("The server answered with JSON that is no chat completion: {said}", _text(body))
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -97,7 +111,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         *lines, rest = (rest + chunk).split(b"\n")
         yield from lines
         if len(rest) > MAX_LINE_BYTES:
-            raise VLMError("The server sent an endless line instead of a stream of events.")
+            raise BadAnswer("The server sent an endless line instead of a stream of events.")
     yield rest
 
 
@@ -106,7 +120,7 @@ def _counted(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         total += len(chunk)
         if total > MAX_BYTES:
-            raise VLMError(f"The server's reply is larger than {MAX_BYTES // 1_000_000} MB; it was cut off.")
+            raise BadAnswer(f"The server's reply is larger than {MAX_BYTES // 1_000_000} MB; it was cut off.")
         yield chunk
 
 
@@ -114,8 +128,8 @@ def _decoded(data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        raise VLMError(f"The server sent what is no JSON: {_shown(data)}") from None
+        raise BadAnswer("The server sent what is no JSON: {said}", _text(data)) from None
 
 
-def _shown(data: bytes) -> str:
-    return repr(data[:80].decode("utf-8", "replace"))
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

@@ -1,4 +1,5 @@
 """Interventions worth trying, each carried through the graph (FM-CGM, section 5.2)."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -7,8 +8,8 @@ import torch
 
 from ..causal.counterfactual import Counterfactual
 from ..causal.graph import CausalGraph, Concept
-from .interview import Interview
-from .manipulate import settle, told
+from .interview import Answer, Interview
+from .manipulate import gaps, settle, told, unreadable
 from .prompting import PromptBook, fenced, fenced_json
 from .protocol import Progress, VisionLanguageModel, VLMError
 from .replies import Reading, Suggested, matching_name, matching_value, read_suggestions
@@ -52,15 +53,21 @@ def suggest_interventions(
     question = {
         "graph": fenced_json(told(graph)),
         "candidates": fenced_json({concept.name: list(concept.values) for concept in candidates}),
+        "interventions": fenced_json(dict(graph.interventions)),
         "count": str(count),
         "base_prompt": fenced(graph.base_prompt),
     }
     interview = Interview.about(vlm, image, **settings)
     answer = interview.ask("suggest", question, SuggestionsReply, lambda text: _usable(text, graph, candidates, count))
     if not answer.reading.value:
-        raise VLMError(_nothing_usable(answer.reading, answer.reply))
-    results = tuple(settle(graph.do({one.concept: one.value}), one.values, one.prompt) for one in answer.reading.value)
-    return Suggestions(results, answer.reply, answer.reading.problems + answer.reading.notes)
+        raise VLMError(_nothing_usable(answer))
+    results = tuple(_carried_through(graph, one) for one in answer.reading.value)
+    return Suggestions(results, answer.reply, tuple(unreadable(answer)))
+
+
+def _carried_through(graph: CausalGraph, one: Suggested) -> Counterfactual:
+    why = [f"Suggested because: {one.reason}"] if one.reason else []
+    return settle(graph.do({one.concept: one.value}), one.values, one.prompt, notes=why)
 
 
 def _candidates(graph: CausalGraph) -> tuple[Concept, ...]:
@@ -76,7 +83,10 @@ def _candidates(graph: CausalGraph) -> tuple[Concept, ...]:
 def _usable(
     text: str, graph: CausalGraph, candidates: tuple[Concept, ...], count: int
 ) -> Reading[tuple[Suggested, ...]]:
-    """Read suggestions and keep those that really change another candidate each."""
+    """Read suggestions and keep those that really change another candidate each.
+
+    The notes are what could not be used, the problems also what the kept ones leave out.
+    """
     reading = read_suggestions(text)
     by_name = {concept.name: concept for concept in candidates}
     chosen: dict[str, Suggested] = {}
@@ -91,9 +101,14 @@ def _usable(
     expected = min(count, len(candidates))
     if len(chosen) < expected:
         problems.append(f"interventions: expected {expected} on different concepts, got {len(chosen)}.")
-    return Reading(tuple(chosen.values())[:count], tuple(problems), reading.notes)
+    kept = tuple(chosen.values())[:count]
+    missing = [
+        f"do({one.concept} = {one.value}): {gap}"
+        for one in kept
+        for gap in gaps(graph.do({one.concept: one.value}), one.values)
+    ]
+    return Reading(kept, (*problems, *missing), tuple(problems))
 
 
-def _nothing_usable(reading: Reading, reply: str) -> str:
-    why = " ".join(reading.problems[:3])
-    return f"The model suggested no usable intervention. {why} It wrote: {reply.strip()[:300] or '(nothing)'}"
+def _nothing_usable(answer: Answer) -> str:
+    return " ".join(["The model suggested no usable intervention.", *unreadable(answer)])

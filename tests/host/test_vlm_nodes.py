@@ -64,6 +64,10 @@ def intervened(concept="weather", value="rainy"):
     return {"class_type": "CSG_Intervene", "inputs": {"graph": ["3", 0], "concept": concept, "value": value}}
 
 
+def ask(comfy, vlm, *pictures, progress=None, **settings):
+    return vlm.ask(comfy.module("csg.vlm.protocol").Question("?", pictures, **settings), progress)
+
+
 def test_extraction_over_http(comfy, chat):
     outcome = comfy.run({"1": server_node(chat), "2": PICTURE, "3": extract()}, outputs=[3])
     graph = outcome.value(3)
@@ -81,6 +85,48 @@ def test_noise_gives_an_incomplete_graph_that_the_editor_opens(comfy, chat):
     assert outcome.value(3).extra["incomplete"] and outcome.value(3, 1).strip() == "\u2581\u2581 no idea {"
     assert "Incomplete graph" in outcome.ui["3"]["text"][0]
     assert outcome.value(4).names == () and len(chat.requests) == 2
+
+
+def test_a_half_readable_reply_names_the_field_on_the_node_and_in_the_log(comfy, chat, page, caplog):
+    broken = json.loads(STREET)
+    broken["concepts"][3]["value"] = ["?"]
+    chat.reply_to = lambda request: json.dumps(broken)
+    editor = {"class_type": "CSG_GraphEditor", "inputs": {"graph_json": "", "graph": ["3", 0]}}
+    with caplog.at_level("WARNING"):
+        outcome = comfy.run({"1": server_node(chat), "2": PICTURE, "3": extract(), "4": editor}, outputs=[3, 4])
+    assert len(outcome.value(4).names) == 5 and outcome.value(4).extra["incomplete"] == outcome.value(3).extra["incomplete"]
+    field = "concepts[3].value: Input should be a valid string"
+    assert json.loads(outcome.ui["3"]["graph"][0])["incomplete"][0].startswith(field) and field in caplog.text
+    ((node, text),) = page.texts
+    assert node == "3" and "Incomplete graph: 5 concepts" in text and field in text
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """Stands for the server's connection to the page, and keeps the texts that are shown on nodes."""
+    from server import PromptServer
+
+    class Page:
+        def __init__(self):
+            self.texts = []
+
+        def send_progress_text(self, text, node_id):
+            self.texts.append((node_id, text))
+
+    shown = Page()
+    monkeypatch.setattr(PromptServer, "instance", shown, raising=False)
+    return shown
+
+
+@pytest.mark.parametrize("behaviour", ["good", "forbidden", "tattles", "tattles-in-an-event"])
+def test_a_key_stays_in_its_variable(comfy, chat, monkeypatch, caplog, behaviour):
+    monkeypatch.setenv("CSG_VLM_KEY_TESTS", "open-sesame")
+    node = server_node(chat, behaviour, api_key_env="CSG_VLM_KEY_TESTS")
+    with caplog.at_level("DEBUG"):
+        outcome = comfy.run({"1": node, "2": PICTURE, "3": extract()}, outputs=[1, 3])
+    assert chat.requests[0][1]["authorization"] == "Bearer open-sesame" and bool(outcome.errors) == (behaviour != "good")
+    seen = [outcome, comfy.executor.status_messages, comfy.executor.history_result, caplog.text]
+    assert "open-s" not in repr(seen)
 
 
 def test_propagation_asks_the_connected_model(comfy, chat):
@@ -136,7 +182,7 @@ def test_hosts_are_allowed_by_variable_and_by_the_users_own_file(comfy, monkeypa
     host_vlm = comfy.module("nodes.host_vlm")
     monkeypatch.setenv("CSG_VLM_HOSTS", "one.example")
     path = Path(folder_paths.get_user_directory()) / host_vlm.HOSTS_FILE
-    path.write_text("two.example # mine\n")
+    path.write_text("two.example # mine\n", encoding="utf-8-sig")  # as Windows' own editor writes it
     assert host_vlm.allowed_hosts() == {"one.example", "two.example"}
     assert "two.example" in repr(host_vlm.server("https://two.example/v1", "m", "", 5))
     path.unlink()
@@ -154,6 +200,24 @@ def test_own_prompts_come_from_the_users_folder_alone(comfy, chat):
     assert "not in list" in refused.errors["3"]
     with pytest.raises(RuntimeError, match="no prompt folder"):
         comfy.module("nodes.host_vlm").prompt_book("../mine")
+
+
+def test_own_prompts_reach_every_question(comfy, chat):
+    import folder_paths
+
+    mine = Path(folder_paths.get_user_directory()) / "csg_prompts" / "ours"
+    mine.mkdir(parents=True)
+    for name in ("propagate", "effectiveness"):
+        words = (Path(__file__).parents[2] / "csg" / "vlm" / "prompts" / f"{name}.txt").read_text()
+        (mine / f"{name}.txt").write_text(f"OUR {name} {words}")
+    asked = {"vlm": ["1", 0], "image": ["2", 0], "prompts": "ours"}
+    propagate = {"class_type": "CSG_Propagate", "inputs": {"graph": ["4", 0], "values": "", **asked}}
+    judge = {"class_type": "CSG_Effectiveness", "inputs": {"counterfactual": ["5", 0], **asked}}
+    prompt = {"1": server_node(chat), "2": PICTURE, "3": extract(), "4": intervened(), "5": propagate, "6": judge}
+    assert not comfy.run(prompt, outputs=[6]).errors
+    questions = [chat_server.prompt_of(body) for body in chat.bodies]
+    assert sum(q.startswith("OUR propagate") for q in questions) == 1
+    assert sum(q.startswith("OUR effectiveness") for q in questions) >= 2
 
 
 # ------------------------------------------------------------------------------------ transformers
@@ -192,7 +256,97 @@ def test_a_local_model_lives_under_comfyuis_memory_management(comfy, model):
     assert patcher.model_size() == sum(p.numel() * p.element_size() for p in vlm._loaded.model.parameters())
     management.unload_all_models()
     assert patcher not in [loaded.model for loaded in management.current_loaded_models]
-    assert isinstance(vlm.ask("again?", [], max_tokens=4), str)
+    assert isinstance(ask(comfy, vlm, max_tokens=4), str)
+
+
+def test_a_local_model_makes_room_for_others_and_comes_back(comfy, model, monkeypatch):
+    import comfy.model_management as management
+
+    vlm = comfy.module("nodes.host_vlm").local(model, "float32", "sdpa")
+    reply = ask(comfy, vlm, temperature=0, max_tokens=8)
+    patcher, cpu = vlm._place._patcher, torch.device("cpu")
+    assert patcher.loaded_size() == patcher.model_size()
+    monkeypatch.setattr(management, "get_free_memory", lambda device=None, torch_free_too=False: (0, 0) if torch_free_too else 0)
+    management.free_memory(1000, cpu)
+    assert 0 < patcher.loaded_size() < patcher.model_size(), "a part of it is enough"
+    assert ask(comfy, vlm, temperature=0, max_tokens=8) == reply and patcher.loaded_size() == patcher.model_size()
+    management.free_memory(1e12, cpu)
+    assert patcher.loaded_size() == 0 and patcher not in [loaded.model for loaded in management.current_loaded_models]
+    assert ask(comfy, vlm, temperature=0, max_tokens=8) == reply
+
+
+def test_a_model_that_nobody_holds_leaves_memory(comfy, model):
+    import gc
+    import weakref
+
+    vlm = comfy.module("nodes.host_vlm").local(model, "float32", "sdpa")
+    ask(comfy, vlm, max_tokens=2)
+    weights = weakref.ref(vlm._loaded.model)
+    del vlm
+    gc.collect()
+    assert weights() is None
+
+
+def test_each_layer_is_moved_by_its_own_hand(comfy):
+    """As layers quantised to 8 bit need it: they keep state that is no parameter."""
+
+    class Layer(torch.nn.Linear):
+        state = torch.zeros(1)
+
+        def to(self, *args, **kwargs):
+            self.state = self.state.to(*args, **kwargs)
+            return super().to(*args, **kwargs)
+
+    layer = Layer(2, 2)
+    comfy.module("nodes.host_vlm").Holder(torch.nn.Sequential(torch.nn.Sequential(layer))).to("meta")
+    assert layer.state.device.type == layer.weight.device.type == "meta"
+
+
+@pytest.fixture
+def shown(comfy):
+    """What ComfyUI's progress bar is told; like the server, it interrupts, at the token `stop_at`."""
+    import comfy.model_management as management
+    import comfy.utils as utils
+
+    class Shown(list):
+        stop_at = None
+
+        def __call__(self, value, total, preview=None, **where):
+            self.append((value, total))
+            if value == self.stop_at:
+                management.interrupt_current_processing()
+            management.throw_exception_if_processing_interrupted()
+
+    heard, before = Shown(), utils.PROGRESS_BAR_HOOK
+    utils.set_progress_bar_global_hook(heard)
+    yield heard
+    utils.set_progress_bar_global_hook(before)
+    management.interrupt_current_processing(False)
+
+
+def backend(comfy, request, kind):
+    host_vlm = comfy.module("nodes.host_vlm")
+    if kind == "transformers":
+        return host_vlm.local(request.getfixturevalue("model"), "auto", "sdpa")
+    return host_vlm.TextEncoderVLM(request.getfixturevalue("qwen"))
+
+
+@pytest.mark.parametrize("kind", ["transformers", "text encoder"])
+def test_every_token_is_shown_and_an_interrupt_ends_the_writing_there(comfy, shown, request, monkeypatch, kind):
+    import comfy.model_management as management
+    import comfy.utils as utils
+
+    monkeypatch.setattr(utils, "PROGRESS_THROTTLE_MIN_INTERVAL", 0)
+    monkeypatch.setattr(utils, "PROGRESS_THROTTLE_MIN_PERCENT", 0)
+    vlm = backend(comfy, request, kind)
+    ask(comfy, vlm, temperature=0, max_tokens=6)
+    written = [value for value, _ in shown if value]
+    assert written == list(range(1, len(written) + 1)) and written and shown[-1][1] == 6
+    shown.clear()
+    shown.stop_at = 3
+    with pytest.raises(management.InterruptProcessingException):
+        ask(comfy, vlm, temperature=1.0, max_tokens=5000)
+    assert shown[-1] == (3, 5000)
 
 
 def test_an_interrupt_reaches_a_local_model(comfy, model):
@@ -201,9 +355,9 @@ def test_an_interrupt_reaches_a_local_model(comfy, model):
     vlm = comfy.module("nodes.host_vlm").local(model, "float32", "eager")
     management.interrupt_current_processing()
     with pytest.raises(management.InterruptProcessingException):
-        vlm.ask("?", [], max_tokens=1000)
+        ask(comfy, vlm, max_tokens=1000)
     assert not management.processing_interrupted()
-    assert isinstance(vlm.ask("?", [], max_tokens=2), str)
+    assert isinstance(ask(comfy, vlm, max_tokens=2), str)
 
 
 # ----------------------------------------------------------------------------- ComfyUI's own models
@@ -254,15 +408,15 @@ def test_a_native_text_encoder_answers_under_comfyuis_memory_management(comfy, q
     assert outcome.value(3).extra["incomplete"] and isinstance(outcome.value(3, 1), str)
     assert any(loaded.model is qwen.patcher or loaded.model.is_clone(qwen.patcher) for loaded in management.current_loaded_models)
     vlm = outcome.value(1)
-    assert vlm.ask("?", [], temperature=0, max_tokens=8) == vlm.ask("?", [], temperature=0, max_tokens=8, seed=3)
-    assert vlm.ask("?", [], temperature=1.0, max_tokens=8, seed=1) != vlm.ask("?", [], temperature=1.0, max_tokens=8, seed=2)
+    assert ask(comfy, vlm, temperature=0, max_tokens=8) == ask(comfy, vlm, temperature=0, max_tokens=8, seed=3)
+    assert ask(comfy, vlm, temperature=1.0, max_tokens=8, seed=1) != ask(comfy, vlm, temperature=1.0, max_tokens=8, seed=2)
 
 
 def test_the_picture_reaches_a_native_text_encoder(comfy, qwen):
     from PIL import Image
 
     vlm = comfy.module("nodes.host_vlm").TextEncoderVLM(qwen)
-    told = {vlm.ask("?", [Image.new("RGB", (64, 64), colour)], temperature=0, max_tokens=8) for colour in ("black", "white")}
+    told = {ask(comfy, vlm, Image.new("RGB", (64, 64), colour), temperature=0, max_tokens=8) for colour in ("black", "white")}
     assert len(told) == 2
 
 
@@ -272,7 +426,7 @@ def test_an_interrupt_reaches_a_native_text_encoder(comfy, qwen):
     vlm = comfy.module("nodes.host_vlm").TextEncoderVLM(qwen)
     management.interrupt_current_processing()
     with pytest.raises(management.InterruptProcessingException):
-        vlm.ask("?", [], max_tokens=1000)
+        ask(comfy, vlm, max_tokens=1000)
 
 
 def test_an_encoder_that_only_encodes_is_refused(comfy):

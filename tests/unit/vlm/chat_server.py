@@ -17,6 +17,7 @@ class ChatServer:
     def __init__(self, reply_to: Callable[[dict], str] = lambda request: "hello world"):
         self.reply_to = reply_to
         self.requests: list[tuple[str, dict, dict]] = []
+        self.written, self.elsewhere = 0, ""
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.chat = self
         self._http.daemon_threads = True
@@ -107,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def slow(self, body):
         self._stream_head()
-        for _ in range(200):
+        for self.server.chat.written in range(200):
             self._event({"choices": [{"delta": {"content": "x"}}]})
             time.sleep(0.05)
 
@@ -134,6 +135,28 @@ class Handler(BaseHTTPRequestHandler):
     def missing(self, body):
         self._send(404, {"error": {"message": "model not found"}})
 
+    def tattles(self, body):
+        self._send(429, {"detail": f"bad {self.headers['authorization']}"}, {"retry-after": "0.01"})
+
+    def tattles_in_an_event(self, body):
+        self._raw(200, json.dumps({"error": {"message": self.headers["authorization"]}}).encode(), "application/json")
+
+    def tattles_at_the_cut(self, body):
+        self._raw(200, b"x" * 280 + self.headers["authorization"].encode(), "application/json")
+
+    def tattles_in_its_type(self, body):
+        self._raw(200, b"", self.headers["authorization"])
+
+    def tattles_in_a_redirect(self, body):
+        self._send(302, {}, {"location": f"https://elsewhere.example/{self.headers['authorization']}"})
+
+    def broken_and_huge(self, body):
+        self.send_response(418)
+        self.end_headers()
+        for _ in range(1000):
+            self.wfile.write(b"x" * 100_000)
+            self.server.chat.written = self.server.chat.written + 1
+
     def hangs(self, body):
         time.sleep(20)
 
@@ -148,6 +171,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def slams(self, body):
         self.connection.close()
+
+    def redirects_elsewhere(self, body):
+        self._send(302, {}, {"location": f"{self.server.chat.elsewhere}/chat/completions"})
 
     def redirects(self, body):
         self._send(307, {}, {"location": f"http://127.0.0.1:{self.server.chat.port}/good/v1/chat/completions"})

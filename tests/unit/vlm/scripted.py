@@ -10,19 +10,19 @@ GOOD = {path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).
 
 
 class ScriptedVLM:
-    """Answers with the given replies in turn; texts, or data that becomes JSON."""
+    """Answers with the given replies in turn; texts, or data that becomes JSON. Keeps the questions in `asked`."""
 
     def __init__(self, *replies):
         self.replies = [reply if isinstance(reply, str) else json.dumps(reply) for reply in replies]
         self.asked = []
 
-    def ask(self, prompt, images, **settings):
-        self.asked.append((prompt, tuple(images), settings))
+    def ask(self, question, progress=None):
+        self.asked.append(question)
         return self.replies[len(self.asked) - 1]
 
     @property
     def prompts(self):
-        return [prompt for prompt, _, _ in self.asked]
+        return [question.prompt for question in self.asked]
 
 
 def street_graph() -> CausalGraph:

@@ -4,13 +4,14 @@ import pytest
 from csg.vlm.access import api_key, checked_url, listed_hosts
 from csg.vlm.protocol import VLMError
 
-ALLOWED = listed_hosts("api.example.com, gpu-box:8000 # at work\n10.0.0.5\n")
+ALLOWED = listed_hosts("api.example.com, gpu-box:8000 # at work\n10.0.0.5\n[fd00::1]:8000 [fd00::2]\n")
 
 
 @pytest.mark.parametrize(
     "url",
     ["http://localhost:11434/v1", "http://127.0.0.1:8000/v1/", "http://127.8.8.8/v1", "https://[::1]:80/v1", " HTTP://LOCALHOST/v1 ",
-     "https://api.example.com/v1", "https://API.example.com:444/v1", "http://gpu-box:8000/v1", "http://10.0.0.5:1/v1"],
+     "https://api.example.com/v1", "https://API.example.com:444/v1", "http://gpu-box:8000/v1", "http://10.0.0.5:1/v1",
+     "http://[fd00::1]:8000/v1", "http://[FD00::2]/v1"],
 )  # fmt: skip
 def test_this_machine_and_listed_hosts_are_allowed(url):
     assert checked_url(url, ALLOWED) == url.strip().rstrip("/")
@@ -20,7 +21,8 @@ def test_this_machine_and_listed_hosts_are_allowed(url):
     "url",
     ["http://evil.example/v1", "http://127.0.0.1.nip.io/v1", "http://localhost.evil.example/v1", "http://10.0.0.6/v1", "http://gpu-box:9/v1",
      "http://0.0.0.0/v1", "http://[::ffff:8.8.8.8]/v1", "http://169.254.169.254/latest", "http://2130706433/v1", "http://0x7f000001/v1",
-     "https://sub.api.example.com/v1"],
+     "https://sub.api.example.com/v1", "http://[fd00::1]:8001/v1", "http://[fd00::3]/v1", "http://127.1/v1", "http://0177.0.0.1/v1",
+     "http://0x7f.1/v1", "http://[::]/v1", "http://[fe80::1]/v1", "http://localhost.localdomain/v1", "http://app.localhost/v1"],
 )  # fmt: skip
 def test_any_other_host_is_refused_with_the_way_to_allow_it(url):
     with pytest.raises(VLMError, match="is not this machine.*CSG_VLM_HOSTS"):
@@ -33,11 +35,19 @@ def test_any_other_host_is_refused_with_the_way_to_allow_it(url):
      "http://evil.example\\@localhost/v1", "http://local host/v1", "http://localhost\t/v1", "http://localhost/v1?x=1", "http://localhost/v1#x",
      "http://localhost:99999/v1", "http://[::1/v1", "http://loc%61lhost/v1", "http://\u217cocalhost/v1",
      "http://localhost\r\nhost: evil/v1",
-     "http://-/v1", "http://a,b/v1"],
+     "http://-/v1", "http://a,b/v1", "http://localhost./v1", "http://127.0.0.1\u3002evil.example/v1", "http://[::1%25eth0]/v1",
+     "http://127.0.0.1:80@evil.example/v1", "http://evil.example#@localhost/v1", "http://evil.example?@localhost/v1", "//localhost/v1"],
 )  # fmt: skip
 def test_an_address_that_can_be_read_in_two_ways_is_refused(url):
     with pytest.raises(VLMError, match="cannot be used as base_url|is not this machine"):
         checked_url(url, ALLOWED)
+
+
+def test_a_password_in_an_address_is_not_repeated():
+    for url in ("http://me:hunter2@localhost/v1", "http://a@b:hunter2@localhost/v1"):
+        with pytest.raises(VLMError, match="has a user name") as refusal:
+            checked_url(url, ALLOWED)
+        assert "hunter2" not in str(refusal.value)
 
 
 def test_keys_come_only_from_variables_meant_for_it():

@@ -16,7 +16,7 @@ def test_the_score_is_the_share_of_yes():
     assert [(v.concept, v.answer) for v in result.verdicts] == [("weather", True), ("ground", False), ("reflections", True)]
     assert result.score == pytest.approx(2 / 3)
     assert "rain from dark clouds" in vlm.prompts[0] and "wet road" in vlm.prompts[1]
-    assert all(settings["temperature"] == 0 and images for _, images, settings in vlm.asked)
+    assert all(question.temperature == 0 and question.images for question in vlm.asked)
     assert result.report().splitlines()[0] == "Effectiveness 0.67: 2 of 3 changed concepts are seen."
     assert "no: ground: wet road is seen (the model wrote: No.)" in result.report()
 

@@ -9,6 +9,7 @@ from csg.vlm.extract import concepts_from_text, extract_concepts
 from csg.vlm.prompting import PromptBook
 from csg.vlm.protocol import VisionLanguageModel
 from csg.vlm.replies import INCOMPLETE, read_graph_reply
+from csg.vlm.schemas import GraphReply, schema_of
 from tests.unit.vlm.scripted import GOOD, ScriptedVLM
 
 IMAGE = torch.rand(1, 64, 64, 3)
@@ -18,11 +19,11 @@ def test_one_question_by_default_with_the_papers_settings():
     vlm = ScriptedVLM(GOOD["street"])
     assert isinstance(vlm, VisionLanguageModel)
     found = extract_concepts(vlm, IMAGE, "my street, <b>ignore</b> $the rest", max_concepts=6, seed=7)
-    (prompt, images, settings), = vlm.asked
-    assert "my street, \u2039b\u203aignore" in prompt and "$the rest" in prompt and "at most 6" in prompt
-    assert images[0].size == (64, 64)
-    assert (settings["temperature"], settings["max_tokens"], settings["seed"]) == (0.1, 2048, 7)
-    assert "concepts" in settings["schema"]["properties"]
+    (question,) = vlm.asked
+    assert "my street, \u2039b\u203aignore" in question.prompt and "$the rest" in question.prompt
+    assert "at most 6" in question.prompt and question.images[0].size == (64, 64)
+    assert (question.temperature, question.max_tokens, question.seed) == (0.1, 2048, 7)
+    assert question.schema == schema_of(GraphReply)
     assert found.graph.names[0] == "weather" and found.reply == GOOD["street"] and not found.problems
     assert found.report() == "Graph with 6 concepts, 3 edges."
 
@@ -34,7 +35,7 @@ def test_a_bad_reply_goes_back_once_with_its_errors():
     assert not found.problems and found.reply == GOOD["street"]
     assert vlm.prompts[0] in vlm.prompts[1]
     assert "base_prompt: expected a sentence" in vlm.prompts[1] and "caption" in vlm.prompts[1]
-    assert vlm.asked[1][2]["temperature"] == 0
+    assert vlm.asked[1].temperature == 0
 
 
 def test_after_a_second_failure_what_could_be_read_is_marked_incomplete():
@@ -60,7 +61,8 @@ def test_three_stages_build_on_each_other():
     found = extract_concepts(vlm, IMAGE, "my sister", staged=True)
     assert found.graph == read_graph_reply(GOOD["portrait"]).value
     describe, concepts, edges = vlm.prompts
-    assert "my sister" in describe and "my sister\nA woman stands" in concepts and '"hair colour"' in edges
+    assert all("my sister" in prompt for prompt in vlm.prompts) and "garden" not in describe
+    assert "A woman stands" in concepts and data["base_prompt"] in concepts and '"hair colour"' in edges
     assert all(part in found.reply for part in ("A woman stands", '"age"', "one dresses"))
 
 

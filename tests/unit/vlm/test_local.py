@@ -1,19 +1,25 @@
 """The transformers backend with a tiny random Qwen3-VL built here."""
 import json
 import shutil
+import socket
+from importlib import metadata
 
 import pytest
 import torch
 from PIL import Image
 
-from csg.vlm.local import LocalVLM, stay
-from csg.vlm.protocol import VisionLanguageModel, VLMError
+from csg.vlm.local import Here, LocalVLM
+from csg.vlm.protocol import Question, VisionLanguageModel, VLMError
 from tests.unit.vlm import tiny_qwen
 
 PICTURE = Image.new("RGB", (96, 64), (30, 90, 200))
 SCHEMA = {
     "type": "object", "properties": {"answer": {"enum": ["yes", "no"]}}, "required": ["answer"], "additionalProperties": False,
 }  # fmt: skip
+
+
+def ask(vlm, *pictures, progress=None, **settings):
+    return vlm.ask(Question("What is this?", pictures, **settings), progress)
 
 
 @pytest.fixture(scope="module")
@@ -28,21 +34,21 @@ def vlm(folder):
 
 def test_it_answers_and_repeats_itself_under_the_same_seed(vlm):
     assert isinstance(vlm, VisionLanguageModel)
-    first = vlm.ask("What is this?", [PICTURE], temperature=1.0, max_tokens=12, seed=1)
-    assert first == vlm.ask("What is this?", [PICTURE], temperature=1.0, max_tokens=12, seed=1)
-    assert first != vlm.ask("What is this?", [PICTURE], temperature=1.0, max_tokens=12, seed=2)
-    assert vlm.ask("What?", [], temperature=0, max_tokens=5, seed=1) == vlm.ask("What?", [], temperature=0, max_tokens=5, seed=2)
+    first = ask(vlm, PICTURE, temperature=1.0, max_tokens=12, seed=1)
+    assert first == ask(vlm, PICTURE, temperature=1.0, max_tokens=12, seed=1)
+    assert first != ask(vlm, PICTURE, temperature=1.0, max_tokens=12, seed=2)
+    assert ask(vlm, temperature=0, max_tokens=5, seed=1) == ask(vlm, temperature=0, max_tokens=5, seed=2)
 
 
 def test_the_picture_matters_and_the_random_state_does_not_change(vlm):
     state = torch.get_rng_state()
-    replies = {vlm.ask("?", pictures, temperature=1.0, max_tokens=24) for pictures in ([], [PICTURE], [Image.new("RGB", (64, 96))])}
+    replies = {ask(vlm, *pictures, temperature=1.0, max_tokens=24) for pictures in ([], [PICTURE], [Image.new("RGB", (64, 96))])}
     assert len(replies) == 3 and torch.equal(state, torch.get_rng_state())
 
 
 def test_progress_comes_with_every_token_and_ends_the_writing_when_it_raises(vlm):
     seen = []
-    vlm.ask("?", [PICTURE], temperature=0, max_tokens=6, progress=lambda done, total: seen.append((done, total)))
+    ask(vlm, PICTURE, temperature=0, max_tokens=6, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(n, 6) for n in range(7)]
 
     class Interrupted(BaseException):
@@ -53,34 +59,80 @@ def test_progress_comes_with_every_token_and_ends_the_writing_when_it_raises(vlm
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        vlm.ask("?", [PICTURE], max_tokens=1000, progress=interrupt)
+        ask(vlm, PICTURE, max_tokens=1000, progress=interrupt)
 
 
 def test_with_a_grammar_even_noise_fits_the_schema(vlm):
     pytest.importorskip("xgrammar")
     for seed in range(3):
-        reply = vlm.ask("?", [PICTURE], schema=SCHEMA, temperature=1.0, max_tokens=60, seed=seed)
+        reply = ask(vlm, PICTURE, schema=SCHEMA, temperature=1.0, max_tokens=60, seed=seed)
         assert json.loads(reply)["answer"] in ("yes", "no")
 
 
 @pytest.mark.parametrize(("dtype", "loaded"), [("auto", torch.float32), ("float16", torch.float16), ("bfloat16", torch.bfloat16)])
 def test_the_weights_take_the_chosen_precision_where_they_are_placed(folder, dtype, loaded):
-    placed = []
-
-    def place(model, beside):
-        placed.append((model.dtype, beside))
-        return stay(model, beside)
-
-    LocalVLM(folder, dtype=dtype, attention="eager", place=place).ask("?", [PICTURE], max_tokens=2)
-    assert placed[0][0] == loaded and placed[0][1] > 2**29
+    place = Ledger()
+    ask(LocalVLM(folder, dtype=dtype, attention="eager", place=place), PICTURE, max_tokens=2)
+    assert place.brought[0][0] == loaded and place.brought[0][1] > 2**29 and place.room == []
 
 
-def test_precisions_that_cannot_be_had_are_told(folder, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
-    with pytest.raises(VLMError, match="4-bit needs the package bitsandbytes"):
-        LocalVLM(folder, dtype="4-bit").ask("?", [])
+class Ledger(Here):
+    """Keeps account of what it was asked."""
+
+    def __init__(self):
+        self.room, self.brought = [], []
+
+    def make_room(self, size):
+        self.room.append(size)
+        return super().make_room(size)
+
+    def bring(self, model, beside):
+        self.brought.append((model.dtype, beside))
+        return super().bring(model, beside)
+
+
+@pytest.fixture
+def packages(monkeypatch):
+    """Says which versions of the optional packages are installed; absent ones have none."""
+    known, real = {"bitsandbytes": "0.50.2", "accelerate": "1.10.0"}, metadata.version
+
+    def version(name):
+        if name in ("bitsandbytes", "accelerate") and name not in known:
+            raise metadata.PackageNotFoundError(name)
+        return known[name] if name in known else real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    return known
+
+
+@pytest.mark.parametrize(("dtype", "share"), [("8-bit", 0.6), ("4-bit", 0.4)])
+def test_quantised_weights_are_made_where_room_was_made_for_them(folder, packages, monkeypatch, dtype, share):
+    place, read = Ledger(), {}
+
+    def from_pretrained(kind, path, **options):
+        read.update(options)
+        raise OSError("seen enough")
+
+    monkeypatch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", classmethod(from_pretrained))
+    with pytest.raises(VLMError, match="seen enough"):
+        ask(LocalVLM(folder, dtype=dtype, place=place))
+    assert place.room == [int(share * (folder / "model.safetensors").stat().st_size)]
+    assert read["device_map"] == {"": torch.device("cpu")} and read["use_safetensors"] and not read["trust_remote_code"]
+    config = read["quantization_config"]
+    assert (config.load_in_8bit, config.load_in_4bit) == (dtype == "8-bit", dtype == "4-bit")
+    assert dtype == "8-bit" or (config.bnb_4bit_compute_dtype, config.bnb_4bit_quant_type) == (torch.bfloat16, "nf4")
+
+
+def test_precisions_that_cannot_be_had_are_told(folder, packages):
+    packages["bitsandbytes"] = "0.47.0"
+    with pytest.raises(VLMError, match="8-bit needs bitsandbytes 0.48 or newer, got 0.47.0"):
+        ask(LocalVLM(folder, dtype="8-bit"))
+    for name in ("accelerate", "bitsandbytes"):
+        del packages[name]
+        with pytest.raises(VLMError, match=f"4-bit needs the package {name}"):
+            ask(LocalVLM(folder, dtype="4-bit"))
     with pytest.raises(VLMError, match="expected one of auto, bfloat16"):
-        LocalVLM(folder, dtype="int3").ask("?", [])
+        ask(LocalVLM(folder, dtype="int3"))
 
 
 def altered(folder, target, **config):
@@ -109,12 +161,28 @@ def test_code_in_a_folder_is_never_run(folder, tmp_path):
     evil = altered(folder, tmp_path / "evil", auto_map={"AutoModelForImageTextToText": "evil.Model", "AutoConfig": "evil.Config"})
     mark = tmp_path / "ran"
     (evil / "evil.py").write_text(f"open({str(mark)!r}, 'w')\n")
-    LocalVLM(evil).ask("?", [PICTURE], max_tokens=2)
+    ask(LocalVLM(evil), PICTURE, max_tokens=2)
     assert not mark.exists()
+
+
+def test_loading_opens_no_connection(folder, monkeypatch):
+    def refused(*_):
+        raise AssertionError("a model was asked for over the network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    assert isinstance(ask(LocalVLM(folder), PICTURE, max_tokens=2), str)
+
+
+def test_a_model_without_a_chat_template_is_told(folder, tmp_path):
+    mute = altered(folder, tmp_path / "mute")
+    (mute / "chat_template.jinja").unlink()
+    with pytest.raises(VLMError, match="no chat template.*instruct model"):
+        ask(LocalVLM(mute))
 
 
 def test_damaged_weights_are_told(folder, tmp_path):
     broken = altered(folder, tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"\x00" * 100)
     with pytest.raises(VLMError, match="broken cannot be loaded"):
-        LocalVLM(broken).ask("?", [])
+        ask(LocalVLM(broken))

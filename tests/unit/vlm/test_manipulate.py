@@ -38,9 +38,9 @@ def test_descendants_get_their_values_reasons_and_prompt():
 def test_the_question_names_descendants_in_the_order_of_the_graph():
     vlm = ScriptedVLM({"values": [WET, MIRRORED], "prompt": PROMPT})
     vlm_propagate(vlm, None, rainy())
-    (prompt, images, settings), = vlm.asked
-    assert '["ground", "reflections"]' in prompt and '{"weather": "rainy"}' in prompt and images == ()
-    assert (settings["temperature"], settings["max_tokens"]) == (0.2, 3072)
+    (question,) = vlm.asked
+    assert '["ground", "reflections"]' in question.prompt and '{"weather": "rainy"}' in question.prompt
+    assert (question.temperature, question.max_tokens, question.images) == (0.2, 3072, ())
 
 
 def test_what_changes_against_the_graph_is_put_back_and_reported():
@@ -53,10 +53,32 @@ def test_what_changes_against_the_graph_is_put_back_and_reported():
     assert "prompt is not used" in notes and result.prompt != PROMPT and "wet road" in result.prompt
 
 
+def test_several_interventions_at_once():
+    vlm = ScriptedVLM({"values": [WET, MIRRORED], "prompt": PROMPT})
+    result = vlm_propagate(vlm, None, rainy().do({"house": "blue"}))
+    assert '{"weather": "rainy", "house": "blue"}' in vlm.prompts[0]
+    assert values_of(result) == {"weather": "rainy", "ground": "wet", "reflections": "mirrored", "house": "blue"}
+    assert [change.concept for change in result.changes if change.role == "intervened"] == ["weather", "house"]
+
+
 def test_a_value_outside_the_domain_is_refused_and_reported():
     result = propagated({"concept": "ground", "value": "lava"}, MIRRORED)
     assert result["ground"].counterfactual == "dry" and not result["ground"].changed
     assert any("'lava', outside its domain" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("first", "complaint"),
+    [
+        ([WET], "'reflections' needs one of the values none, mirrored; it has none."),
+        ([WET, {"concept": "reflections", "value": "lava"}], "'reflections' needs one of the values none, mirrored; 'lava' is outside"),
+    ],
+)
+def test_a_descendant_without_a_value_of_its_domain_is_asked_for_again(first, complaint):
+    vlm = ScriptedVLM({"values": first, "prompt": PROMPT}, {"values": [WET, MIRRORED], "prompt": PROMPT})
+    result = vlm_propagate(vlm, None, rainy())
+    assert complaint in vlm.prompts[1] and vlm.asked[1].temperature == 0
+    assert result["reflections"].counterfactual == "mirrored" and result.notes == ()
 
 
 @pytest.mark.parametrize("said", ["Wet", "wet road", "WET ROAD"])
@@ -92,6 +114,7 @@ def test_an_unreadable_reply_changes_nothing_below_and_says_so():
     result = vlm_propagate(ScriptedVLM("no", "never"), None, rainy())
     assert values_of(result) == {"weather": "rainy", "ground": "dry", "reflections": "none", "house": "yellow"}
     assert any("not fully readable: The reply has no JSON object" in note for note in result.notes)
+    assert result.notes[-1] == "The model wrote: never"
     assert "rain from dark clouds" in result.prompt
 
 
@@ -99,6 +122,7 @@ def test_unknown_concepts_and_second_thoughts_are_left_out():
     result = propagated(WET, {"concept": "ground", "value": "dry"}, {"concept": "moon", "value": "full"}, MIRRORED)
     assert result["ground"].counterfactual == "wet"
     assert any("unknown concept 'moon'" in note for note in result.notes)
+    assert any("gave ground a second value, 'dry'; the first counts" in note for note in result.notes)
 
 
 def test_nothing_is_asked_without_an_intervention_or_after_a_bad_value_by_hand():

@@ -49,9 +49,13 @@ def test_a_good_reply_is_read_whole(name):
         lambda t: t.replace('"name"', '"Name"').replace('"cause"', '"from"').replace('"effect"', '"to"'),
         lambda t: t + t,
         lambda t: f"[{t}]",
+        lambda t: "".join(f"[{n}] " for n in range(200)) + t,
+        lambda t: json.dumps({"plan": [{"step": [n]} for n in range(200)]}) + t,
+        lambda t: '{"base_prompt": "a draft", "concepts": [{"name": "a", "value": "b"}], "edges": []} Better: ' + t,
         lambda t: t.replace("\n", "\r\n"),
     ],
-    ids=["fence", "prose", "thought", "open-thought", "comma", "quotes", "edges", "keys", "twice", "list", "crlf"],
+    ids=["fence", "prose", "thought", "open-thought", "comma", "quotes", "edges", "keys", "twice", "list", "footnotes", "plan",
+         "draft", "crlf"],
 )
 def test_packaging_and_slips_lose_nothing(name, damage):
     whole, damaged = read_graph_reply(GOOD[name]), read_graph_reply(damage(GOOD[name]))
@@ -66,6 +70,14 @@ def test_a_truncated_reply_keeps_what_was_written_and_says_so():
     assert reading.value.names[:4] == ("weather", "ground", "umbrellas", "time of day")
     assert reading.value.extra[INCOMPLETE] == list(reading.problems)
     assert read_json(write_json(reading.value)) == reading.value
+
+
+@pytest.mark.parametrize("depth", [100, 900, 990, 3000])
+@pytest.mark.parametrize(("opening", "closing"), ["[]", ('{"a": ', "}")])
+def test_deep_nesting_is_no_reply(depth, opening, closing):
+    deep = opening * depth + "1" + closing * depth
+    assert not read_graph_reply(f'{{"base_prompt": {deep}, "concepts": [{{"name": "a", "value": {deep}}}]}}').complete
+    assert not read_graph_reply(f'{{"more": {deep}, {json.dumps(MINIMAL)[1:]}').complete
 
 
 @pytest.mark.parametrize("text", ["", "   ", "I cannot help with that.", "42", "null", "[]", "[1, 2]", '"text"', "{" * 5000])
@@ -88,10 +100,12 @@ def test_a_missing_prompt_list_or_edge_list_is_a_problem():
 
 
 def test_a_concept_named_twice_counts_once():
-    again = [*MINIMAL["concepts"], {"name": "Weather", "value": "rainy"}]
+    twice = [{"name": "time_of_day", "value": "noon"}, {"name": "Time of day", "value": "dusk"}]
+    again = [*MINIMAL["concepts"], {"name": "Weather", "value": "rainy"}, *twice]
     reading = read(concepts=again)
-    assert reading.complete and reading.value.names == ("weather", "ground")
+    assert reading.complete and reading.value.names == ("weather", "ground", "time_of_day")
     assert reading.value["weather"].value == "sunny" and "'Weather' was named twice" in reading.notes[0]
+    assert reading.value["time_of_day"].value == "noon" and "'Time of day' was named twice" in reading.notes[1]
 
 
 def test_edges_that_join_nothing_go_with_a_note():
@@ -116,6 +130,25 @@ def test_two_hundred_concepts_are_cut_to_the_limit():
     assert len(reading.value.concepts) == MAX_CONCEPTS and reading.value.edges == ()
     assert "200 concepts were named; the first 64 are kept." in reading.notes
     assert len(read_graph_reply(json.dumps({**MINIMAL, "concepts": many}), 8).value.concepts) == 8
+
+
+def test_a_thousand_values_or_edges_are_cut_to_the_limit_with_a_note():
+    values = {f"shade {i:04}": f"paint {i}" for i in range(1000)}
+    reading = read(concepts=[{"name": "wall", "value": "Shade 0999", "values": values}], edges=[])
+    assert len(reading.value["wall"].values) == replies.MAX_VALUES + 1
+    assert reading.value["wall"].phrase() == "paint 999" and reading.value["wall"].phrase("shade 0000") == "paint 0"
+    assert reading.notes == ("'wall' has 1000 values; the first 24 are kept.",)
+    names = [{"name": f"n{i:02}", "value": "on"} for i in range(40)]
+    edges = [{"cause": f"n{i:02}", "effect": f"n{j:02}"} for i in range(40) for j in range(i + 1, 40)]
+    reading = read(concepts=names, edges=edges)
+    assert len(reading.value.edges) == 400 and reading.notes == ("780 edges were drawn; the first 400 are read.",)
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**4000), 1e999, 10**59])
+def test_numbers_of_any_size_are_read_or_refused(number):
+    reading = read(concepts=[{"name": "stars", "value": number, "values": {"none": number}}], edges=[number], base_prompt=number)
+    assert reading.value.names == (() if isinstance(number, int) and abs(number) > 10**60 else ("stars",))
+    assert not replies.read_answer(json.dumps({"answer": number})).complete
 
 
 def test_domains_may_come_as_lists_and_numbers_as_values():
@@ -190,7 +223,8 @@ def test_the_object_with_the_wanted_keys_is_found_among_others():
     [
         ('{"answer": "yes"}', True), ('{"answer": "No."}', False), ('{"answer": true}', True), ("Yes, it does.", True),
         ("**No**", False), ("<think>yes or no?</think>no", False), ("\u662f", True), ("\u5426", False), ("", None), ("perhaps", None),
-        ('{"answer": "maybe"}', None), ('{"answer": null}', None),
+        ("The road is wet and no house is lit, so the answer is yes.", True), ("No. A yes would need rain.", False),
+        ("Is it 1 of 0? Yes", True), ('{"answer": "maybe"}', None), ('{"answer": null}', None),
     ],
 )  # fmt: skip
 def test_yes_and_no(text, said):

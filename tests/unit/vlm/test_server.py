@@ -12,7 +12,7 @@ from tests.unit.vlm.chat_server import ChatServer
 pytest.importorskip("openai")
 
 from csg.vlm import server as server_module
-from csg.vlm.protocol import VisionLanguageModel, VLMError
+from csg.vlm.protocol import Question, VisionLanguageModel, VLMError
 from csg.vlm.server import ServerVLM
 
 PICTURE = Image.new("RGB", (60, 60), (200, 10, 10))
@@ -32,7 +32,8 @@ def impatient(monkeypatch):
 
 def ask(server, behaviour, *, timeout_s=5.0, key=None, **settings):
     server.requests.clear()
-    return ServerVLM(server.url(behaviour), "tiny", api_key=key, timeout_s=timeout_s).ask("What?", [PICTURE], **settings)
+    vlm = ServerVLM(server.url(behaviour), "tiny", api_key=key, timeout_s=timeout_s)
+    return vlm.ask(Question("What?", (PICTURE,), **settings))
 
 
 def test_the_request_carries_everything(server):
@@ -57,9 +58,9 @@ def test_servers_with_their_own_ways_are_understood(server, behaviour):
 def test_a_refused_setting_is_left_out_from_then_on(server):
     server.requests.clear()
     vlm = ServerVLM(server.url("picky"), "tiny")
-    vlm.ask("a", [], schema=SCHEMA, max_tokens=7)
+    vlm.ask(Question("a", schema=SCHEMA, max_tokens=7))
     assert len(server.requests) == 5 and server.bodies[-1]["max_completion_tokens"] == 7
-    vlm.ask("b", [], schema=SCHEMA)
+    vlm.ask(Question("b", schema=SCHEMA))
     assert len(server.requests) == 6
 
 
@@ -70,7 +71,7 @@ def test_a_refused_setting_is_left_out_from_then_on(server):
         ("broken", r"busy or failing \(500\): .*out of memory.* Asked 4 times", 4),
         ("drops", "closed the connection before its answer was complete. Asked 4 times", 4),
         ("slams", "closed the connection|No server answers", 4),
-        ("refuses", "refuses the request: .*cannot see images", 1),
+        ("refuses", "refuses the request: this model cannot see images", 1),
         ("forbidden", r"does not accept the API key \(401\). Check api_key_env", 1),
         ("missing", "no model 'tiny'.*model not found", 1),
         ("redirects", "redirects to http.*not followed", 1),
@@ -78,7 +79,7 @@ def test_a_refused_setting_is_left_out_from_then_on(server):
         ("huge-whole", "larger than 8 MB", 1),
         ("endless-line", "endless line", 1),
         ("page", "answered with text/html, not a chat completion", 1),
-        ("no-json", "no JSON: '{oops'", 1),
+        ("no-json", "no JSON: {oops", 1),
         ("wrong-shape", "JSON that is no chat completion", 1),
         ("wrong-events", r"sent \[1, 2\] where a chat completion", 1),
         ("error-event", "reports: context too long", 1),
@@ -88,6 +89,21 @@ def test_each_misbehaviour_gives_one_clear_message(server, behaviour, message, r
     with pytest.raises(VLMError, match=message):
         ask(server, behaviour)
     assert len(server.requests) == requests
+
+
+def test_the_endless_body_of_a_failure_is_not_read_to_its_end(server):
+    server.written = 0
+    with pytest.raises(VLMError, match="answers 418: xxx"):
+        ask(server, "broken-and-huge")
+    assert server.written < 500
+
+
+def test_a_redirect_to_another_server_sends_it_nothing(server):
+    with ChatServer() as other:
+        server.elsewhere = other.url()
+        with pytest.raises(VLMError, match=f"redirects to {other.url()}.*not followed"):
+            ask(server, "redirects-elsewhere", key="sesame")
+        assert other.requests == []
 
 
 @pytest.mark.parametrize("behaviour", ["hangs", "hangs-midway"])
@@ -102,7 +118,7 @@ def test_nobody_there():
     with ChatServer() as gone:
         url = gone.url()
     with pytest.raises(VLMError, match="No server answers at .* Asked 4 times"):
-        ServerVLM(url, "tiny").ask("a", [])
+        ServerVLM(url, "tiny").ask(Question("a"))
 
 
 class Interrupted(BaseException):
@@ -120,13 +136,26 @@ def test_an_interrupt_ends_the_question_at_once(server, behaviour, monkeypatch):
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        ServerVLM(server.url(behaviour), "tiny", progress=progress).ask("a", [])
+        ServerVLM(server.url(behaviour), "tiny", progress=progress).ask(Question("a"))
     assert time.monotonic() - start < 1.5
+
+
+def test_after_an_interrupt_the_server_need_not_write_on(server):
+    def progress(done, total):
+        if done >= 3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        ServerVLM(server.url("slow"), "tiny").ask(Question("a"), progress)
+    time.sleep(0.5)
+    written = server.written
+    time.sleep(0.3)
+    assert server.written == written < 100
 
 
 def test_progress_counts_the_pieces(server):
     seen = []
-    ServerVLM(server.url("good"), "tiny", progress=lambda done, total: seen.append((done, total))).ask("a", [], max_tokens=50)
+    ServerVLM(server.url("good"), "tiny", progress=lambda done, total: seen.append((done, total))).ask(Question("a", max_tokens=50))
     assert seen[0] == (0, 50) and seen[-1] == (2, 50) and seen == sorted(seen)
 
 
@@ -144,11 +173,27 @@ def test_nothing_of_the_environment_is_sent(server, monkeypatch):
     assert "topsecret" not in str(server.requests) and server.requests[0][1]["authorization"] == "Bearer mine"
 
 
-@pytest.mark.parametrize("behaviour", ["forbidden", "teapot", "broken"])
-def test_a_key_never_reaches_a_message_or_a_log(server, behaviour, caplog):
-    with caplog.at_level(logging.DEBUG), pytest.raises(VLMError) as failure:
+def test_a_setting_is_not_given_up_for_a_request_that_fails_all_the_same(server):
+    server.requests.clear()
+    vlm = ServerVLM(server.url("refuses"), "tiny")
+    for _ in range(2):
+        with pytest.raises(VLMError, match="refuses the request"):
+            vlm.ask(Question("a", schema=SCHEMA))
+    assert ["response_format" in body for body in server.bodies] == [True, False, True, False]
+
+
+IN_BODY = ("tattles", "tattles-in-an-event", "tattles-at-the-cut")
+IN_HEADERS = ("tattles-in-its-type", "tattles-in-a-redirect")  # which the network library itself logs when it debugs
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "level"),
+    [(each, logging.DEBUG) for each in ("forbidden", "teapot", "broken", *IN_BODY)] + [(each, logging.INFO) for each in IN_HEADERS],
+)
+def test_a_key_never_reaches_a_message_or_a_log(server, behaviour, level, caplog):
+    with caplog.at_level(level), pytest.raises(VLMError) as failure:
         ask(server, behaviour, key="open-sesame")
-    assert "open-sesame" not in str(failure.value) + caplog.text + repr(ServerVLM(server.url(), "m", api_key="open-sesame"))
+    assert "open-s" not in str(failure.value) + caplog.text + repr(ServerVLM(server.url(), "m", api_key="open-sesame"))
     assert failure.value.__cause__ is None
 
 

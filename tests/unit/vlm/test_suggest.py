@@ -30,14 +30,33 @@ def test_three_propagated_counterfactuals():
     assert rain["ground"].counterfactual == "wet" and rain["reflections"].counterfactual == "mirrored"
     assert wet["weather"].counterfactual == "sunny" and blue.prompt == "a blue house"
     assert found.notes == () and found.report().count("do(") == 3
+    assert rain.notes == ("Suggested because: puddles",)
+
+
+def test_a_suggestion_that_is_not_carried_through_is_asked_for_again():
+    dry, lava = {**RAIN, "values": []}, {**WET, "values": [{"concept": "reflections", "value": "lava"}]}
+    vlm = ScriptedVLM({"interventions": [dry, lava, BLUE]}, {"interventions": [RAIN, WET, BLUE]})
+    found = suggest_interventions(vlm, None, street_graph())
+    assert "do(weather = rainy): values: 'ground' needs one of the values dry, wet" in vlm.prompts[1]
+    assert "do(ground = wet): values: 'reflections' needs" in vlm.prompts[1]
+    assert found.counterfactuals[1]["reflections"].counterfactual == "mirrored" and found.notes == ()
 
 
 def test_the_question_offers_only_what_can_change():
-    vlm = ScriptedVLM({"interventions": [WET, BLUE]})
-    suggest_interventions(vlm, None, street_graph().do({"weather": "rainy"}), 2)
+    blue = {**BLUE, "values": RAIN["values"]}
+    vlm = ScriptedVLM({"interventions": [WET, blue]})
+    found = suggest_interventions(vlm, None, street_graph().do({"weather": "rainy"}), 2)
+    assert found.counterfactuals[1]["ground"].counterfactual == "wet" and found.counterfactuals[1]["house"].changed
     assert "Suggest 2 interventions" in vlm.prompts[0]
     offered = vlm.prompts[0].split("Choose only among: ")[1].split("</data>")[0]
     assert '"ground"' in offered and '"weather"' not in offered
+    assert '{"weather": "rainy"}' in vlm.prompts[0]
+
+
+def test_what_a_model_changes_against_the_graph_is_put_back_and_reported():
+    found = suggested(RAIN, WET, {**BLUE, "values": [{"concept": "weather", "value": "rainy"}]})
+    assert not found.counterfactuals[2]["weather"].changed
+    assert "weather was proposed as 'rainy' but stays 'sunny'" in found.report()
 
 
 def test_repeated_factual_and_unknown_suggestions_are_asked_again_and_then_dropped():
@@ -46,13 +65,14 @@ def test_repeated_factual_and_unknown_suggestions_are_asked_again_and_then_dropp
     assert [dict(one.graph.interventions) for one in found.counterfactuals] == [{"weather": "rainy"}]
     assert any("do(house = yellow) changes nothing" in note for note in found.notes)
     assert any("expected 3 on different concepts, got 1" in note for note in found.notes)
+    assert found.notes[-1].startswith('The model wrote: {"interventions"') and '"moon"' in found.report()
 
 
 def test_bad_values_inside_a_suggestion_lose_only_themselves():
     rain = {**RAIN, "values": [7, {"concept": "ground", "value": "wet"}]}
     found = suggested(rain, WET, BLUE)
     assert len(found.counterfactuals) == 3 and found.counterfactuals[0]["ground"].counterfactual == "wet"
-    assert any(note.startswith("interventions[0].values[0]") for note in found.notes)
+    assert any("interventions[0].values[0]" in note for note in found.notes)
 
 
 def test_fewer_candidates_than_asked_for_is_no_problem():
@@ -62,7 +82,7 @@ def test_fewer_candidates_than_asked_for_is_no_problem():
 
 @pytest.mark.parametrize("replies", [("?", "?"), ('{"interventions": []}',) * 2])
 def test_no_usable_suggestion_is_an_error_that_shows_the_reply(replies):
-    with pytest.raises(VLMError, match="no usable intervention.*It wrote"):
+    with pytest.raises(VLMError, match="no usable intervention.*The model wrote"):
         suggest_interventions(ScriptedVLM(*replies), None, street_graph())
 
 
