@@ -29,6 +29,7 @@ from .host_model import (
     with_control,
     zeros_conditioning,
 )
+from .host_rows import Rows
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,16 @@ class CSGGuider(comfy.samplers.CFGGuider):
         self.guided: csg.Guided | None = None
         self.mean = csg.MaskMean(len(self.terms))
         self._words: dict[str, Words] = {}
+        self._placed: list[csg.ConceptTerm] | None = None
         self.inner_set_conds(self._conditionings())
+
+    def sample(self, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+        """A run, as its parent's; however it ends, nothing of it is kept but the mean masks."""
+        self.mean = csg.MaskMean(len(self.terms))
+        try:
+            return super().sample(*args, **kwargs)
+        finally:
+            self.step, self.reference, self.guided, self._placed = None, None, None, None
 
     def _conditionings(self) -> dict[str, Conditioning]:
         conds = {"negative": self.base.negative or zeros_conditioning(self.model_patcher)}
@@ -138,9 +148,15 @@ class CSGGuider(comfy.samplers.CFGGuider):
         if base is not None and not active:
             return base
         said = self._predict(x, timestep, options, active, base)
-        self.guided = csg.guide(self.terms, active, said, self.settings)
+        self.guided = csg.guide(self._placed_terms(x), active, said, self.settings)
         self.mean.add(self.guided.masks)
         return self.guided.denoised
+
+    def _placed_terms(self, x: Tensor) -> Sequence[csg.ConceptTerm]:
+        """The terms with their users' masks at the latent's size and device, brought there once in a run."""
+        if self._placed is None:
+            self._placed = [t if t.mask is None else replace(t, mask=csg.user_mask(t.mask, x)) for t in self.terms]
+        return self._placed
 
     def _find_step(self, timestep: Tensor, options: dict) -> int:
         sigmas = options.get("transformer_options", {}).get("sample_sigmas")
@@ -200,20 +216,24 @@ class CSGGuider(comfy.samplers.CFGGuider):
         """Denoised latents of `rows` from one batched call, and the attention maps of the `wanted` ones."""
         capture = AttentionCapture(cells_of(*x.shape[-2:]), {key: self._words[key] for key in wanted})
         options = comfy.model_patcher.create_model_options_clone(options)
+        keys = list(reversed(rows))  # ComfyUI reverses them: now the base comes first in its batch
+        shown = Rows(keys)
+        options["model_function_wrapper"] = shown.model_function(options.get("model_function_wrapper"))
         comfy.patcher_extension.add_wrapper_with_key(
-            comfy.patcher_extension.WrappersMP.APPLY_MODEL, KEY, announce(rows, capture, x.shape[-2:]), options, is_model_options=True
+            comfy.patcher_extension.WrappersMP.APPLY_MODEL, KEY, announce(shown, capture, x.shape), options, is_model_options=True
         )
-        conds = [self.conds[key] for key in rows]
+        conds = shown.conditionings([self.conds[key] for key in keys])
         with capture.hooked(self._unets(options) if wanted else []):
             out = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, options)
         maps = {key: found.to(x.device) for key, found in capture.maps().items()}
         if missing := [key for key in wanted if key not in maps]:
             raise RuntimeError(
-                f"No attention was seen for {self._phrases(missing)}. A compiled model hides it (remove the compile "
-                "node), and so does a model without cross-attention at a quarter of the latent's size. "
-                "Or choose mask = noise, which needs none."
+                f"No attention was seen for {self._phrases(missing)}. A compiled model hides it, a caching node skips it "
+                "and a tiling node cuts it: remove that node (compile, EasyCache, tiled diffusion). A model without "
+                "cross-attention at a quarter of the latent's size has none. Or choose mask = noise, which needs none."
             )
-        return dict(zip(rows, out, strict=True)), maps
+        found = dict(zip(keys, out, strict=True))
+        return {key: found[key] for key in rows}, maps
 
     def _phrases(self, keys: Sequence[str]) -> str:
         return ", ".join(repr(self.terms[int(key.split()[1])].phrase) for key in keys)
@@ -224,18 +244,18 @@ class CSGGuider(comfy.samplers.CFGGuider):
         return list(dict.fromkeys([self.inner_model.diffusion_model, *others]))
 
 
-def announce(rows: Sequence[str], capture: AttentionCapture, size: Sequence[int]) -> Callable:
-    """Wrapper around each model call: tells the capture whose rows these are, and shows other packs only 0 and 1.
+def announce(rows: Rows, capture: AttentionCapture, shape: Sequence[int]) -> Callable:
+    """Wrapper around each model call that tells the capture whose rows these are.
 
-    Packs that patch attention take `cond_or_uncond` for 0 = positive, 1 = negative and fail at more. Calls on a crop
-    of the latent (area conditionings) are not captured: their cells lie elsewhere.
+    Calls on a crop of the latent (area conditionings) or on a part of the batch are not captured: their cells, or
+    their rows, are others.
     """
 
     def wrapper(executor: Callable, x: Tensor, t: Tensor, concat: Any, crossattn: Any, control: Any, options: dict, **kwargs: Any) -> Tensor:  # noqa: ANN401
-        keys = [rows[index] for index in options["cond_or_uncond"]]
-        shown = options | {"cond_or_uncond": [int(key == "negative") for key in keys]}
-        with capture.rows(keys if x.shape[-2:] == size else []):
-            return executor(x, t, concat, crossattn, control, shown, **kwargs)
+        keys = [row.key for row in rows.shown(options)]
+        whole = x.shape == (len(keys) * shape[0], *shape[1:])
+        with capture.rows(keys if whole else []):
+            return executor(x, t, concat, crossattn, control, options, **kwargs)
 
     return wrapper
 
@@ -306,21 +326,16 @@ class ReplaySampler(comfy.samplers.Sampler):
         start = self._start(guider)
         union = _RunningUnion(guider if self.preserve == "blend" else None, denoise_mask)
         offset = self.release * csg.low_frequencies(inversion.latent) if self.release else None
-        last = None
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             comfy.model_management.throw_exception_if_processing_interrupted()
             return model_wrap(x, sigma, **extra_args)
 
-        try:
-            steps = replay(_counted(denoise, guider, inversion, start, device), inversion, start=start, offset=offset,
-                           blend=union, device=device)  # fmt: skip
-            for last in steps:
-                if callback and last.i < inversion.steps:
-                    callback(last.i, last.denoised, last.x, inversion.steps)
-        finally:
-            if guider:
-                guider.step, guider.reference = None, None
+        steps = replay(_counted(denoise, guider, inversion, start, device), inversion, start=start, offset=offset,
+                       blend=union, device=device)  # fmt: skip
+        for last in steps:
+            if callback and last.i < inversion.steps:
+                callback(last.i, last.denoised, last.x, inversion.steps)
         return last.x
 
     def _start(self, guider: CSGGuider | None) -> int:
@@ -341,7 +356,7 @@ def _counted(denoise: Callable, guider: CSGGuider | None, inversion: Inversion, 
         if guider:
             guider.step = i
             if guider.settings.mask_source != csg.EDIT:
-                guider.reference = inversion.path[i].to(device)
+                guider.reference = inversion.path[i].to(device, non_blocking=True)
         return denoise(x, sigma)
 
     return counted

@@ -16,21 +16,25 @@ Wrappers = comfy.patcher_extension.WrappersMP
 
 
 class SemanticPatch:
-    """Rides along in another guider: brings its conditionings, then adds the concepts to each of its predictions."""
+    """Rides along in another guider: brings its conditionings, then adds the concepts to each of its predictions.
 
-    def __init__(self, patcher: comfy.model_patcher.ModelPatcher, edits: Edits, settings: csg.GuidanceSettings) -> None:
-        self.companion = CSGGuider(patcher, Base(), edits, settings)
+    Concepts are measured from that guider's own negative conditioning, as CSG Guider's are.
+    """
+
+    def __init__(self, edits: Edits, settings: csg.GuidanceSettings) -> None:
+        self.edits, self.settings = edits, settings
+        self.companion: CSGGuider | None = None
 
     def outer_sample(self, executor: Callable, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
         """Lend the concept conditionings to the guider that samples, before it processes its own."""
         guider = executor.class_obj
-        own = {k: [dict(c) for c in conds] for k, conds in self.companion.original_conds.items()}
-        guider.conds |= {f"{KEY} {k}": conds for k, conds in own.items()}
-        self.companion.mean = csg.MaskMean(len(self.companion.terms))
+        negative = [unconverted(cond) for cond in guider.conds.get("negative") or []]
+        self.companion = CSGGuider(guider.model_patcher, Base(negative=negative or None), self.edits, self.settings)
+        guider.conds |= {f"{KEY} {k}": [dict(c) for c in conds] for k, conds in self.companion.original_conds.items()}
         try:
             return executor(*args, **kwargs)
         finally:
-            self.companion.conds, self.companion.inner_model = {}, None
+            self.companion = None
 
     def predict_noise(self, executor: Callable, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None) -> Tensor:
         """The guider's own prediction, guided."""
@@ -41,10 +45,15 @@ class SemanticPatch:
         return self.companion.guide(x, timestep, options, base)
 
 
+def unconverted(cond: dict[str, Any]) -> list[Any]:
+    """One entry of a CONDITIONING from what a guider made of it."""
+    return [cond.get("cross_attn"), {k: v for k, v in cond.items() if k not in ("cross_attn", "model_conds", "uuid")}]
+
+
 def patched(patcher: comfy.model_patcher.ModelPatcher, edits: Edits, settings: csg.GuidanceSettings) -> comfy.model_patcher.ModelPatcher:
     """A clone of the model with the guidance in it."""
     clone = patcher.clone()
-    patch = SemanticPatch(clone, edits, settings)
+    patch = SemanticPatch(edits, settings)
     clone.add_wrapper_with_key(Wrappers.OUTER_SAMPLE, KEY, patch.outer_sample)
     clone.add_wrapper_with_key(Wrappers.PREDICT_NOISE, KEY, patch.predict_noise)
     return clone

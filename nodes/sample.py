@@ -9,8 +9,8 @@ import torch
 from comfy_api.latest import io
 
 from ..csg.diffusion import guidance as csg
-from ..csg.diffusion import schedule
 from ..csg.diffusion.inversion import Inversion
+from ..csg.diffusion.schedule import SCHEDULES, ddpm_timesteps, ledits_levels, noise_levels
 from . import host, host_model, sockets
 
 CATEGORY = "CSG/sampling"
@@ -79,7 +79,7 @@ class Invert(io.ComfyNode):
                 io.Float.Input("source_guidance", default=3.5, min=1.0, max=30.0, step=0.1,
                                tooltip="Guidance towards the source prompt. Paper: 3.5. Without a source prompt it has no effect."),
                 SEED,
-                io.Combo.Input("schedule", options=list(schedule.SCHEDULES), default=schedule.DIFFUSERS, advanced=True,
+                io.Combo.Input("schedule", options=list(SCHEDULES), default=SCHEDULES[0], advanced=True,
                                tooltip="diffusers: as most people run LEDITS++, ends at zero noise. authors: as in the authors' repository, reconstructs exactly and never zeroes noises."),
                 io.Int.Input("zero_noise_steps", default=3, min=0, max=50, advanced=True,
                              tooltip="The last noises are set to zero to avoid grain. Reference: 3. With schedule = authors none is zeroed."),
@@ -91,16 +91,11 @@ class Invert(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, latent: Mapping, steps: int, skip: float, source_guidance: float, seed: int,  # noqa: ANN401
                 schedule: str = "diffusers", zero_noise_steps: int = 3, source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
-        sigmas = ledits_levels(model, steps, skip, schedule)
+        sigmas = ledits_levels(host_model.sigma_table(model), steps, skip, schedule)
         zero = 0 if schedule == "authors" else min(zero_noise_steps, steps)
         base = _inversion_base(source, negative, source_guidance)
         settings = {"steps": steps, "skip": skip, "seed": seed, "schedule": schedule, "zero_noise_steps": zero}
         return _invert(model, latent, sigmas, "dpm++", base, settings, seed=seed, order=2, zero_noise_steps=zero)
-
-
-def ledits_levels(model: Any, steps: int, skip: float, which: str) -> torch.Tensor:  # noqa: ANN401
-    """Noise levels of the connected model's own table."""
-    return schedule.ledits_levels(host_model.sigma_table(model), steps, skip, which)
 
 
 class InvertDDPM(io.ComfyNode):
@@ -127,8 +122,8 @@ class InvertDDPM(io.ComfyNode):
                 source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
         if skip_steps > steps - 2:
             raise ValueError(f"skip_steps is {skip_steps} of {steps} steps; leave at least 2 steps to sample.")
-        times = schedule.ddpm_timesteps(steps)[skip_steps:]
-        sigmas = schedule.noise_levels(host_model.sigma_table(model), times, to_zero=False)
+        times = ddpm_timesteps(steps)[skip_steps:]
+        sigmas = noise_levels(host_model.sigma_table(model), times, to_zero=False)
         base = _inversion_base(source, negative, source_guidance)
         settings = {"steps": steps, "skip": skip_steps / steps, "seed": seed}
         return _invert(model, latent, sigmas, "ddpm", base, settings, seed=seed, order=1, zero_noise_steps=1)
@@ -155,7 +150,7 @@ class InvertDDIM(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, latent: Mapping, steps: int, source_guidance: float, source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401
-        sigmas = schedule.noise_levels(host_model.sigma_table(model), schedule.ddpm_timesteps(steps), to_zero=False)
+        sigmas = noise_levels(host_model.sigma_table(model), ddpm_timesteps(steps), to_zero=False)
         base = _inversion_base(source, negative, source_guidance)
         return _invert(model, latent, sigmas, "ddim", base, {"steps": steps, "skip": 0.0})
 

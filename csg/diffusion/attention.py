@@ -11,11 +11,11 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 Key = Hashable
-DOWN_AND_UP = ("input_blocks.", "output_blocks.")
-SUFFIX = ".attn2"
+SCORES_AT_ONCE = 1 << 24  # 64 MiB of float32, while a layer's attention is reduced
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,13 @@ class Words:
     positions: tuple[int, ...]
     length: int
 
-    def columns(self, tokens: int) -> list[int]:
-        """The words' columns among `tokens`; the host repeats short conditionings to match long ones."""
-        return [p + start for start in range(0, tokens, self.length) for p in self.positions]
+    def columns(self, tokens: int, device: torch.device | str = "cpu") -> Tensor:
+        """1 at the words' columns among `tokens`, else 0; the host repeats short conditionings to match long ones.
+
+        Made on the device itself: sending it there would wait for the device in every step.
+        """
+        column = torch.arange(tokens, device=device) % self.length
+        return sum((column == p for p in self.positions), torch.zeros_like(column)).float()
 
 
 def cells_of(height: int, width: int) -> tuple[int, int]:
@@ -36,23 +40,24 @@ def cells_of(height: int, width: int) -> tuple[int, int]:
     return (halve[0] + 1) // 2, (halve[1] + 1) // 2
 
 
-def cross_attentions(unet: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def cross_attentions(unet: nn.Module) -> Iterator[nn.Module]:
     """The cross-attention layers of the down and up blocks; the middle block is left out, as in the reference."""
-    for name, module in unet.named_modules():
-        if name.startswith(DOWN_AND_UP) and name.endswith(SUFFIX):
-            yield name, module
+    for block in (*unet.input_blocks, *unet.output_blocks):
+        for layer in block:
+            for transformer in getattr(layer, "transformer_blocks", ()):
+                yield transformer.attn2
 
 
-def word_attention(q: Tensor, k: Tensor, heads: int, columns: Sequence[int]) -> Tensor:
-    """Attention (B, n) on `columns`, summed over them and averaged over the heads; float32.
+def word_attention(q: Tensor, k: Tensor, heads: int, words: Tensor) -> Tensor:
+    """Attention (B, n) on the `words` (B, m; 1 for a word, else 0), summed over them, averaged over the heads; float32.
 
     q (B, n, heads * d) and k (B, m, heads * d) as projected; the softmax is over all m tokens, scale 1 / sqrt(d).
     """
-    b, n, c = q.shape
-    q = q.float().view(b, n, heads, c // heads).transpose(1, 2)
-    k = k.float().view(b, -1, heads, c // heads).transpose(1, 2)
-    weights = ((q @ k.transpose(-1, -2)) * (c // heads) ** -0.5).softmax(-1)
-    return weights[..., list(columns)].sum(-1).mean(1)
+    d = q.shape[-1] // heads
+    q = q.float().unflatten(-1, (heads, d)).transpose(1, 2)
+    k = k.float().unflatten(-1, (heads, d)).permute(0, 2, 3, 1)
+    weights = ((q * d**-0.5) @ k).softmax(-1)
+    return (weights @ words[:, None, :, None]).squeeze(-1).mean(1)
 
 
 class AttentionCapture:
@@ -66,6 +71,7 @@ class AttentionCapture:
         self.cells, self.words = cells, words
         self._sums: dict[Key, Tensor] = {}
         self._counts: dict[Key, int] = {}
+        self._columns: dict[tuple, Tensor] = {}
         self._lock = threading.Lock()
         self._local = threading.local()
 
@@ -75,7 +81,7 @@ class AttentionCapture:
         handles = []
         try:
             for unet in unets:
-                for _, layer in cross_attentions(unet):
+                for layer in cross_attentions(unet):
                     handles.append(layer.to_q.register_forward_hook(self._keep_queries))
                     handles.append(layer.to_k.register_forward_hook(self._reader(layer)))
             yield
@@ -114,10 +120,22 @@ class AttentionCapture:
                 f"The attention layers saw {len(q)} rows for {len(keys)} conditionings: another node rearranges the "
                 "batch inside the attention (attention couple does). Remove it, or choose mask = noise."
             )
-        for chunk_q, chunk_k, key in zip(q.chunk(len(keys)), k.chunk(len(keys)), keys, strict=True):
-            if key in self.words:
-                columns = self.words[key].columns(k.shape[1])
-                self._count(key, word_attention(chunk_q, chunk_k, heads, columns))
+        chunks = [c for c in zip(keys, q.chunk(len(keys)), k.chunk(len(keys)), strict=True) if c[0] in self.words]
+        step = max(1, SCORES_AT_ONCE // (len(q) // len(keys) * heads * q.shape[1] * k.shape[1]))
+        for start in range(0, len(chunks), step):
+            some, qs, ks = zip(*chunks[start : start + step], strict=True)
+            found = word_attention(torch.cat(qs), torch.cat(ks), heads, self._selection(some, ks[0]))
+            for key, one in zip(some, found.chunk(len(some)), strict=True):
+                self._count(key, one)
+
+    def _selection(self, keys: Sequence[Key], like: Tensor) -> Tensor:
+        """The words' columns of every row of these keys, made for the first layer and kept for the others."""
+        tokens, device = like.shape[1], like.device
+        kind = (tuple(keys), tokens, device)
+        if kind not in self._columns:
+            columns = torch.stack([self.words[key].columns(tokens, device) for key in keys])
+            self._columns[kind] = columns.repeat_interleave(len(like), 0)
+        return self._columns[kind]
 
     def _count(self, key: Key, found: Tensor) -> None:
         with self._lock:

@@ -20,10 +20,6 @@ LOCAL, GLOBAL = "local", "global"
 EDIT, FACTUAL, BOTH = "edit", "factual", "both"
 UNCONDITIONAL = "unconditional"
 
-# The reference's 3x3 Gaussian: its exponent halves the distance twice, so the effective deviation is 1/sqrt(2).
-_TAPS = torch.exp(-(torch.tensor([-1.0, 0.0, 1.0]) ** 2))
-SMOOTHING = torch.outer(_TAPS / _TAPS.sum(), _TAPS / _TAPS.sum())
-
 
 @dataclass(frozen=True)
 class ConceptTerm:
@@ -97,10 +93,19 @@ def quantile_mask(values: Tensor, threshold: float) -> Tensor:
     return (values >= level[:, None, None]).float()
 
 
+def smoothing(device: torch.device | str = "cpu") -> Tensor:
+    """The reference's 3x3 Gaussian: its exponent halves the distance twice, so the effective deviation is 1/sqrt(2).
+
+    Made on the device itself: sending it there would wait for the device in every step.
+    """
+    taps = torch.exp(-(torch.arange(-1.0, 2.0, device=device) ** 2))
+    return torch.outer(taps / taps.sum(), taps / taps.sum())
+
+
 def attention_mask(attention: Tensor, threshold: float, size: tuple[int, int]) -> Tensor:
     """M1: attention (B, ch, cw) -> binary mask (B, 1, h, w): smoothed, cut at its quantile, enlarged to `size`."""
-    kernel = SMOOTHING.to(attention)[None, None]
-    smooth = F.conv2d(F.pad(attention[:, None].float(), (1, 1, 1, 1), mode="reflect"), kernel.float())[:, 0]
+    padded = F.pad(attention[:, None].float(), (1, 1, 1, 1), mode="reflect")
+    smooth = F.conv2d(padded, smoothing(attention.device)[None, None])[:, 0]
     return F.interpolate(quantile_mask(smooth, threshold)[:, None], size, mode="nearest")
 
 

@@ -186,7 +186,7 @@ def advance(inversion: Inversion, x: Tensor, denoised: Tensor, previous: Tensor 
         now, after = float(sigmas[i]), float(sigmas[i + 1])
         return x + (after - now) * (x - denoised) / now
     mu, std = solver_step(x, denoised, previous, sigmas, i, inversion.order)
-    return mu + std * inversion.noises[i].to(x) if std > 0 else mu
+    return mu + std * inversion.noises[i].to(x, non_blocking=True) if std > 0 else mu
 
 
 def replay(
@@ -208,12 +208,12 @@ def replay(
     x = inversion.path[start].to(device)
     x = x if offset is None else x - offset.to(x)
     previous = inversion.denoised[start - 1].to(device) if start and follow else None
+    levels = inversion.sigmas.to(x)  # at once: in every step it would wait for the device
     for i in range(start, inversion.steps):
-        level = inversion.sigmas[i].to(x).expand(len(x))
-        denoised = denoise(x, level)
+        denoised = denoise(x, levels[i].expand(len(x)))
         yield Step(i, x, denoised)
         x, previous = advance(inversion, x, denoised, previous, i), denoised
         if (kept := blend(i)) is not None:
-            x = kept * x + (1 - kept) * inversion.path[i + 1].to(x)
+            x = kept * x + (1 - kept) * inversion.path[i + 1].to(x, non_blocking=True)
     final = x / presentation_scale(float(inversion.sigmas[-1]))
     yield Step(inversion.steps, final, final)

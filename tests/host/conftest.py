@@ -141,6 +141,20 @@ def comfy(tmp_path_factory):
     return Comfy(str(pack_link(ROOT / ".comfy").absolute()).replace(".", "_x_"))
 
 
+@pytest.fixture(scope="module")
+def lab(comfy):
+    """The sampling nodes on a tiny random model."""
+    from tests.host.tiny_lab import Lab
+
+    return Lab(comfy)
+
+
+@pytest.fixture(scope="module")
+def inversion(lab):
+    """A picture inverted by that model with a source prompt."""
+    return lab.invert(source=lab.source)[0]
+
+
 @pytest.fixture
 def input_file(comfy):
     """Writes a file into ComfyUI's input folder and returns its name."""

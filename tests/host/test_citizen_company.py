@@ -10,11 +10,6 @@ CLOSE = 2e-3
 
 
 @pytest.fixture(scope="module")
-def lab(comfy):
-    return Lab(comfy)
-
-
-@pytest.fixture(scope="module")
 def fine(comfy):
     """SD1.5's topology, whose attention begins at the latent's own size: token merging acts there alone."""
     return Lab(comfy, kind="SD15")

@@ -5,32 +5,11 @@ import torch
 
 from tests.host import tiny_models
 from tests.host.test_citizen_company import area
-from tests.host.tiny_lab import Lab
-
-
-@pytest.fixture(scope="module")
-def lab(comfy):
-    return Lab(comfy)
-
-
-@pytest.fixture(scope="module")
-def inversion(lab):
-    return lab.invert(source=lab.source)[0]
 
 
 def first_maps(lab, inversion):
     """The attention maps of the first guided step."""
-    seen, guider = [], lab.guider(inversion)
-    evaluate = guider._evaluate
-
-    def watched(*arguments):
-        out, maps = evaluate(*arguments)
-        seen.append(maps)
-        return out, maps
-
-    guider._evaluate = watched
-    lab.replay(guider, inversion)
-    return seen[0]
+    return lab.evaluations(lab.guider(inversion), inversion)[0][1]
 
 
 def test_crops_of_area_conditionings_do_not_enter_the_maps(lab, inversion):

@@ -8,12 +8,6 @@ import torch
 
 from tests.host import tiny_models
 from tests.host.test_sampling import path, samples
-from tests.host.tiny_lab import Lab
-
-
-@pytest.fixture(scope="module")
-def lab(comfy):
-    return Lab(comfy)
 
 
 @pytest.fixture(scope="module")

@@ -8,19 +8,9 @@ import pytest
 import torch
 
 from tests.host import tiny_models
-from tests.host.tiny_lab import Lab, gap, hooks_of, state_of
+from tests.host.tiny_lab import gap, hooks_of, state_of
 
 PLACES = 20
-
-
-@pytest.fixture(scope="module")
-def lab(comfy):
-    return Lab(comfy)
-
-
-@pytest.fixture(scope="module")
-def inversion(lab):
-    return lab.invert(source=lab.source)[0]
 
 
 def test_the_capture_leaves_the_predictions_as_they_are_to_the_bit(lab, inversion):
@@ -162,9 +152,23 @@ class WithoutHooks(torch.nn.Module):
         return self.running[0](*arguments, **options)
 
 
-def test_a_network_that_swallows_hooks_is_refused_in_words(lab, inversion):
+def by_object_patch(model, network, monkeypatch):
+    """As packs do that compile on their own."""
+    model.add_object_patch("diffusion_model", network)
+
+
+def by_core(model, network, monkeypatch):
+    """ComfyUI's own compile node, over a compiler that is done in an instant."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    monkeypatch.setattr(torch, "compile", lambda **_: network)
+    set_torch_compile_wrapper(model, backend="inductor")
+
+
+@pytest.mark.parametrize("way", [by_object_patch, by_core])
+def test_a_network_that_swallows_hooks_is_refused_in_words(lab, inversion, monkeypatch, way):
     model = lab.model.clone()
-    model.add_object_patch("diffusion_model", WithoutHooks(lab.model.model.diffusion_model, tiny_models.model().model.diffusion_model))
+    way(model, WithoutHooks(lab.model.model.diffusion_model, tiny_models.model().model.diffusion_model), monkeypatch)
     with pytest.raises(RuntimeError, match="'phrase 0', 'phrase 1'.*[Cc]ompile.*mask = noise"):
         lab.edit(inversion, model=model)
     assert lab.edit(inversion, model=model, mask="noise")[0].isfinite().all()

@@ -7,15 +7,11 @@ import pytest
 import torch
 
 from tests.host import tiny_models
+from tests.host.test_citizen_company import control
 from tests.host.tiny_lab import STEPS, Lab, gap, hooks_of, state_of
 
 EXACT = 5e-4
 CPU_TOO = torch.device("cpu", 0)  # for ComfyUI another device than "cpu"
-
-
-@pytest.fixture(scope="module")
-def lab(comfy):
-    return Lab(comfy)
 
 
 def joined(inversions):
@@ -200,6 +196,28 @@ def test_levels_run_together_or_one_by_one_give_the_same_inversion(lab, monkeypa
     assert gap(together.noises, alone.noises) < 5e-3
 
 
+def test_as_many_levels_run_together_as_memory_holds(lab, monkeypatch):
+    """On a GPU; one at a time where something may look at the noise level."""
+    import comfy.model_management
+
+    model, shape = lab.model.clone(), (2, 4, 16, 16)
+    plain, guided = lab.host.CSGGuider(model, lab.host.Base()), lab.host.CSGGuider(model, lab.host.Base("source", None, lab.source, 3.5))
+    monkeypatch.setattr(comfy.model_management, "is_device_cpu", lambda _: False)
+    monkeypatch.setattr(model.model, "memory_required", lambda shape, **_: shape[0])
+
+    def levels(free, guider=plain):
+        monkeypatch.setattr(model, "get_free_memory", lambda _: free * 1.5)
+        guider.conds = guider.original_conds  # as they are when it samples
+        return lab.host.levels_at_once(model, shape, guider)
+
+    assert [levels(free) for free in (0.5, 2, 6.9, 12, 1e9)] == [1, 1, 3, 6, 8]
+    assert levels(12, guided) == 3  # two rows for each picture
+    timed = lab.host.CSGGuider(model, lab.host.Base("source", None, control(lab.source), 3.5))
+    assert levels(1e9, timed) == 1
+    model.set_model_attn2_patch(lambda *tensors: tensors[:3])
+    assert levels(1e9) == 1
+
+
 @pytest.fixture
 def split(lab):
     """The model on two devices, as MultiGPU CFG Split prepares it: here both are the CPU."""
@@ -222,6 +240,41 @@ def test_rows_on_two_devices_in_two_threads_give_the_same(lab, singles, split, m
     assert len(threads) == 2 and gap(edited, whole) < 2e-3
     assert (masks == its_masks).float().mean() > 0.99
     assert not hooks_of(split) and not hooks_of(split.get_additional_models_with_key("multigpu")[0])
+
+
+def test_rows_on_two_devices_share_a_controlnet(lab, split):
+    inversion, _ = lab.invert(source=control(lab.source))
+    whole, masks = lab.edit(inversion)
+    edited, its_masks = lab.edit(inversion, model=split)
+    assert gap(edited, whole) < 2e-3 and (masks == its_masks).float().mean() > 0.99
+
+
+@pytest.fixture
+def in_part(lab, monkeypatch, tmp_path):
+    """The model with a LoRA, on a device with room for a third of its weights: the others are cast as they are used."""
+    import comfy.model_management
+    import comfy.sd
+    from safetensors.torch import load_file
+
+    def made():
+        fresh = tiny_models.model()
+        tiny_models.lora(fresh, tmp_path / "part.safetensors")
+        return comfy.sd.load_lora_for_models(fresh, None, load_file(str(tmp_path / "part.safetensors")), 1.0, 0)[0]
+
+    whole = lab.edit(inverted := lab.invert(source=lab.source)[0], model=made())
+    loaded, part = comfy.model_management.LoadedModel, made()
+    load = loaded.model_load
+    monkeypatch.setattr(loaded, "model_load", lambda self, memory=0, **more: load(self, part.model_size() // 3, **more))
+    return part, inverted, whole
+
+
+def test_a_model_that_is_loaded_in_part_gives_the_same(lab, in_part):
+    part, inversion, (whole, masks) = in_part
+    edited, its_masks = lab.edit(inversion, model=part)
+    assert part.model.model_lowvram and part.lowvram_patch_counter() > 0
+    assert gap(edited, whole) < 2e-3 and (masks == its_masks).float().mean() > 0.99
+    assert gap(edited, lab.edit(inversion)[0]) > 1e-3, "the LoRA had no effect"
+    assert not hooks_of(part)
 
 
 def test_a_run_reports_every_step_once_and_in_order(lab, singles, monkeypatch):

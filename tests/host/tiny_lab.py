@@ -91,18 +91,22 @@ class Lab:
 
     def predictions(self, inversion, mask, model=None):
         """What the model says for every row at the first guided step of an edit."""
-        said, guider = [], self.guider(inversion, self.edits(count=3), model, mask)
+        guider = self.guider(inversion, self.edits(count=3), model, mask)
+        torch.manual_seed(1)  # some nodes draw from the global generator
+        return self.evaluations(guider, inversion)[0][0]
+
+    def evaluations(self, guider, inversion):
+        """What every guided step of a replay saw: the predictions and the attention maps."""
+        seen = []
         evaluate = guider._evaluate
 
         def watched(*arguments):
-            out, maps = evaluate(*arguments)
-            said.append(out)
-            return out, maps
+            seen.append(evaluate(*arguments))
+            return seen[-1]
 
         guider._evaluate = watched
-        torch.manual_seed(1)  # some nodes draw from the global generator
         self.replay(guider, inversion)
-        return said[0]
+        return seen
 
     @contextmanager
     def from_the_first_step(self, monkeypatch):

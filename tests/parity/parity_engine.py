@@ -8,29 +8,30 @@ from parity_texts import CONTEXT, POOLED
 
 UNET = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": [2, 2, 2],
-    "channel_mult": [1, 2, 4], "transformer_depth": [0, 0, 2, 2, 3, 3], "transformer_depth_middle": 3,
-    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 3, 3, 3], "context_dim": CONTEXT, "adm_in_channels": POOLED + 6 * 256,
+    "channel_mult": [1, 2, 4], "transformer_depth": [0, 0, 1, 1, 1, 1], "transformer_depth_middle": 1,
+    "transformer_depth_output": [0, 0, 0, 1, 1, 1, 1, 1, 1], "context_dim": CONTEXT, "adm_in_channels": POOLED + 6 * 256,
     "num_classes": "sequential", "use_spatial_transformer": True, "use_linear_in_transformer": True, "legacy": False,
     "use_temporal_attention": False, "use_temporal_resblock": False,
 }  # fmt: skip
 
 
-def load(state):
-    """MODEL: ComfyUI's SDXL around its UNet with the weights of a diffusers UNet, every one of them used."""
+def load(state, unet=UNET, head_channels=16):
+    """MODEL: ComfyUI's SDXL around its UNet, which shares every weight of a diffusers UNet."""
     import comfy.model_patcher
     import comfy.supported_models
     import comfy.utils
 
     class SmallSDXL(comfy.supported_models.SDXL):
-        unet_extra_config = {"num_heads": -1, "num_head_channels": 16}
+        unet_extra_config = {"num_heads": -1, "num_head_channels": head_channels}
 
-    config = SmallSDXL(UNET)
-    config.set_inference_dtype(torch.float32, None)
+    weight = next(iter(state.values()))
+    config = SmallSDXL(dict(unet))
+    config.set_inference_dtype(weight.dtype, None)
     names = {theirs: ours for theirs, ours in comfy.utils.unet_to_diffusers(config.unet_config).items() if theirs in state}
     assert len(names) == len(state)
-    model = config.get_model({}, "", device=torch.device("cpu"))
-    model.diffusion_model.load_state_dict({names[k]: v for k, v in state.items()})
-    return comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+    model = config.get_model({}, "", device=weight.device)
+    model.diffusion_model.load_state_dict({names[k]: v for k, v in state.items()}, assign=True)
+    return comfy.model_patcher.ModelPatcher(model, weight.device, weight.device)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from diffusers import (
 )
 from diffusers.models.attention_processor import AttnProcessor
 from diffusers.pipelines.ledits_pp import pipeline_leditspp_stable_diffusion_xl as module
-from parity_texts import POOLED, TEXTS, ZEROS
+from parity_texts import POOLED, TEXTS
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 UNET = {
@@ -27,7 +27,7 @@ UNET = {
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     "layers_per_block": 2,
     "attention_head_dim": (2, 4, 8),
-    "transformer_layers_per_block": (1, 2, 3),
+    "transformer_layers_per_block": (1, 1, 1),
     "use_linear_projection": True,
     "cross_attention_dim": 64,
     "addition_embed_type": "text_time",
@@ -39,29 +39,31 @@ UNET = {
 class Absent(torch.nn.Module):
     """In the place of the VAE and the text encoder: what the pipeline asks them besides their work."""
 
-    dtype, device = torch.float32, torch.device("cpu")
-
-    def __init__(self):
+    def __init__(self, unet):
         super().__init__()
+        self.dtype, self.device = unet.dtype, unet.device
+        pooled = unet.config.projection_class_embeddings_input_dim - 6 * 256
         self.config = SimpleNamespace(
-            block_out_channels=(1,) * 4, force_upcast=False, scaling_factor=0.13025, projection_dim=POOLED)
+            block_out_channels=(1,) * 4, force_upcast=False, scaling_factor=0.13025, projection_dim=pooled)
 
     def decode(self, z, **_):
         return (torch.zeros(len(z), 3, 8, 8),)
 
 
 class Pipeline(LEditsPPPipelineStableDiffusionXL):
-    """The pipeline with latents for images and `TEXTS` for encoded prompts."""
+    """The pipeline with latents for images and given texts, by name, for encoded prompts."""
+
+    texts = TEXTS
 
     def encode_image(self, image, **_):
         return image, None
 
     def encode_prompt(self, enable_edit_guidance=True, editing_prompt=None, **_):
-        texts = [TEXTS[name] for name in editing_prompt] if enable_edit_guidance else []
+        texts, zeros = [self.texts[name] for name in editing_prompt] if enable_edit_guidance else [], self.texts[""]
         if not texts:
-            return ZEROS.context, None, ZEROS.pooled, None, 0
+            return zeros.context, None, zeros.pooled, None, 0
         contexts, pooled = torch.cat([t.context for t in texts]), torch.cat([t.pooled for t in texts])
-        return ZEROS.context, contexts, ZEROS.pooled, pooled, [t.words for t in texts]
+        return zeros.context, contexts, zeros.pooled, pooled, [t.words for t in texts]
 
     def _get_add_time_ids(self, original_size, crops, target_size, **others):
         return super()._get_add_time_ids(original_size[::-1], crops, target_size[::-1], **others)
@@ -95,18 +97,21 @@ class Edited:
 
 
 class Reference:
-    """Pipelines over one UNet, each holding the inversion that it made."""
+    """Pipelines over one UNet, each holding the inversion that it made; the small UNet and `TEXTS` unless told."""
 
-    def __init__(self):
+    def __init__(self, unet=None, texts=TEXTS):
         torch.manual_seed(0)
-        self.unet = UNet2DConditionModel(**UNET).eval().requires_grad_(False)
+        self.unet = (unet or UNet2DConditionModel(**UNET)).eval().requires_grad_(False)
+        self.texts = texts
 
     def pipeline(self, scheduler=None):
         """A pipeline that has inverted nothing yet; without a scheduler, with SDXL's own as it is shipped."""
+        absent = Absent(self.unet)
         pipe = Pipeline(
-            vae=Absent(), text_encoder=None, text_encoder_2=Absent(), tokenizer=None, tokenizer_2=None, unet=self.unet,
+            vae=absent, text_encoder=None, text_encoder_2=absent, tokenizer=None, tokenizer_2=None, unet=self.unet,
             scheduler=scheduler or EulerDiscreteScheduler(timestep_spacing="leading", **BETAS), add_watermarker=False,
         )  # fmt: skip
+        pipe.texts = self.texts
         pipe.set_progress_bar_config(disable=True)
         return pipe
 

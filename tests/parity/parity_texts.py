@@ -30,8 +30,8 @@ def _text(seed, name):
 
 SOURCE = _text(100, "a quiet street in summer")
 CONCEPTS = tuple(_text(200 + n, name) for n, name in enumerate(["wet ground", "dark cloudy sky", "umbrella"]))
-TEXTS = {text.name: text for text in (SOURCE, *CONCEPTS)}
 ZEROS = Text("", torch.zeros(1, TOKENS, CONTEXT), torch.zeros(1, POOLED), 0)
+TEXTS = {text.name: text for text in (ZEROS, SOURCE, *CONCEPTS)}
 
 SQUARE, WIDE = (16, 16), (8, 16)
 

@@ -5,7 +5,10 @@ import threading
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from csg.diffusion import attention
+from csg.diffusion import guidance as csg
 from csg.diffusion.attention import AttentionCapture, Words, cells_of, cross_attentions, word_attention
 
 HEADS, WIDTH, CONTEXT = 2, 8, 6
@@ -23,26 +26,32 @@ class CrossAttention(nn.Module):
         return x + torch.softmax(q @ k.transpose(1, 2), -1) @ k
 
 
+class Transformer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        block = nn.Module()
+        block.attn1, block.attn2 = CrossAttention(), CrossAttention()
+        self.transformer_blocks = nn.ModuleList([block])
+
+
 class Network(nn.Module):
-    """Down, middle and up blocks at 4 x 6 cells, and a down block at 8 x 12."""
+    """Down, middle and up blocks at 4 x 6 cells, and a down block at 8 x 12; beside them layers without attention."""
 
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        blocks = {"fine": "input_blocks", "down": "input_blocks", "middle": "middle_block", "up": "output_blocks"}
-        for name, group in blocks.items():
-            if group not in self._modules:
-                self.add_module(group, nn.ModuleDict())
-            self._modules[group][name] = nn.ModuleDict({"attn1": CrossAttention(), "attn2": CrossAttention()})
-
-    def layer(self, group, name):
-        return self._modules[group][name]["attn2"]
+        self.input_blocks = nn.ModuleList([nn.ModuleList([nn.Identity()]), nn.ModuleList([nn.Identity(), Transformer()]),
+                                           nn.ModuleList([Transformer()])])  # fmt: skip
+        self.middle_block = nn.ModuleList([Transformer()])
+        self.output_blocks = nn.ModuleList([nn.ModuleList([Transformer(), nn.Identity()])])
+        layers = (self.input_blocks[1][1], self.input_blocks[2][0], self.middle_block[0], self.output_blocks[0][0])
+        self.layers = dict(zip(("fine", "down", "middle", "up"), (one.transformer_blocks[0].attn2 for one in layers)))
 
     def forward(self, x, fine, context):
-        fine = self.layer("input_blocks", "fine")(fine, context)
-        x = self.layer("input_blocks", "down")(x, context)
-        x = self.layer("middle_block", "middle")(x, context)
-        return self.layer("output_blocks", "up")(x, context), fine
+        fine = self.layers["fine"](fine, context)
+        x = self.layers["down"](x, context)
+        x = self.layers["middle"](x, context)
+        return self.layers["up"](x, context), fine
 
 
 @pytest.fixture
@@ -55,6 +64,11 @@ def inputs(rows, tokens=5, seed=1):
     return [torch.randn(shape, generator=generator) for shape in ((rows, 24, WIDTH), (rows, 96, WIDTH), (rows, tokens, CONTEXT))]
 
 
+def chosen(*columns, rows=2, tokens=5):
+    """Word columns as `word_attention` takes them, the same for every row."""
+    return torch.stack([torch.isin(torch.arange(tokens), torch.tensor(columns)).float()] * rows)
+
+
 def probabilities(layer, x, context):
     """(rows, heads, cells, tokens), head by head."""
     q, k, d = layer.to_q(x), layer.to_k(context), WIDTH // HEADS
@@ -63,33 +77,33 @@ def probabilities(layer, x, context):
 
 
 def test_only_cross_attention_of_down_and_up_blocks_counts(network):
-    names = [name for name, _ in cross_attentions(network)]
-    assert names == ["input_blocks.fine.attn2", "input_blocks.down.attn2", "output_blocks.up.attn2"]
+    assert list(cross_attentions(network)) == [network.layers[name] for name in ("fine", "down", "up")]
 
 
 def test_word_attention_is_summed_over_words_and_averaged_over_heads(network):
-    layer, (x, _, context) = network.layer("input_blocks", "down"), inputs(2)
-    found = word_attention(layer.to_q(x), layer.to_k(context), HEADS, [1, 3])
+    layer, (x, _, context) = network.layers["down"], inputs(2)
+    found = word_attention(layer.to_q(x), layer.to_k(context), HEADS, chosen(1, 3))
     expected = probabilities(layer, x, context)[..., [1, 3]].sum(-1).mean(1)
     assert torch.allclose(found, expected, atol=1e-6)
-    assert torch.allclose(word_attention(layer.to_q(x), layer.to_k(context), HEADS, range(5)), torch.ones(2, 24))
+    assert torch.allclose(word_attention(layer.to_q(x), layer.to_k(context), HEADS, chosen(*range(5))), torch.ones(2, 24))
 
 
 def test_half_precision_is_reduced_in_full(network):
     q, k = torch.randn(1, 24, WIDTH).half(), 30 * torch.randn(1, 5, WIDTH).half()
-    assert torch.equal(word_attention(q, k, HEADS, [1]), word_attention(q.float(), k.float(), HEADS, [1]))
+    words = chosen(1, rows=1)
+    assert torch.equal(word_attention(q, k, HEADS, words), word_attention(q.float(), k.float(), HEADS, words))
 
 
 def test_columns_of_a_repeated_conditioning_are_all_its_copies():
-    assert Words((1, 2), 77).columns(77) == [1, 2]
-    assert Words((1, 2), 77).columns(231) == [1, 2, 78, 79, 155, 156]
+    assert Words((1, 2), 77).columns(77).nonzero().flatten().tolist() == [1, 2]
+    assert Words((1, 2), 77).columns(231).nonzero().flatten().tolist() == [1, 2, 78, 79, 155, 156]
 
 
 def test_repeated_tokens_give_the_map_of_the_short_conditioning(network):
-    layer, (x, _, context) = network.layer("input_blocks", "down"), inputs(1)
+    layer, (x, _, context) = network.layers["down"], inputs(1)
     words, q = Words((1, 3), 5), layer.to_q(x)
-    short = word_attention(q, layer.to_k(context), HEADS, words.columns(5))
-    long = word_attention(q, layer.to_k(context.repeat(1, 3, 1)), HEADS, words.columns(15))
+    short = word_attention(q, layer.to_k(context), HEADS, words.columns(5)[None])
+    long = word_attention(q, layer.to_k(context.repeat(1, 3, 1)), HEADS, words.columns(15)[None])
     assert torch.allclose(short, long, atol=1e-6)
 
 
@@ -107,7 +121,7 @@ def test_maps_are_the_mean_over_the_layers_at_their_resolution(network):
         network(x, fine, context)
     rows = slice(2, 4)
     x, context = x[rows], context[rows]
-    down, middle, up = (network.layer(*key) for key in (("input_blocks", "down"), ("middle_block", "middle"), ("output_blocks", "up")))
+    down, middle, up = (network.layers[name] for name in ("down", "middle", "up"))
     first = probabilities(down, x, context)
     last = probabilities(up, middle(down(x, context), context), context)
     expected = torch.stack([p[..., 1:3].sum(-1).mean(1) for p in (first, last)]).mean(0).view(2, 4, 6)
@@ -126,6 +140,58 @@ def test_conditionings_may_come_in_several_calls(network):
             network(x[n : n + 1], fine[n : n + 1], context[n : n + 1])
     for key in words:
         assert torch.allclose(together.maps()[key], apart.maps()[key], atol=1e-6)
+
+
+def test_maps_do_not_depend_on_how_many_scores_fit_at_once(network, monkeypatch):
+    words = {key: Words((n,), 5) for n, key in enumerate("abc", 1)}
+    found = []
+    for at_once in (1, attention.SCORES_AT_ONCE):
+        monkeypatch.setattr(attention, "SCORES_AT_ONCE", at_once)
+        capture = AttentionCapture((4, 6), words)
+        with capture.hooked([network]), capture.rows(["-", "b", "a", "c"]):
+            network(*inputs(8))
+        found.append(capture.maps())
+    assert found[0].keys() == set("abc") and all(torch.allclose(found[0][key], found[1][key], atol=1e-6) for key in words)
+    assert not torch.allclose(found[0]["a"], found[0]["b"], atol=1e-3)
+
+
+class Work(TorchDispatchMode):
+    """Notes the name of every operation."""
+
+    def __init__(self):
+        super().__init__()
+        self.operations = set()
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        self.operations.add(operation.overloadpacket.__name__)
+        return operation(*arguments, **options or {})
+
+
+def test_a_step_waits_for_nothing_on_the_device(network):
+    """No value is fetched from it, and no list of numbers is sent there: either would wait for all work before."""
+    x, fine, context = inputs(2)
+    base, concept = (torch.randn(1, 4, 16, 24, generator=torch.Generator().manual_seed(k)) for k in (1, 2))
+    terms, capture = [csg.ConceptTerm("c", "c")], AttentionCapture((4, 6), {"a": Words((1, 2), 5)})
+    mean = csg.MaskMean(1)
+    with Work() as work:
+        with capture.hooked([network]), capture.rows(["b", "a"]):
+            network(x, fine, context)
+        said = csg.Predictions(base, base, {0: concept}, attention={0: capture.maps()["a"]})
+        guided = csg.guide(terms, [0], said, csg.GuidanceSettings())
+        mean.add(guided.masks)
+        csg.soft_edge(guided.union())
+    waiting = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "lift_fresh", "lift", "masked_select"}
+    assert {"_softmax", "convolution", "max_pool2d_with_indices"} <= work.operations and not waiting & work.operations
+
+
+def test_what_is_kept_of_the_attention_is_one_number_per_cell(network):
+    capture = AttentionCapture((4, 6), {"a": Words((1, 2), 5), "b": Words((3,), 5)})
+    with capture.hooked([network]), capture.rows(["b", "a"]):
+        network(*inputs(2))
+    kept = [one for value in vars(capture).values() if isinstance(value, dict) for one in value.values() if torch.is_tensor(one)]
+    assert sum(one.numel() for one in kept if one.shape[-1] == 24) == 2 * 24
+    assert sum(one.numel() for one in kept) == 2 * 24 + 2 * 5  # and the columns of the words
+    assert getattr(capture._local, "queries", None) is None
 
 
 def test_the_output_is_bit_identical_and_hooks_go_whatever_happens(network):

@@ -47,8 +47,8 @@ def test_the_smoothing_kernel_is_the_references():
     side, middle = math.exp(-1) / (1 + 2 * math.exp(-1)), 1 / (1 + 2 * math.exp(-1))
     assert (side, middle) == pytest.approx((0.21194, 0.57612), abs=1e-5)
     expected = [[side * side, side * middle, side * side], [side * middle, middle * middle, side * middle]]
-    assert torch.allclose(csg.SMOOTHING[:2], torch.tensor(expected)) and torch.allclose(csg.SMOOTHING, csg.SMOOTHING.T)
-    assert float(csg.SMOOTHING.sum()) == pytest.approx(1)
+    assert torch.allclose(csg.smoothing()[:2], torch.tensor(expected)) and torch.allclose(csg.smoothing(), csg.smoothing().T)
+    assert float(csg.smoothing().sum()) == pytest.approx(1)
 
 
 def test_m1_is_smoothed_with_reflected_borders_then_cut_then_enlarged():
@@ -62,7 +62,7 @@ def test_m1_is_smoothed_with_reflected_borders_then_cut_then_enlarged():
                     row, column = y + dy, x + dx
                     row = -row if row < 0 else 6 - row if row > 3 else row
                     column = -column if column < 0 else 10 - column if column > 5 else column
-                    smooth[y, x] += csg.SMOOTHING[dy + 1, dx + 1] * attention[0, row, column]
+                    smooth[y, x] += csg.smoothing()[dy + 1, dx + 1] * attention[0, row, column]
     cells = (smooth >= torch.quantile(smooth, 0.9)).float()
     mask = csg.attention_mask(attention, 0.9, (16, 24))
     assert mask.shape == (1, 1, 16, 24)

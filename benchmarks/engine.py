@@ -1,0 +1,366 @@
+"""How fast and how lean the engine is: `python benchmarks/engine.py [--full]`. Writes benchmarks/results/engine.{md,json}.
+
+Against diffusers' LEDITS++ pipeline on the same weights and settings, and against the bare UNet calls that the same
+edit needs: first edit (with the inversion), further edit, peak memory, for 1, 3 and 8 concepts. Both sides run in this
+process by turns; the best of their runs counts. On the CPU the time is that of the process, on one thread. `--full`
+measures SDXL in its full size with random weights instead of the small models: 1024 x 1024 on a GPU, 512 x 512 else.
+Needs what the parity tests need (diffusers).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import platform
+import re
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from in_process import ROOT, pack_module, start_comfyui
+
+RESULTS = ROOT / "benchmarks" / "results"
+PARITY = ROOT / "tests" / "parity"
+CONCEPTS, WORDS = (1, 3, 8), 3
+SKIP, SCALE, THRESHOLD, ZERO, SEED = 0.15, 8.0, 0.7, 3, 7
+MMAP_THRESHOLD = -3  # of glibc's mallopt
+MIB = 2**20
+
+TINY = {"block_out_channels": (32, 64, 128), "attention_head_dim": (2, 4, 8), "transformer_layers_per_block": (1, 2, 3),
+        "cross_attention_dim": 64, "pooled": 32, "head_channels": 16}  # fmt: skip
+TOWN = {"block_out_channels": (64, 128, 128), "attention_head_dim": (2, 4, 4), "transformer_layers_per_block": (1, 1, 1),
+        "cross_attention_dim": 128, "pooled": 64, "head_channels": 32}  # fmt: skip
+FULL = {"block_out_channels": (320, 640, 1280), "attention_head_dim": (5, 10, 20), "transformer_layers_per_block": (1, 2, 10),
+        "cross_attention_dim": 2048, "pooled": 1280, "head_channels": 64}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, the latent's side, and the settings of its edits."""
+
+    name: str
+    shape: dict[str, Any]
+    side: int
+    steps: int
+    warmup: int
+    dtype: torch.dtype = torch.float32
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def title(self) -> str:
+        """What was measured, for a table's head."""
+        pixels, kind = 8 * self.side, str(self.dtype).removeprefix("torch.")
+        return f"{self.name}, {pixels} x {pixels}, {kind}, {self.steps} steps, warm-up {self.warmup}"
+
+
+@dataclass
+class Cost:
+    """Seconds of the first and of a further edit, and MiB at the peak above what was there before."""
+
+    first: list[float] = field(default_factory=list)
+    further: list[float] = field(default_factory=list)
+    peak: list[float] = field(default_factory=list)
+
+    def add(self, first: float, further: float, peak: float) -> None:
+        """One run."""
+        self.first.append(first)
+        self.further.append(further)
+        self.peak.append(peak)
+
+    def best(self) -> dict[str, float]:
+        """The least of all runs."""
+        return {"first": min(self.first), "further": min(self.further), "peak_mib": min(self.peak)}
+
+
+def diffusers_unet(subject: Subject) -> torch.nn.Module:
+    """A UNet of SDXL's kind with random weights, made in place so that the full size fits into memory once."""
+    from diffusers import UNet2DConditionModel
+
+    shape = {k: v for k, v in subject.shape.items() if k not in ("pooled", "head_channels")}
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            sample_size=subject.side, layers_per_block=2, use_linear_projection=True, addition_embed_type="text_time",
+            addition_time_embed_dim=256, projection_class_embeddings_input_dim=subject.shape["pooled"] + 6 * 256,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), **shape,
+        )  # fmt: skip
+    unet = unet.to(subject.dtype).to_empty(device=subject.device)
+    torch.manual_seed(0)
+    for name, weight in unet.named_parameters():
+        fan_in = weight[0].numel() if weight.ndim > 1 else 0
+        weight.data.normal_(0, fan_in**-0.5 if fan_in else 0.02)
+        if name.endswith("weight") and not fan_in:
+            weight.data += 1
+    unet.conv_out.weight.data *= 0.1
+    return unet
+
+
+def comfy_config(shape: dict[str, Any]) -> dict[str, Any]:
+    """The same UNet as ComfyUI describes it."""
+    channels, (_, fine, coarse) = shape["block_out_channels"], shape["transformer_layers_per_block"]
+    return {
+        "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": channels[0], "num_res_blocks": [2, 2, 2],
+        "channel_mult": [c // channels[0] for c in channels], "transformer_depth": [0, 0, fine, fine, coarse, coarse],
+        "transformer_depth_output": [0, 0, 0, fine, fine, fine, coarse, coarse, coarse], "transformer_depth_middle": coarse,
+        "context_dim": shape["cross_attention_dim"], "adm_in_channels": shape["pooled"] + 6 * 256, "num_classes": "sequential",
+        "use_spatial_transformer": True, "use_linear_in_transformer": True, "legacy": False,
+        "use_temporal_attention": False, "use_temporal_resblock": False,
+    }  # fmt: skip
+
+
+class Memory:
+    """The peak of what is allocated: by the GPU's own account, else of this process, as Linux keeps it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        if device.type != "cuda":
+            ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 1 << 16)  # or freed tensors would stay in the process
+
+    def begin(self) -> None:
+        """Start to watch."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            self.before = torch.cuda.memory_allocated()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")
+            self.before = self._resident("VmRSS")
+
+    def peak(self) -> float:
+        """MiB above what there was at the beginning."""
+        now = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else self._resident("VmHWM")
+        return (now - self.before) / MIB
+
+    @staticmethod
+    def _resident(kind: str) -> int:
+        return int(re.search(rf"{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+
+def seconds(device: torch.device, run: Callable[[], Any]) -> tuple[float, Any]:
+    """How long `run` takes, and what it returns."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        out = run()
+        torch.cuda.synchronize()
+        return time.perf_counter() - begin, out
+    begin = time.process_time()
+    out = run()
+    return time.process_time() - begin, out
+
+
+class Theirs:
+    """diffusers' pipeline. Its edits start without the storing processors of an edit before, which it never removes."""
+
+    def __init__(self, subject: Subject, reference: Any) -> None:  # noqa: ANN401
+        self.subject, self.reference = subject, reference
+        generator = torch.Generator().manual_seed(5)
+        self.latent = torch.randn((1, 4, subject.side, subject.side), generator=generator).to(subject.device, subject.dtype)
+
+    def invert(self) -> Any:  # noqa: ANN401
+        """A pipeline that holds an inversion."""
+        return self.reference.invert(self.latent, self.subject.steps, SKIP, ZERO, seed=SEED)
+
+    def edit(self, pipe: Any, count: int) -> torch.Tensor:  # noqa: ANN401
+        """The edited latent, model space."""
+        names = [f"concept {k}" for k in range(count)]
+        return self.reference.edit(pipe, names, "intersect", edit_guidance_scale=SCALE, edit_threshold=THRESHOLD,
+                                   edit_warmup_steps=self.subject.warmup).latent  # fmt: skip
+
+
+class Ours:
+    """This pack's nodes in ComfyUI."""
+
+    def __init__(self, subject: Subject, patcher: Any, texts: dict[str, Any], latent: torch.Tensor) -> None:  # noqa: ANN401
+        self.subject, self.patcher, self.texts = subject, patcher, texts
+        self.sample, self.host, self.guidance = (pack_module(n) for n in ("nodes.sample", "nodes.host", "csg.diffusion.guidance"))
+        self.factor = patcher.model.latent_format.scale_factor
+        self.picture = {"samples": latent.float().cpu() / self.factor}
+
+    def invert(self) -> Any:  # noqa: ANN401
+        """An inversion."""
+        return self.sample.Invert.execute(self.patcher, self.picture, self.subject.steps, SKIP, 3.5, SEED, "diffusers", ZERO).result[0]
+
+    def edit(self, inversion: Any, count: int) -> torch.Tensor:  # noqa: ANN401
+        """The edited latent, model space."""
+        edits = self.host.Edits(tuple(self._term(f"concept {k}") for k in range(count)))
+        return self.sample.Sampler.execute(self.patcher, inversion, edits, "unconditional", "intersect").result[0]["samples"] * self.factor
+
+    def _term(self, name: str) -> Any:  # noqa: ANN401
+        words = tuple(range(1, WORDS + 1))
+        return self.guidance.ConceptTerm(
+            name, name, SCALE, THRESHOLD, self.subject.warmup, conditioning=self.texts[name].conditioning, tokens=words)
+
+
+class Bare:
+    """The UNet calls that our first and our further edit make, and nothing else."""
+
+    def __init__(self, ours: Ours, count: int) -> None:
+        self.unet, self.calls = ours.patcher.model.diffusion_model, []
+        forward = self.unet.forward
+
+        def noting(x: torch.Tensor, t: torch.Tensor, **given: Any) -> torch.Tensor:  # noqa: ANN401
+            self.calls.append((x, t, {name: given[name] for name in ("context", "y")}))
+            return forward(x, t, **given)
+
+        self.unet.forward = noting
+        try:
+            inversion = ours.invert()
+            self.inverting = len(self.calls)
+            ours.edit(inversion, count)
+        finally:
+            del self.unet.forward
+
+    def edit(self, start: int) -> None:
+        """All calls from the `start`-th."""
+        for x, t, given in self.calls[start:]:
+            self.unet(x, t, **given)
+
+    def rows(self) -> dict[str, int]:
+        """How many rows the calls hold."""
+        return {"first": sum(len(c[0]) for c in self.calls), "further": sum(len(c[0]) for c in self.calls[self.inverting :])}
+
+
+@torch.inference_mode()
+def measure(subject: Subject, repeats: int, counts: tuple[int, ...]) -> list[dict[str, Any]]:
+    """One row of results per number of concepts."""
+    from parity_engine import load
+    from parity_reference import Reference
+
+    unet, texts = diffusers_unet(subject), made_texts(subject)
+    theirs = Theirs(subject, Reference(unet, texts))
+    ours = Ours(subject, load(unet.state_dict(), comfy_config(subject.shape), subject.shape["head_channels"]), texts, theirs.latent)
+    return [compared(subject, ours, theirs, n, repeats) for n in counts]
+
+
+def made_texts(subject: Subject) -> dict[str, Any]:
+    """Random texts of this model's width; the empty one is all zeros."""
+    from parity_texts import TOKENS, Text
+
+    generator, texts = torch.Generator().manual_seed(1), {}
+    for name in ("", *(f"concept {k}" for k in range(max(CONCEPTS)))):
+        shapes = (1, TOKENS, subject.shape["cross_attention_dim"]), (1, subject.shape["pooled"])
+        context, pooled = (torch.randn(s, generator=generator).to(subject.device, subject.dtype) * bool(name) for s in shapes)
+        texts[name] = Text(name, context, pooled, WORDS if name else 0)
+    return texts
+
+
+def compared(subject: Subject, ours: Ours, theirs: Theirs, count: int, repeats: int) -> dict[str, Any]:
+    """Both sides and the bare calls by turns."""
+    memory, costs, finals = Memory(subject.device), {"ours": Cost(), "diffusers": Cost(), "bare": Cost()}, {}
+    bare = Bare(ours, count)
+    for _ in range(repeats):
+        for name, side in (("ours", ours), ("diffusers", theirs)):
+            memory.begin()
+            inverting, inversion = seconds(subject.device, side.invert)
+            editing, latent = seconds(subject.device, lambda: side.edit(inversion, count))  # noqa: B023
+            costs[name].add(inverting + editing, editing, memory.peak())
+            finals[name] = latent.float().cpu()
+        whole, further = (seconds(subject.device, lambda: bare.edit(start))[0] for start in (0, bare.inverting))  # noqa: B023
+        costs["bare"].add(whole, further, 0.0)
+    gap = float((finals["ours"] - finals["diffusers"]).abs().max())
+    best = {name: cost.best() for name, cost in costs.items()}
+    return {"concepts": count, "rows": bare.rows(), "largest_difference": gap, **best, "ratios": ratios(best)}
+
+
+def ratios(best: dict[str, dict[str, float]]) -> dict[str, float]:
+    """How many times faster than diffusers, our share above the bare calls, and our peak as a share of theirs."""
+    ours, theirs, bare = best["ours"], best["diffusers"], best["bare"]
+    return {
+        "first_faster": theirs["first"] / ours["first"],
+        "further_faster": theirs["further"] / ours["further"],
+        "overhead_first": ours["first"] / bare["first"] - 1,
+        "overhead_further": ours["further"] / bare["further"] - 1,
+        "peak_share": ours["peak_mib"] / theirs["peak_mib"] if theirs["peak_mib"] > 0 else float("nan"),
+    }
+
+
+def machine(device: torch.device) -> str:
+    """What it ran on, in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with suppress(OSError, TypeError):
+        return f"one core of {re.search(r'model name.*: (.*)', Path('/proc/cpuinfo').read_text())[1]}"
+    return f"one core ({platform.machine()})"
+
+
+TABLE = """
+## {title}
+
+{machine}, torch {torch}, diffusers {diffusers}, best of {repeats}. The two sides' edited latents differ by at most {gap:.1e}.
+
+| concepts | UNet rows, first / further | first edit: ours, diffusers | further edit: ours, diffusers | first | further \
+| over bare rows, first / further | peak MiB: ours, diffusers |
+|---|---|---|---|---|---|---|---|
+"""
+LINE = (
+    "| {concepts} | {rows[first]} / {rows[further]} | {ours[first]:.2f} s, {diffusers[first]:.2f} s "
+    "| {ours[further]:.2f} s, {diffusers[further]:.2f} s | **{ratios[first_faster]:.2f}x** | **{ratios[further_faster]:.2f}x** "
+    "| {ratios[overhead_first]:+.1%} / {ratios[overhead_further]:+.1%} | {ours[peak_mib]:.1f}, {diffusers[peak_mib]:.1f} |\n"
+)
+
+
+def written(found: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    text = "# The engine's speed and memory\n\n" + __doc__.split("\n\n", 1)[1]
+    for title, one in sorted(found.items()):
+        gap = max(row["largest_difference"] for row in one["results"])
+        text += TABLE.format(title=title, gap=gap, **one) + "".join(LINE.format(**row) for row in one["results"])
+    return text
+
+
+def save(subject: Subject, repeats: int, results: list[dict[str, Any]]) -> None:
+    """Add one subject's results to those of other subjects."""
+    import diffusers
+
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    kept = RESULTS / "engine.json"
+    found = json.loads(kept.read_text()) if kept.is_file() else {}
+    found[subject.title] = {"machine": machine(subject.device), "torch": torch.__version__, "diffusers": diffusers.__version__,
+                            "repeats": repeats, "results": results}  # fmt: skip
+    kept.write_text(json.dumps(found, indent=1) + "\n")
+    (RESULTS / "engine.md").write_text(written(found))
+
+
+def subjects(arguments: argparse.Namespace) -> list[Subject]:
+    """What to measure."""
+    if not arguments.full:
+        return [Subject("Tiny SDXL", TINY, 16, arguments.steps or 20, 2), Subject("Town", TOWN, 32, arguments.steps or 20, 2)]
+    if torch.cuda.is_available():
+        steps = arguments.steps or 100
+        return [Subject("SDXL, full size", FULL, 128, steps, steps // 10, torch.float16, torch.device("cuda"))]
+    return [Subject("SDXL, full size", FULL, 64, arguments.steps or 4, 0, torch.bfloat16)]
+
+
+def main() -> None:
+    """Measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="SDXL in its full size (about 5 GB of weights)")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=0, help="default: 20; full size: 100 on a GPU, else 4")
+    parser.add_argument("--concepts", type=int, nargs="+", default=CONCEPTS)
+    arguments = parser.parse_args()
+    sys.path.append(str(ROOT))
+    from csg.evaluation.comfy_client import find_comfyui
+
+    start_comfyui(find_comfyui())
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = not torch.cuda.is_available()
+    sys.path.append(str(PARITY))
+    torch.set_num_threads(1)
+    for subject in subjects(arguments):
+        results = measure(subject, arguments.repeats, tuple(arguments.concepts))
+        save(subject, arguments.repeats, results)
+        print(written({subject.title: json.loads((RESULTS / "engine.json").read_text())[subject.title]}))
+
+
+if __name__ == "__main__":
+    main()

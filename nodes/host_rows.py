@@ -1,0 +1,69 @@
+"""What other packs see of the rows of one step: 0 for positive, 1 for negative, as their patches expect it.
+
+ComfyUI numbers the conditionings of a call and puts those numbers into `cond_or_uncond`. Patches of attention, model
+function wrappers and ControlNets take 0 for positive and 1 for negative there, and fail at more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+NEGATIVE = "negative"
+
+
+class Row(int):
+    """One entry of `cond_or_uncond`: 0 or 1 for everybody else, and for this pack the row that it stands for."""
+
+    key: str
+
+    def __new__(cls, key: str) -> Row:
+        row = super().__new__(cls, key == NEGATIVE)
+        row.key = key
+        return row
+
+
+class Rows:
+    """The rows of one call, in the order in which the host is given them."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._rows = [Row(key) for key in keys]
+
+    def shown(self, options: dict[str, Any]) -> list[Row]:
+        """Put rows in the place of the host's numbers in these transformer options, where that is still to do."""
+        options["cond_or_uncond"] = [e if isinstance(e, Row) else self._rows[e] for e in options["cond_or_uncond"]]
+        return options["cond_or_uncond"]
+
+    def model_function(self, wrapper: Callable | None) -> Callable:
+        """A model function wrapper around somebody else's, or around none."""
+
+        def call(apply_model: Callable, arguments: dict[str, Any]) -> Tensor:
+            shown = self.shown(arguments["c"]["transformer_options"])
+            if wrapper is None:
+                return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+            return wrapper(apply_model, arguments | {"cond_or_uncond": list(shown)})
+
+        return call
+
+    def conditionings(self, conds: Sequence[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+        """Processed conditionings whose ControlNets are shown rows too; equal ones stay equal, or they run apart."""
+        controls = {id(c): ShownControl(c, self) for entries in conds for one in entries if (c := one.get("control"))}
+        return [[one | {"control": controls[id(c)]} if (c := one.get("control")) else one for one in entries] for entries in conds]
+
+
+class ShownControl:
+    """A ControlNet for the duration of one call: all that is asked of it there."""
+
+    def __init__(self, control: Any, rows: Rows) -> None:  # noqa: ANN401
+        self.control, self.rows = control, rows
+
+    def get_instance_for_device(self, device: Any) -> ShownControl:  # noqa: ANN401
+        """Its copy on another device."""
+        return ShownControl(self.control.get_instance_for_device(device), self.rows)
+
+    def get_control(self, x: Tensor, t: Tensor, cond: dict, batched_number: int, options: dict[str, Any]) -> Any:  # noqa: ANN401
+        """The ControlNet's own residuals."""
+        self.rows.shown(options)
+        return self.control.get_control(x, t, cond, batched_number, options)

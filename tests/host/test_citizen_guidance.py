@@ -1,0 +1,243 @@
+"""The guidance as the nodes run it: which rows are evaluated, what they are summed to, and what a run leaves behind."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.host import tiny_models
+from tests.host.tiny_lab import STEPS, Lab, gap
+
+GUIDED = 2  # the first guided step of an edit
+
+
+@pytest.fixture(scope="module")
+def plain(lab):
+    """The picture inverted without a prompt, on the reference's schedule."""
+    return lab.invert(schedule="diffusers")[0]
+
+
+class Watched:
+    """A guider that notes, step by step, what was evaluated where and what came of it."""
+
+    def __init__(self, guider):
+        self.guider, self.evaluated, self.found = guider, [], []
+        self._evaluate, self._predict = guider._evaluate, guider.predict_noise
+        guider._evaluate, guider.predict_noise = self.evaluate, self.predict
+
+    def evaluate(self, rows, wanted, x, timestep, options):
+        out, maps = self._evaluate(rows, wanted, x, timestep, options)
+        self.evaluated.append((self.guider.step, x, out, maps))
+        return out, maps
+
+    def predict(self, x, timestep, model_options=None, seed=None):
+        denoised = self._predict(x, timestep, model_options, seed)
+        self.found.append((self.guider.step, x, denoised))
+        return denoised
+
+    def rows(self):
+        return {step: list(out) for step, _, out, _ in self.evaluated}
+
+    def at(self, step):
+        """The rows' predictions and the guided one."""
+        return next(out for i, _, out, _ in self.evaluated if i == step), next(d for i, _, d in self.found if i == step)
+
+
+def watched(lab, inversion, edits, base=None, settings=None, **options):
+    """An edit's watched guider, after the run."""
+    base = base or lab.sample.edit_base(inversion, "unconditional" if inversion.source is None else "source", None)
+    guider = lab.host.CSGGuider(lab.model, base, edits, settings or lab.guidance.GuidanceSettings("none"))
+    watch = Watched(guider)
+    lab.replay(guider, inversion, **options)
+    return watch
+
+
+def test_the_interventional_base_is_equation_12_to_the_letter(lab, plain):
+    """eps(z, p~) + sum of s_e (eps(z, p_j) - eps(z)), masked; here without masks."""
+    base = lab.host.Base("interventional", None, tiny_models.conditioning(5))
+    out, found = watched(lab, plain, lab.edits(scale=3.0), base).at(GUIDED)
+    assert list(out) == ["positive", "negative", "concept 0", "concept 1"]
+    expected = out["positive"] + sum(3.0 * (out[f"concept {k}"] - out["negative"]) for k in range(2))
+    assert gap(found, expected) < 1e-5 and gap(out["positive"], out["negative"]) > 1e-3
+
+
+def test_an_interventional_edit_starts_at_the_beginning(lab, plain):
+    base = lab.host.Base("interventional", None, tiny_models.conditioning(5))
+    assert min(watched(lab, plain, lab.edits(), base).rows()) == 0
+
+
+def test_the_source_base_is_guided_as_the_inversion_was(lab, inversion):
+    out, found = watched(lab, inversion, lab.edits(count=1, scale=3.0)).at(GUIDED)
+    expected = out["negative"] + 3.5 * (out["positive"] - out["negative"]) + 3.0 * (out["concept 0"] - out["negative"])
+    assert gap(found, expected) < 1e-5
+
+
+def with_factuals(edits):
+    """The edits with a factual phrase for every concept."""
+    own = {"factual_phrase": "as it is", "factual_tokens": (1, 2)}
+    terms = [replace(t, factual_conditioning=tiny_models.conditioning(20 + k), **own) for k, t in enumerate(edits.terms)]
+    return replace(edits, terms=tuple(terms))
+
+
+def test_contrast_measures_the_new_phrase_from_the_old_one(lab, plain):
+    settings = lab.guidance.GuidanceSettings("none", contrast="factual")
+    out, found = watched(lab, plain, with_factuals(lab.edits(count=1, scale=3.0)), settings=settings).at(GUIDED)
+    assert gap(found, out["negative"] + 3.0 * (out["concept 0"] - out["factual 0"])) < 1e-5
+    assert gap(out["factual 0"], out["negative"]) > 1e-3
+
+
+@pytest.mark.parametrize("source", ["factual", "both"])
+def test_factual_masks_come_from_the_original_at_the_same_level(lab, plain, source):
+    settings = lab.guidance.GuidanceSettings("attention", source)
+    watch = watched(lab, plain, with_factuals(lab.edits(count=1)), settings=settings)
+    looked = [(step, x, maps) for step, x, out, maps in watch.evaluated if list(out) == ["factual 0"]]
+    assert [step for step, *_ in looked] == list(range(GUIDED, STEPS))
+    assert all(torch.equal(x, plain.path[step]) and list(maps) == ["factual 0"] for step, x, maps in looked)
+    means = [watched(lab, plain, with_factuals(lab.edits(count=1)), settings=lab.guidance.GuidanceSettings("attention", s)).guider.mean
+             for s in ("edit", source)]  # fmt: skip
+    edit, other = (mean.result((1, 4, 16, 16)) for mean in means)
+    assert not torch.equal(edit, other) and (source != "both" or other.mean() > edit.mean())
+
+
+def test_a_global_concept_adds_the_captions_difference_beside_masked_ones(lab, inversion):
+    local = lab.edits(count=1, scale=3.0)
+    whole = lab.guidance.ConceptTerm("night", "night", 2.0, 0.7, GUIDED, scope="global")
+    edits = replace(local, terms=(*local.terms, whole), target=tiny_models.conditioning(6), source=tiny_models.conditioning(7))
+    watch = watched(lab, inversion, edits, settings=lab.guidance.GuidanceSettings("noise"))
+    out, found = watch.at(GUIDED)
+    base = out["negative"] + 3.5 * (out["positive"] - out["negative"])
+    psi = 3.0 * (out["concept 0"] - out["negative"])
+    expected = base + 2.0 * (out["target"] - out["caption"]) + psi * lab.guidance.noise_mask(psi, 0.6)
+    assert gap(found, expected) < 1e-5
+    masks = watch.guider.mean.result((1, 4, 16, 16))
+    assert masks[1].min() == 1 and masks[0].mean() < 0.5
+
+
+def test_the_sources_caption_is_not_evaluated_twice(lab, inversion):
+    whole = lab.guidance.ConceptTerm("night", "night", 2.0, 0.7, GUIDED, scope="global")
+    edits = lab.host.Edits((whole,), tiny_models.conditioning(6), lab.source)
+    out, found = watched(lab, inversion, edits).at(GUIDED)
+    assert list(out) == ["positive", "negative", "target"]
+    base = out["negative"] + 3.5 * (out["positive"] - out["negative"])
+    assert gap(found, base + 2.0 * (out["target"] - out["positive"])) < 1e-5
+
+
+def timed(lab):
+    """Three concepts, of which two begin later and one ends before the others."""
+    terms = lab.edits(count=3).terms
+    return lab.host.Edits((replace(terms[0], warmup=2, cooldown=5), replace(terms[1], warmup=4), replace(terms[2], scale=0.0)))
+
+
+def test_only_rows_that_matter_are_evaluated(lab, plain):
+    """Nothing before the first guided step, and no concept before its warm-up, after its cool-down, or without scale."""
+    assert watched(lab, plain, timed(lab)).rows() == {
+        2: ["negative", "concept 0"], 3: ["negative", "concept 0"], 4: ["negative", "concept 0", "concept 1"],
+        5: ["negative", "concept 1"]}  # fmt: skip
+
+
+def test_on_the_authors_schedule_concepts_wait_for_each_other(lab):
+    inversion, _ = lab.invert(schedule="authors")
+    terms = timed(lab).terms[:2]
+    rows = watched(lab, inversion, lab.host.Edits((replace(terms[0], cooldown=0), terms[1]))).rows()
+    assert rows == dict.fromkeys((4, 5), ["negative", "concept 0", "concept 1"])
+
+
+def test_release_takes_low_frequencies_out_of_the_start(lab, plain):
+    watch = watched(lab, plain, lab.edits(count=1), release=0.5)
+    step, x, _ = watch.found[0]
+    taken = plain.path[0] - x
+    assert step == 0 and gap(taken, 0.5 * lab.guidance.low_frequencies(plain.latent)) < 1e-5 and taken.abs().max() > 0.1
+
+
+def test_a_patched_model_is_guided_as_the_guider_guides(lab):
+    """One stock sampler driven by CSG Guider, and by the stock guider over a model with the edits in it."""
+    import comfy.samplers
+    from comfy_extras.nodes_custom_sampler import BasicScheduler, CFGGuider, RandomNoise, SamplerCustomAdvanced
+
+    edits, negative, cfg = lab.edits(), tiny_models.conditioning(1), 4.0
+    own = lab.compose.Guider.execute(lab.model, edits, "source", "intersect", lab.source, negative, cfg).result[0]
+    model = lab.compose.ApplyToModel.execute(lab.model, edits, "intersect").result[0]
+    stock = CFGGuider.execute(model, lab.source, negative, cfg).result[0]
+    sigmas = BasicScheduler.execute(lab.model, "normal", STEPS, 1.0).result[0]
+    sampler, noise, empty = comfy.samplers.sampler_object("euler"), RandomNoise.execute(5).result[0], {"samples": torch.zeros(1, 4, 16, 16)}
+    with torch.inference_mode():
+        drawn = [SamplerCustomAdvanced.execute(noise, g, sampler, sigmas, empty).result[0]["samples"] for g in (own, stock)]
+        bare = SamplerCustomAdvanced.execute(
+            noise, CFGGuider.execute(lab.model, lab.source, negative, cfg).result[0], sampler, sigmas, empty).result[0]["samples"]
+    assert gap(*drawn) < 2e-3 and gap(drawn[0], bare) > 0.05
+
+
+def test_a_guiders_masks_are_of_its_last_run_alone(lab, inversion, plain):
+    base = lab.host.Base("source", None, lab.source, 3.5)
+    guider, fresh = (lab.host.CSGGuider(lab.model, base, lab.edits(), lab.guidance.GuidanceSettings("noise")) for _ in range(2))
+    lab.replay(guider, inversion)
+    lab.replay(guider, plain)
+    lab.replay(fresh, plain)
+    assert torch.equal(guider.mean.result((1, 4, 16, 16)), fresh.mean.result((1, 4, 16, 16)))
+
+
+def drawn_by(model, lab, negative):
+    """Text to image with a stock sampler."""
+    import nodes
+
+    empty = {"samples": torch.zeros(1, 4, 16, 16)}
+    with torch.inference_mode():
+        return nodes.common_ksampler(model, 1, 3, 3.0, "euler", "normal", lab.source, negative, empty)[0]["samples"]
+
+
+@pytest.mark.parametrize("kind", ["SD15", "SD20"])
+def test_a_patched_model_needs_no_zero_conditioning_of_its_own(comfy, kind):
+    lab, negative = Lab(comfy, kind=kind), tiny_models.conditioning(1)
+    idle, model = (lab.compose.ApplyToModel.execute(lab.model, lab.edits(scale=s, warmup=0), "intersect").result[0] for s in (0.0, 6.0))
+    assert gap(drawn_by(model, lab, negative), drawn_by(idle, lab, negative)) > 1e-3
+
+
+def test_concepts_in_a_patched_model_are_measured_under_the_controlnet_of_the_negative(lab):
+    import nodes
+
+    hint, seen = torch.rand(1, 128, 128, 3, generator=torch.Generator().manual_seed(0)), []
+    pair = nodes.ControlNetApplyAdvanced().apply_controlnet(
+        lab.source, tiny_models.conditioning(1), tiny_models.controlnet(), hint, 1.0, 0.0, 1.0)
+    model = lab.compose.ApplyToModel.execute(lab.model, lab.edits(warmup=0), "intersect").result[0]
+    patch = model.wrappers["outer_sample"][lab.host.KEY][0].__self__
+    evaluate = lab.host.CSGGuider._evaluate
+
+    def watched(guider, rows, *arguments):
+        seen.append([{id(one.get("control")) for one in guider.conds[row]} for row in rows])
+        return evaluate(guider, rows, *arguments)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(lab.host.CSGGuider, "_evaluate", watched)
+        nodes.common_ksampler(model, 1, 3, 3.0, "euler", "normal", *pair, {"samples": torch.zeros(1, 4, 16, 16)})
+    assert len(seen) == 3 and all(rows[0] == rows[1] == rows[2] != {id(None)} for rows in seen)
+    assert patch.companion is None
+
+
+def kept(guider):
+    """Names of what a guider still holds of its last run, the mean masks aside."""
+    run = ("step", "reference", "guided", "_placed", "inner_model", "conds", "loaded_models")
+    return [name for name, one in vars(guider).items() if torch.is_tensor(one) or (name in run and one is not None)]
+
+
+def test_a_run_leaves_nothing_in_the_guider_or_the_patched_model(lab, inversion):
+    import comfy.samplers
+
+    guider, empty = lab.guider(inversion), torch.zeros(1, 4, 16, 16)
+    lab.replay(guider, inversion)
+    assert not kept(guider)
+    with torch.inference_mode():
+        guider.sample(empty + 1, empty, comfy.samplers.sampler_object("euler"), inversion.sigmas)
+    assert not kept(guider)
+    model = lab.compose.ApplyToModel.execute(lab.model, lab.edits(), "intersect").result[0]
+    drawn_by(model, lab, tiny_models.conditioning(1))
+    assert model.wrappers["outer_sample"][lab.host.KEY][0].__self__.companion is None
+
+
+def test_a_users_mask_of_pixels_is_brought_to_the_latent_once(lab, inversion, monkeypatch):
+    region, resized = torch.zeros(1, 128, 128), []
+    region[:, :64] = 1
+    resize = torch.nn.functional.interpolate
+    monkeypatch.setattr(torch.nn.functional, "interpolate", lambda *a, **k: (resized.append(k.get("mode")), resize(*a, **k))[1])
+    _, masks = lab.edit(inversion, lab.edits(mask=region), mask="noise")
+    assert resized.count("area") == 2  # one for each concept, not for each step
+    assert masks[:, 64:].max() == 0 < masks[:, :64].mean()
