@@ -8,6 +8,8 @@ import { applyPreset, offersPresets, PRESETS } from "./presets.mjs";
 
 const NODE = "CSG_GraphEditor";
 const SIZE = [720, 560];
+/** Whether an editor was ever needed. */
+let wanted = false;
 
 /** @param {any} node shows the drawing instead of its text box; the text stays the value */
 function showDrawing(node) {
@@ -29,6 +31,7 @@ function showDrawing(node) {
 
 /** @param {any} node on a canvas now @param {HTMLElement} element @param {any} text */
 async function load(node, element, text) {
+  wanted = true;
   try {
     const { mount } = await import("./editor/node.mjs");
     await mount(node, element, { app, api });
@@ -49,7 +52,7 @@ app.registerExtension({
   },
   setup() {
     api.addEventListener("executed", async (/** @type {CustomEvent} */ { detail }) => {
-      if (!document.querySelector(".csg-host")) return;
+      if (!wanted) return;
       const { report } = await import("./editor/node.mjs");
       report(detail, app.rootGraph ?? app.graph);
     });

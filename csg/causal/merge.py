@@ -1,50 +1,328 @@
-"""Laying an artist's graph over another one, such as one that a model extracted."""
+"""An artist's edits, kept over a graph that may be extracted again.
+
+A three-way merge: `base` is the extraction that the artist edited, `mine` what became of it, `theirs`
+the new extraction. What only one side changed is taken from that side; where both changed the same
+thing, mine stands and the conflict is listed. The same steps, in the same order, as
+`web/editor/merge.mjs`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import re
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from .formats import read_graph, write_json
-from .graph import CausalGraph, Concept, GraphError
+from .formats import graph_from_data, read_graph, write_json
+from .graph import MAX_CONCEPTS, CausalGraph, Concept, Edge, GraphError
 from .presets import street
 
+MEMORY_KEYS = ("extracted", "latest", "settled")
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
-def overlay(base: CausalGraph, artist: CausalGraph) -> CausalGraph:
-    """Return `base` with everything that `artist` says instead.
 
-    Concepts are matched by name and edges by their two ends; what only one of the graphs has is
-    kept. A concept the artist has not placed stays where `base` draws it.
+@dataclass(frozen=True)
+class Conflict:
+    """Something that the artist and a new extraction changed differently.
+
+    `kind` is base_prompt, value, phrase, scope, description, concept, edge, cycle, reason or do;
+    `subject` says of what; None stands for nothing: a side that lacks it.
     """
-    concepts = {concept.name: concept for concept in base.concepts}
-    concepts |= {concept.name: _placed(concept, concepts.get(concept.name)) for concept in artist.concepts}
-    edges = {(edge.cause, edge.effect): edge for edge in (*base.edges, *artist.edges)}
-    return CausalGraph(
-        base_prompt=artist.base_prompt or base.base_prompt,
-        concepts=tuple(concepts.values()),
-        edges=tuple(edges.values()),
-        interventions={**base.interventions, **artist.interventions},
-        extra={**base.extra, **artist.extra},
+
+    kind: str
+    subject: str
+    mine: str | None
+    theirs: str | None
+
+    @property
+    def key(self) -> str:
+        """The same text whenever the same disagreement returns; the editor stores it when it is settled."""
+        text = json.dumps([self.kind, self.subject, self.theirs], ensure_ascii=False, separators=(",", ":"))
+        return _HALF_CHARACTER.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+    def __str__(self) -> str:
+        if self.kind == "cycle":
+            return f"edge {self.subject}: left out, it would close a cycle with {self.mine}"
+        mine, theirs = ("nothing" if side is None else repr(side) for side in (self.mine, self.theirs))
+        what = f"{self.kind.replace('_', ' ')} {self.subject}".strip()
+        return f"{what}: {mine} in the editor's text stands; the connected graph has {theirs}"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What an editor's text remembers of the extraction under it.
+
+    `base` is the extraction that the artist edited; `latest` another one merged since, while
+    conflicts with it are open, or else the same; `settled` the keys of conflicts decided for the artist.
+    """
+
+    base: CausalGraph = field(default_factory=CausalGraph)
+    latest: CausalGraph = field(default_factory=CausalGraph)
+    settled: frozenset[str] = frozenset()
+
+
+def remembered(stored: CausalGraph) -> Memory:
+    """Return what a stored graph remembers; raises GraphError when that is no graph."""
+    base, latest = (_graph_under(stored, key) for key in ("extracted", "latest"))
+    base = base or CausalGraph()
+    settled = stored.extra.get("settled")
+    return Memory(base, latest or base, frozenset(map(str, settled if isinstance(settled, list) else ())))
+
+
+def _graph_under(stored: CausalGraph, key: str) -> CausalGraph | None:
+    data = stored.extra.get(key)
+    if not data:
+        return None
+    try:
+        return graph_from_data(data)
+    except GraphError as error:
+        raise GraphError(
+            f"Under {key!r} the text keeps the graph that was edited, and it is damaged: {error}"
+        ) from None
+
+
+def forget(stored: CausalGraph) -> CausalGraph:
+    """Return the graph without what only a merge needs."""
+    return replace(stored, extra={key: value for key, value in stored.extra.items() if key not in MEMORY_KEYS})
+
+
+def merge_again(memory: Memory, mine: CausalGraph, theirs: CausalGraph) -> tuple[CausalGraph, list[Conflict]]:
+    """Return `mine` with the news of `theirs`, and every conflict that is open."""
+    graph, conflicts = merge(memory.latest, mine, theirs, memory.settled)
+    if memory.latest is memory.base:
+        return graph, conflicts
+    _, before = merge(memory.base, graph, theirs, memory.settled)
+    known = {conflict.key for conflict in before}
+    return graph, before + [conflict for conflict in conflicts if conflict.key not in known]
+
+
+def merge(
+    base: CausalGraph, mine: CausalGraph, theirs: CausalGraph, settled: Collection[str] = ()
+) -> tuple[CausalGraph, list[Conflict]]:
+    """Return the merged graph and the conflicts, without those whose keys are `settled`."""
+    names = _original_names(mine)
+    merging = _Merging(_renamed(base, names), mine, _renamed(theirs, names), settled)
+    return merging.graph(), merging.conflicts
+
+
+def _original_names(mine: CausalGraph) -> dict[str, str]:
+    """Return the names in the extraction -> the names that the artist gave instead."""
+    origins = ((concept.extra.get("origin"), concept.name) for concept in mine.concepts)
+    return {origin: name for origin, name in origins if isinstance(origin, str) and origin not in mine}
+
+
+def _renamed(graph: CausalGraph, names: Mapping[str, str]) -> CausalGraph:
+    for old, new in names.items():
+        if old in graph and new not in graph:
+            graph = rename(graph, old, new)
+    return graph
+
+
+def rename(graph: CausalGraph, old: str, new: str) -> CausalGraph:
+    """Return the graph with a concept called `new` that was called `old`, in its edges and do() too."""
+
+    def named(name: str) -> str:
+        return new if name == old else name
+
+    return replace(
+        graph,
+        concepts=tuple(replace(concept, name=named(concept.name)) for concept in graph.concepts),
+        edges=tuple(replace(edge, cause=named(edge.cause), effect=named(edge.effect)) for edge in graph.edges),
+        interventions={named(name): value for name, value in graph.interventions.items()},
     )
 
 
-def _placed(concept: Concept, before: Concept | None) -> Concept:
-    if concept.position is not None or before is None:
-        return concept
-    return replace(concept, position=before.position)
+class _Merging:
+    """One merge: the three graphs, and the conflicts found so far."""
+
+    def __init__(self, base: CausalGraph, mine: CausalGraph, theirs: CausalGraph, settled: Collection[str]) -> None:
+        self.sides = base, mine, theirs
+        self.base, self.mine, self.theirs = ({c.name: c for c in side.concepts} for side in self.sides)
+        self.base_edges, self.my_edges, self.their_edges = (
+            {(e.cause, e.effect): e for e in side.edges} for side in self.sides
+        )
+        self.settled = settled
+        self.conflicts: list[Conflict] = []
+
+    def report(self, conflict: Conflict) -> None:
+        if conflict.key not in self.settled:
+            self.conflicts.append(conflict)
+
+    def pick(self, kind: str, subject: str, *sides: str | None) -> str | None:
+        """Return one text of base, mine and theirs; None is a side that lacks it."""
+        base, mine, theirs = sides
+        if mine in (base, theirs):
+            return theirs
+        if theirs != base:
+            self.report(Conflict(kind, subject, mine, theirs))
+        return mine
+
+    def graph(self) -> CausalGraph:
+        base_prompt = self.pick("base_prompt", "", *(side.base_prompt for side in self.sides))
+        concepts = self.concepts()
+        extra = _keys(*(side.extra for side in self.sides))
+        edges = self.edges({concept.name for concept in concepts})
+        interventions = self.interventions({concept.name: concept for concept in concepts})
+        return CausalGraph(base_prompt or "", tuple(concepts), tuple(edges), interventions, extra)
+
+    def interventions(self, merged: Mapping[str, Concept]) -> dict[str, str]:
+        _, mine, theirs = (side.interventions for side in self.sides)
+        found = {}
+        for name in dict.fromkeys([*mine, *theirs]):
+            if name not in merged:
+                continue
+            value = self.pick("do", name, *(side.interventions.get(name) for side in self.sides))
+            if value in merged[name].values:
+                found[name] = value
+        return found
+
+    def concepts(self) -> list[Concept]:
+        kept = [merged for concept in self.mine.values() if (merged := self.concept(concept)) is not None]
+        more = [concept for name, concept in self.theirs.items() if name not in self.mine]
+        wanted = [concept for concept in more if concept.name not in self.base]
+        added = wanted[: MAX_CONCEPTS - len(kept)]
+        for concept in more:
+            if concept not in added:
+                self.left(concept)
+        return kept + added
+
+    def left(self, theirs: Concept) -> None:
+        """Report a concept that the artist removed, or that found no room."""
+        base = self.base.get(theirs.name)
+        if base is None or base.value != theirs.value:
+            self.report(Conflict("concept", theirs.name, None, theirs.value))
+
+    def concept(self, mine: Concept) -> Concept | None:
+        """Return the merged concept; None where the extraction dropped it and nobody touched it."""
+        base, theirs = self.base.get(mine.name), self.theirs.get(mine.name)
+        if theirs is not None:
+            return self.both(base, mine, theirs)
+        if base is None:
+            return mine
+        before, now = (side.interventions.get(mine.name) for side in self.sides[:2])
+        if _alike(base, mine) and before == now:
+            return None
+        self.report(Conflict("concept", mine.name, mine.value, None))
+        return mine
+
+    def both(self, base: Concept | None, mine: Concept, theirs: Concept) -> Concept:
+        name, sides = mine.name, (base, mine, theirs)
+        value = self.pick("value", name, *(side and side.value for side in sides))
+        values = self.values(base, mine, theirs, value)
+        scope = self.pick("scope", name, *(side and side.scope for side in sides))
+        description = self.pick("description", name, *(side and side.description for side in sides))
+        position = theirs.position if mine.position is None else mine.position
+        return Concept(
+            name, value, values, scope, description, position, _keys(*(side.extra if side else {} for side in sides))
+        )
+
+    def values(self, base: Concept | None, mine: Concept, theirs: Concept, factual: str) -> dict[str, str]:
+        """Return the domain: values that one side removed and the other left alone are gone."""
+        needed = {factual, self.sides[1].interventions.get(mine.name)}
+        untouched = base is not None and list(base.values) == list(mine.values)
+        first, second = (theirs, mine) if untouched else (mine, theirs)
+        found = {}
+        for value in dict.fromkeys([*first.values, *second.values]):
+            b, m, t = (side and side.values.get(value) for side in (base, mine, theirs))
+            gone = b is not None and (m is None or t is None) and (t if m is None else m) == b
+            if not gone or value in needed:
+                found[value] = self.phrase(f"{mine.name} = {value}", b, m, t)
+        return found
+
+    def phrase(self, subject: str, base: str | None, mine: str | None, theirs: str | None) -> str:
+        if mine is None or theirs is None:
+            return theirs if mine is None else mine
+        return self.pick("phrase", subject, base, mine, theirs)
+
+    def edges(self, alive: Collection[str]) -> list[Edge]:
+        kept = [
+            merged for edge in self.my_edges.values()
+            if edge.cause in alive and edge.effect in alive and (merged := self.edge(edge)) is not None
+        ]  # fmt: skip
+        for ends, edge in self.their_edges.items():
+            new = ends not in self.my_edges and ends not in self.base_edges
+            if new and edge.cause in alive and edge.effect in alive:
+                kept = self.join(kept, edge)
+        return kept
+
+    def join(self, edges: list[Edge], edge: Edge) -> list[Edge]:
+        """Return the edges with one that only the extraction has, unless it would close a cycle."""
+        back = _path(edges, edge.effect, edge.cause)
+        if back is None:
+            return [*edges, edge]
+        self.report(Conflict("cycle", f"{edge.cause} → {edge.effect}", " → ".join(back), edge.reason))
+        return edges
+
+    def edge(self, mine: Edge) -> Edge | None:
+        ends = mine.cause, mine.effect
+        base, theirs = self.base_edges.get(ends), self.their_edges.get(ends)
+        if theirs is not None:
+            return self.both_edges(base, mine, theirs)
+        if base is None:
+            return mine
+        if _alike(base, mine):
+            return None
+        self.report(Conflict("edge", " → ".join(ends), mine.status, None))
+        return mine
+
+    def both_edges(self, base: Edge | None, mine: Edge, theirs: Edge) -> Edge:
+        sides = base, mine, theirs
+        reason = self.pick("reason", f"{mine.cause} → {mine.effect}", *(side and side.reason for side in sides))
+        status = theirs.status if base is not None and mine.status == base.status else mine.status
+        return Edge(mine.cause, mine.effect, reason, status, _keys(*(side.extra if side else {} for side in sides)))
 
 
-def edited(text: str, graph: CausalGraph | None = None) -> CausalGraph:
-    """Return the graph that an editor's text and its optional input graph make together.
+def _keys(base: Mapping[str, Any], mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return unknown keys: what one side changed is taken from it, mine where both did."""
+    lacking = object()
+    found = {}
+    for key in {**theirs, **mine}:
+        side = theirs if mine.get(key, lacking) == base.get(key, lacking) else mine
+        if key in side:
+            found[key] = side[key]
+    return found
 
-    With a graph connected, an empty text (or the sample text, untouched) leaves it as it is, and
-    any other text is laid over it. Raises GraphError when the text is broken or there is neither.
+
+def _alike(one: Concept | Edge, other: Concept | Edge) -> bool:
+    """Return whether both say the same, wherever they are drawn and whoever made them."""
+    if isinstance(one, Edge):
+        return replace(one, extra={}) == replace(other, extra={})
+    return replace(one, extra={}, position=None) == replace(other, extra={}, position=None)
+
+
+def _path(edges: Iterable[Edge], start: str, goal: str) -> list[str] | None:
+    """Return the shortest directed path, ends included; of several, the one that is drawn first."""
+    effects: dict[str, list[str]] = {}
+    for edge in edges:
+        effects.setdefault(edge.cause, []).append(edge.effect)
+    waiting, seen = deque([[start]]), {start}
+    while waiting:
+        path = waiting.popleft()
+        if path[-1] == goal:
+            return path
+        for name in effects.get(path[-1], ()):
+            if name not in seen:
+                seen.add(name)
+                waiting.append([*path, name])
+    return None
+
+
+def edited(text: str, graph: CausalGraph | None = None) -> tuple[CausalGraph, list[Conflict]]:
+    """Return the graph that an editor's text and its optional input graph make together, and the open conflicts.
+
+    With a graph connected, an empty text (or the sample text, untouched) leaves it as it is; any
+    other text is the artist's work on an extraction that it remembers, and is merged with the graph.
+    Raises GraphError when the text is broken or there is neither.
     """
     if graph is not None and text.strip() in ("", sample_text().strip()):
-        return graph
+        return graph, []
     if not text.strip():
         raise GraphError('The graph is empty: write at least {"concepts": []}, or connect a graph.')
-    artist = read_graph(text)
-    return artist if graph is None else overlay(graph, artist)
+    stored = read_graph(text)
+    memory, mine = remembered(stored), forget(stored)
+    return (mine, []) if graph is None else merge_again(memory, mine, forget(graph))
 
 
 def sample_text() -> str:

@@ -1,13 +1,15 @@
 """The real page of a real ComfyUI in Chromium, and the few things a person does there."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.browser.drawing import SCREENSHOTS, Drawing
+
 ROOT = Path(__file__).resolve().parents[2]
-SCREENSHOTS = ROOT / "output" / "screenshots"
 PACK = "causal-semantic-guidance"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
@@ -41,6 +43,10 @@ class Editor:
     def open(self):
         """Load the page and wait until its canvas and our nodes are there."""
         self.page.goto(self.url)
+        return self.ready()
+
+    def ready(self):
+        """Wait for the canvas and our nodes, after the page was loaded or loaded again."""
         self.page.wait_for_function("Boolean(window.app?.graph && window.LiteGraph?.registered_node_types?.CSG_GraphEditor)")
         self.page.wait_for_selector("#graph-canvas")
         return self
@@ -48,6 +54,11 @@ class Editor:
     def command(self, name):
         """Run one of the page's commands, as its menu does."""
         self.page.evaluate("name => window.app.extensionManager.command.execute(name)", name)
+
+    def set_setting(self, name, value):
+        """Change one of the page's settings, as its dialog does."""
+        self.page.evaluate("([name, value]) => window.app.extensionManager.setting.set(name, value)", [name, value])
+        self.page.wait_for_timeout(500)
 
     def open_template(self, name):
         """Choose a workflow of this pack in the template browser, and wait until it is on the canvas."""
@@ -65,10 +76,13 @@ class Editor:
         card.first.wait_for()
 
     def set_up_nodes(self, types):
-        """An empty canvas with these nodes in a row, each one's first output joined to the next one's first input."""
+        """An empty canvas with new nodes (no id returns) in a row, each one's first output joined to the next one's first input."""
         self.page.evaluate("""types => {
-            const { graph } = window.app;
+            const { canvas, graph } = window.app;
+            if (canvas.graph !== graph) canvas.setGraph(graph);
             graph.clear();
+            window.testNodes = (window.testNodes ?? 0) + 100;
+            graph.state.lastNodeId = window.testNodes;
             const made = types.map((type, place) => {
                 const node = window.LiteGraph.createNode(type);
                 node.pos = [80 + 480 * place, 120];
@@ -132,12 +146,35 @@ class Editor:
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
-@pytest.fixture
-def editor(chromium, server):
-    """A fresh page with our nodes loaded; a script error on it fails the test."""
+@contextlib.contextmanager
+def opened(chromium, server):
+    """A page of its own with our nodes loaded."""
     server.client.post("/settings", QUIET_START)
     context = chromium.new_context(viewport={"width": 1680, "height": 1050})
-    editor = Editor(context.new_page(), server.url).open()
-    yield editor
+    yield Editor(context.new_page(), server.url).open()
     context.close()
+
+
+@pytest.fixture
+def editor(chromium, server):
+    """A fresh page; a script error on it fails the test."""
+    with opened(chromium, server) as editor:
+        yield editor
     assert not editor.errors, f"script errors on the page: {editor.errors}"
+
+
+@pytest.fixture(scope="module", params=["canvas", "nodes 2.0"])
+def workbench(chromium, server, request):
+    """A page for all tests of a module, with nodes drawn either way: loading it takes longer than most tests."""
+    with opened(chromium, server) as editor:
+        editor.set_setting("Comfy.VueNodes.Enabled", request.param == "nodes 2.0")
+        yield editor
+        editor.set_setting("Comfy.VueNodes.Enabled", False)
+
+
+@pytest.fixture
+def drawing(workbench):
+    """The causal graph editor; a script error fails the test."""
+    workbench.errors.clear()
+    yield Drawing(workbench)
+    assert not workbench.errors, f"script errors on the page: {workbench.errors}"

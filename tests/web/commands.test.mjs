@@ -165,6 +165,13 @@ test("typing in the Text tab adds, removes and keeps what it does not say", () =
   assert.equal(typed.basePrompt, "a street");
 });
 
+test("a new name in the Text tab, where the old one stood, renames", () => {
+  const typed = revise(graph, asText(graph).replaceAll("weather", "sky"), new Set(["weather"]));
+  assert.deepEqual(toObject(typed), toObject(commands.renameConcept(graph, "weather", "sky", new Set(["weather"]))));
+  const other = revise(graph, asText(graph).replaceAll("weather", "sky").replace("sunny", "clear"));
+  assert.deepEqual([...conceptOf(other, "sky").values.keys()], ["clear", "rainy"]);
+});
+
 test("names of any kind survive the Text tab", () => {
   for (const name of ["dag", "a b", 'say "x"', "back\\slash", "<script>", "‮rtl", "日本", "1st", "a->b", "[x]"]) {
     const one = commands.addConcept(makeGraph(), { name, value: name });

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import test from "node:test";
 
 import * as basic from "../../web/editor/commands.mjs";
 import * as details from "../../web/editor/details.mjs";
 import { fromObject, readJson, toObject, writeJson } from "../../web/editor/json.mjs";
 import { forget, remember, remembered } from "../../web/editor/memory.mjs";
-import { merge } from "../../web/editor/merge.mjs";
+import { merge, mergeAgain } from "../../web/editor/merge.mjs";
 import { conceptOf, edgeOf, makeGraph } from "../../web/editor/model.mjs";
 import { randomGraph } from "./random.mjs";
 
@@ -29,6 +30,7 @@ const extractedWith = (change) => {
   change(copy);
   return fromObject(copy);
 };
+const cases = JSON.parse(readFileSync(new URL("../fixtures/graphs/merges.json", import.meta.url), "utf8"));
 const kinds = ({ conflicts }) => conflicts.map(({ kind, subject }) => `${kind} ${subject}`);
 
 test("nothing new changes nothing", () => {
@@ -132,14 +134,43 @@ test("an extracted edge against one of mine is not drawn, and taking it turns mi
   assert.ok(edgeOf(merged.conflicts[0].apply(merged.graph), "car", "ground"));
 });
 
-test("a concept that I renamed keeps following its extraction", () => {
-  const named = commands.renameConcept(base, "weather", "sky");
-  const mine = makeGraph({ ...named, concepts: named.concepts.map((each) => (each.name === "sky" ? { ...each, extra: { origin: "weather" } } : each)) });
+for (const { name, settled, merged, conflicts, ...sides } of cases) {
+  test(`as in Python: ${name}`, () => {
+    const [base, mine, theirs] = [sides.base, sides.mine, sides.theirs].map(fromObject);
+    const latest = sides.latest ? fromObject(sides.latest) : base;
+    const found = mergeAgain({ base, latest, settled: new Set(settled) }, mine, theirs);
+    assert.equal(JSON.stringify(toObject(found.graph)), JSON.stringify(merged));
+    assert.deepEqual(found.conflicts.map((each) => [each.kind, each.subject, each.mine, each.theirs]), conflicts);
+    found.conflicts.reduce((graph, { apply }) => (graph.concepts.length < 64 ? apply(graph) : graph), found.graph);
+  });
+}
+
+test("taking an extracted edge takes out the whole way back that mine has", () => {
+  const chain = ["weather", "ground", "car"].map((cause, place, all) => ({ cause, effect: all[place + 1] })).slice(0, 2);
+  const mine = fromObject({ ...source, edges: chain });
+  const theirs = fromObject({ ...source, edges: [{ cause: "car", effect: "weather" }] });
+  const { graph, conflicts } = merge(fromObject({ ...source, edges: [] }), mine, theirs);
+  assert.deepEqual(conflicts.map(({ kind, mine: path }) => [kind, path]), [["cycle", "weather → ground → car"]]);
+  const taken = conflicts[0].apply(graph);
+  assert.deepEqual(taken.edges.map(({ cause, effect }) => `${cause} ${effect}`), ["weather ground", "car weather"]);
+});
+
+test("a concept that I rename remembers which one it was, and follows its extraction", () => {
+  const extracted = new Set(base.concepts.map(({ name }) => name));
+  const mine = commands.renameConcept(base, "weather", "sky", extracted);
+  assert.equal(conceptOf(mine, "sky").extra.origin, "weather");
+  assert.equal(conceptOf(commands.renameConcept(mine, "sky", "heaven", extracted), "heaven").extra.origin, "weather");
+  assert.deepEqual(toObject(commands.renameConcept(mine, "sky", "weather", extracted)), toObject(base));
   const theirs = extractedWith((it) => { it.concepts[0].value = "rainy"; });
   const { graph, conflicts } = merge(base, mine, theirs);
   assert.deepEqual(graph.concepts.map(({ name, value }) => `${name} ${value}`), ["sky rainy", "ground dry", "car red"]);
   assert.equal(graph.edges.length, 2);
   assert.deepEqual(conflicts, []);
+});
+
+test("a concept that no extraction knows is renamed without a trace", () => {
+  assert.deepEqual(conceptOf(commands.renameConcept(base, "car", "bus"), "bus").extra, {});
+  assert.deepEqual(conceptOf(commands.renameConcept(base, "car", "bus", new Set(["weather"])), "bus").extra, {});
 });
 
 test("merging again changes nothing, on random graphs", () => {
@@ -162,10 +193,14 @@ test("a conflict taken or settled does not return", () => {
 });
 
 test("what a merge needs is stored in the graph and survives its text", () => {
-  const stored = readJson(writeJson(remember(commands.setValue(base, "car", "blue"), base, ["k"])));
-  const { base: again, settled } = remembered(stored);
-  assert.deepEqual(toObject(again), toObject(base));
-  assert.deepEqual([...settled], ["k"]);
+  const latest = extractedWith((it) => { it.concepts[0].value = "rainy"; });
+  const memory = { base, latest, settled: new Set(["k"]) };
+  const stored = readJson(writeJson(remember(commands.setValue(base, "car", "blue"), memory)));
+  const again = remembered(stored);
+  assert.deepEqual([again.base, again.latest].map(toObject), [base, latest].map(toObject));
+  assert.deepEqual([...again.settled], ["k"]);
   assert.deepEqual(Object.keys(forget(stored).extra), []);
   assert.equal(remembered(base).base.concepts.length, 0);
+  const settled = remember(stored, { base, latest: base, settled: new Set() });
+  assert.deepEqual(Object.keys(settled.extra), ["extracted"]);
 });

@@ -4,8 +4,7 @@ import test from "node:test";
 import { intervene, toggleHold } from "../../web/editor/commands.mjs";
 import { fromObject, meaningOf, readJson, writeJson } from "../../web/editor/json.mjs";
 import {
-  MAX_CONCEPTS, cycleClosedBy, descendants, doAll, findPath, isCut, makeConcept, makeEdge, makeGraph, parents, roles,
-  surgery, topologicalOrder,
+  MAX_CONCEPTS, cycleClosedBy, descendants, findPath, isCut, makeConcept, makeEdge, makeGraph, roles, topologicalOrder,
 } from "../../web/editor/model.mjs";
 import { randomGraph, uniform } from "./random.mjs";
 
@@ -60,10 +59,9 @@ test("a value outside the concept's own domain is refused", () => {
 });
 
 test("do() lights up descendants and cuts what enters", () => {
-  const done = doAll(chain, [["weather", "b"]]);
+  const done = intervene(chain, "weather", "b");
   assert.deepEqual(Object.fromEntries(roles(done)), { season: "preserved", weather: "intervened", ground: "affected", house: "preserved" });
   assert.deepEqual(done.edges.map((edge) => isCut(done, edge)), [true, false]);
-  assert.deepEqual(parents(surgery(done), "weather"), []);
   assert.equal(chain.interventions.size, 0, "the first graph is untouched");
 });
 
@@ -99,7 +97,7 @@ test("descendants equal the closure of the surgered graph on 300 random graphs",
     const draw = uniform(seed + 1000);
     const plain = randomGraph(seed);
     const names = plain.concepts.map(({ name }) => name).filter(() => draw() < 0.3);
-    const graph = draw() < 0.5 ? plain : doAll(plain, names.map((name) => [name, "b"]));
+    const graph = draw() < 0.5 ? plain : names.reduce((done, name) => intervene(done, name, "b"), plain);
     assert.deepEqual([...descendants(graph, names)].sort(), [...closure(graph, names)].sort(), `seed ${seed}`);
   }
 });
@@ -146,6 +144,10 @@ for (const [what, source, code] of [
   ["an unknown scope", '{"concepts": [{"name": "x", "value": "a", "scope": "cosmic"}]}', "bad_field"],
 ]) {
   test(`JSON with ${what} is refused`, () => assert.throws(() => readJson(source), refuses(code)));
+}
+
+for (const [text, line] of [["{", 1], ['{\n "concepts": [\n', 2], ['{"version": 1,\n\n "concepts": nothing}', 3]]) {
+  test(`broken JSON is marked at line ${line}`, () => assert.throws(() => readJson(text), refuses("bad_json", { line })));
 }
 
 test("empty text is the empty graph, and defaults are filled in", () => {

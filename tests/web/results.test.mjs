@@ -59,3 +59,10 @@ test("links are followed into a subgraph, through it and out again", () => {
   assert.equal(nodeCalled(root, "3"), after);
   assert.equal(nodeCalled(root, "9:9"), null);
 });
+
+test("what a stranger's file claims to be results is read as far as it goes", () => {
+  for (const found of [5, "x", {}, { counterfactual: null }, { counterfactual: { a: null }, masks: null, effective: 3 }]) {
+    const results = resultsOf(found, () => "");
+    for (const { factual, mask } of results.values()) assert.deepEqual([factual, mask], ["", null]);
+  }
+});

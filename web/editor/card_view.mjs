@@ -115,7 +115,7 @@ function badge({ concept, card, role, forced }, t) {
   const shown = fitted(text, card.width - 40, BADGE);
   const locked = role !== "affected";
   const width = widthOf(shown, BADGE) + (locked ? 32 : 18);
-  return [svg("g", { class: "badge", transform: `translate(${card.width - width - 10},-16)` },
+  return [svg("g", { class: "badge", transform: `translate(${card.width - width - 10},-18)` },
     svg("rect", { width, height: 22, rx: 11 }),
     locked && svg("path", { class: "badge-icon", transform: "translate(8,4.5) scale(.8)", d: iconPath(role === "held" ? "pin" : "lock") }),
     svg("text", { x: locked ? 24 : 9, y: 15 }, shown))];

@@ -71,18 +71,32 @@ export function removeConcepts(graph, names) {
  * @param {Graph} graph
  * @param {string} from
  * @param {string} to
+ * @param {ReadonlySet<string>} [extracted] names in an extraction: a concept remembers, as its `origin`, which of
+ *   them it was, so that the next extraction is recognised
  */
-export function renameConcept(graph, from, to) {
+export function renameConcept(graph, from, to, extracted) {
   const name = to.trim();
   if (name === from) return graph;
   conceptOf(graph, from);
   const renamed = (/** @type {string} */ old) => (old === from ? name : old);
   return makeGraph({
     ...graph,
-    concepts: graph.concepts.map((each) => (each.name === from ? makeConcept({ ...each, name }) : each)),
+    concepts: graph.concepts.map((each) =>
+      (each.name === from ? makeConcept({ ...each, name, extra: extracted ? traced(each, name, extracted) : each.extra }) : each)),
     edges: graph.edges.map((each) => makeEdge({ ...each, cause: renamed(each.cause), effect: renamed(each.effect) })),
     interventions: new Map([...graph.interventions].map(([old, value]) => [renamed(old), value])),
   });
+}
+
+/**
+ * What a renamed concept keeps: where it came from, unless that is its name again.
+ * @param {Concept} concept
+ * @param {string} name
+ * @param {ReadonlySet<string>} extracted
+ */
+function traced({ name: old, extra }, name, extracted) {
+  const { origin = extracted.has(old) ? old : undefined, ...rest } = extra;
+  return origin === undefined || origin === name ? rest : { ...rest, origin };
 }
 
 /**

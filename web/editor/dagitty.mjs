@@ -4,6 +4,7 @@
  * @import { Concept, Edge, Graph } from "./model.mjs"
  * @import { Statements } from "./dot.mjs"
  */
+import { renameConcept } from "./commands.mjs";
 import { attributeText, edgeAttributes, fromStatements, graphAttributes, identifiers, nodeAttributes, quote } from "./carried.mjs";
 import { parse } from "./dot.mjs";
 import { edgeOf, makeConcept, makeEdge, makeGraph } from "./model.mjs";
@@ -62,14 +63,16 @@ export function describe(graph) {
  * The graph as the text now says it. What the short form does not say (phrases, places,
  * reasons) stays as it was for names that are still there. A text with our attributes
  * is a file and speaks for itself.
- * @param {Graph} graph
+ * @param {Graph} before
  * @param {string} text
+ * @param {ReadonlySet<string>} [extracted] names in an extraction, which a renamed concept remembers
  * @returns {Graph}
  */
-export function revise(graph, text) {
+export function revise(before, text, extracted) {
   const said = parse(text);
   const carries = [said.graph, ...said.nodes.values()].some((each) => each.has("csg") || each.has("csg_graph"));
   if (carries) return fromStatements(said, 1);
+  const graph = renamed(before, said, extracted);
   const concepts = [...said.nodes].map(([name, attributes]) => revisedConcept(graph, name, attributes));
   return makeGraph({
     ...graph,
@@ -77,6 +80,21 @@ export function revise(graph, text) {
     edges: [...said.edges.values()].map((edge) => revisedEdge(graph, edge)),
     interventions: revisedInterventions(graph, said, concepts),
   });
+}
+
+/**
+ * One new name where another stood, with its value, is that concept under a new name.
+ * @param {Graph} graph
+ * @param {Statements} said
+ * @param {ReadonlySet<string>} [extracted]
+ */
+function renamed(graph, said, extracted) {
+  const gone = graph.concepts.filter(({ name }) => !said.nodes.has(name));
+  const fresh = [...said.nodes.keys()].filter((name) => graph.concepts.every((each) => each.name !== name));
+  if (gone.length !== 1 || fresh.length !== 1) return graph;
+  const [[old], [name]] = [gone, fresh];
+  const there = [...said.nodes.keys()].indexOf(name) === graph.concepts.indexOf(old);
+  return there && said.nodes.get(name)?.get("value") === old.value ? renameConcept(graph, old.name, name, extracted) : graph;
 }
 
 /**

@@ -67,9 +67,7 @@ const ICONS = Object.freeze({
   lock: "M4 7.5h8V14H4zM5.5 7.5V5a2.5 2.5 0 0 1 5 0v2.5",
   pin: "M8 9.5V14M4.5 9.5h7L10 7V3h1V2H5v1h1v4z",
   globe: "M8 2a6 6 0 1 0 0 12A6 6 0 0 0 8 2ZM2 8h12M8 2c-4 4-4 8 0 12M8 2c4 4 4 8 0 12",
-  turn: "M3 6h9l-3-3M13 10H4l3 3",
   trash: "M3 4.5h10M6.5 4V2.5h3V4M4.5 4.5 5 14h6l.5-9.5",
-  open: "M2 13V3h4l1.5 2H14v8z",
   panel: "M2 3h12v10H2zM10 3v10",
 });
 

@@ -2,7 +2,9 @@
  * The editor: one graph, its history, and the parts that show and change it.
  *
  * @import { Translate } from "./i18n.mjs"
+ * @import { Gestures } from "./gestures.mjs"
  * @import { Inspector } from "./inspector.mjs"
+ * @import { Memory } from "./memory.mjs"
  * @import { Conflict } from "./merge.mjs"
  * @import { Graph, Point } from "./model.mjs"
  * @import { QuickEntry } from "./quick_entry.mjs"
@@ -20,7 +22,6 @@
 import { Actions } from "./actions.mjs";
 import { History } from "./commands.mjs";
 import { html } from "./dom.mjs";
-import { Gestures } from "./gestures.mjs";
 import { reasonOf } from "./i18n.mjs";
 import { readJson, writeJson } from "./json.mjs";
 import { bounds } from "./layout.mjs";
@@ -32,6 +33,7 @@ import { Toolbar } from "./toolbar.mjs";
 import { Viewport } from "./viewport.mjs";
 
 const PANEL_WIDTH = 264;
+const POINTER = ["pointerdown", "pointermove", "pointerup", "pointercancel"];
 
 export class Editor {
   history = new History(EMPTY);
@@ -44,10 +46,11 @@ export class Editor {
   stale = false;
   /** @type {Graph | null} the graph of the connected input, once it is known */ upstream = null;
   /** @type {Conflict[]} */ conflicts = [];
-  /** @type {{base: Graph, settled: Set<string>}} */ #memory = { base: EMPTY, settled: new Set() };
+  /** @type {Memory} */ #memory = { base: EMPTY, latest: EMPTY, settled: new Set() };
   panelOpen = false;
   /** @type {Inspector | null} loaded when the panel is first opened */ inspector = null;
   /** @type {TextTab | null} loaded when the text is first shown */ textTab = null;
+  /** @type {Gestures | null} loaded when a pointer first comes near */ gestures = null;
   /** @type {QuickEntry | null} loaded when the first concept is added */ #quick = null;
   #life = new AbortController();
 
@@ -66,15 +69,41 @@ export class Editor {
     this.stage = html("div", { class: "csg-stage" }, this.scene.element, this.empty);
     this.element = html("section", { class: "csg-editor", "aria-label": this.t("title"), "data-capture-wheel": "true" },
       this.toolbar.element, this.stage, this.notice, html("footer", {}, this.status, this.toolbar.facts));
-    this.gestures = new Gestures(this, this.#life.signal);
-    this.element.addEventListener("focusin", () => this.#listen(), { once: true });
+    this.#awaitPointer();
+    this.#awaitKeys();
     this.#watchSize();
   }
 
-  /** Keys matter from the moment the editor has them. */
-  async #listen() {
-    const { Keyboard } = await import("./keyboard.mjs");
-    if (!this.#life.signal.aborted) this.keyboard = new Keyboard(this, this.#life.signal);
+  /** What a pointer does before its code is there is done as soon as it is. */
+  #awaitPointer() {
+    const { signal } = this.#life;
+    const stage = this.scene.element;
+    const waiting = new AbortController();
+    /** @type {PointerEvent[]} */ const early = [];
+    stage.addEventListener("pointerdown", (event) => hold(stage, event), { signal });
+    for (const type of POINTER) stage.addEventListener(type, (event) => early.push(/** @type {PointerEvent} */ (event)), { signal: waiting.signal });
+    this.element.addEventListener("pointerover", async () => {
+      const { Gestures } = await import("./gestures.mjs");
+      waiting.abort();
+      if (!signal.aborted) this.gestures = new Gestures(this, signal, early);
+    }, { once: true });
+  }
+
+  /** Keys matter from the moment the editor has them; none is lost, and none reaches the canvas, while their code is loaded. */
+  #awaitKeys() {
+    const { signal } = this.#life;
+    const waiting = new AbortController();
+    /** @type {KeyboardEvent[]} */ const early = [];
+    const keep = (/** @type {KeyboardEvent} */ event) => {
+      event.stopPropagation();
+      early.push(event);
+    };
+    this.element.addEventListener("keydown", keep, { signal: waiting.signal });
+    this.element.addEventListener("focusin", async () => {
+      const { Keyboard } = await import("./keyboard.mjs");
+      waiting.abort();
+      if (!signal.aborted) this.keyboard = new Keyboard(this, signal, early);
+    }, { once: true });
   }
 
   async #needText() {
@@ -159,8 +188,8 @@ export class Editor {
     this.upstream = upstream;
     this.conflicts = [];
     if (upstream && !this.broken) {
-      const { merge } = await import("./merge.mjs");
-      const { graph, conflicts } = merge(this.#memory.base, this.graph, upstream, this.#memory.settled);
+      const { mergeAgain } = await import("./merge.mjs");
+      const { graph, conflicts } = mergeAgain(this.#memory, this.graph, upstream);
       this.conflicts = conflicts;
       this.history.record(graph);
     }
@@ -175,10 +204,11 @@ export class Editor {
    * @param {"mine" | "theirs"} side
    */
   settle(conflict, side) {
-    this.#memory.settled.add(conflict.key);
-    this.conflicts = this.conflicts.filter((each) => each !== conflict);
-    if (side === "theirs") this.run(conflict.apply);
-    else this.#store();
+    const [memory, conflicts] = [this.#memory, this.conflicts];
+    this.#memory = { ...memory, settled: new Set([...memory.settled, conflict.key]) };
+    this.conflicts = conflicts.filter((each) => each !== conflict);
+    if (side === "mine") this.#store();
+    else if (!this.run(conflict.apply)) [this.#memory, this.conflicts] = [memory, conflicts];
     this.render();
   }
 
@@ -206,14 +236,15 @@ export class Editor {
 
   /** The graph as it is stored, with what a later merge needs. */
   text() {
-    if (!this.upstream) return writeJson(this.#memory.base.concepts.length ? this.#remembered(this.#memory.base) : this.graph);
-    return writeJson(this.#remembered(this.conflicts.length ? this.#memory.base : this.upstream));
+    const { upstream } = this;
+    if (upstream && this.conflicts.length) this.#memory = { ...this.#memory, latest: upstream };
+    else if (upstream) this.#memory = { base: upstream, latest: upstream, settled: new Set() };
+    return writeJson(this.#memory.latest.concepts.length ? remember(this.graph, this.#memory) : this.graph);
   }
 
-  /** @param {Graph} base */
-  #remembered(base) {
-    if (base !== this.#memory.base) this.#memory = { base, settled: new Set() };
-    return remember(this.graph, base, this.#memory.settled);
+  /** Names in the extraction, which a renamed concept remembers. */
+  get extracted() {
+    return new Set((this.upstream ?? this.#memory.latest).concepts.map(({ name }) => name));
   }
 
   /** @param {unknown} error */
@@ -271,9 +302,13 @@ export class Editor {
   /** Selects one thing and gives it the keyboard. @param {string} key */
   visit(key) {
     this.select([key], key);
-    const element = this.scene.elementOf(key);
-    element?.focus({ preventScroll: true });
-    const box = this.scene.boxOf(key);
+    this.scene.elementOf(key)?.focus({ preventScroll: true });
+    this.#reveal();
+  }
+
+  /** Brings what has the focus out from under the panel, or back into view. */
+  #reveal() {
+    const box = this.focus === null ? undefined : this.scene.boxOf(this.focus);
     if (box) this.viewport.reveal(box, this.covered);
   }
 
@@ -295,6 +330,7 @@ export class Editor {
     this.panelOpen = open;
     if (open) await this.#needPanel();
     this.render();
+    if (open) this.#reveal();
     if (open && field) this.inspector?.focus(field);
   }
 
@@ -338,4 +374,12 @@ export class Editor {
     this.#life.abort();
     this.element.remove();
   }
+}
+
+/** The canvas below gets nothing of a pointer that is down here. @param {Element} stage @param {PointerEvent} event */
+function hold(stage, event) {
+  if (event.button > 1) return;
+  event.stopPropagation();
+  event.preventDefault();
+  stage.setPointerCapture(event.pointerId);
 }

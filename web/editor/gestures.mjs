@@ -21,26 +21,31 @@ export class Gestures {
   /** @type {Gesture | null} */ #gesture = null;
   /** @type {{time: number, x: number, y: number}} */ #lastTap = { time: 0, x: 0, y: 0 };
 
-  /** @param {Editor} editor @param {AbortSignal} signal */
-  constructor(editor, signal) {
+  /**
+   * @param {Editor} editor
+   * @param {AbortSignal} signal
+   * @param {PointerEvent[]} early what the pointer did while this was loaded
+   */
+  constructor(editor, signal, early) {
     this.editor = editor;
     const stage = editor.scene.element;
-    const listen = (/** @type {string} */ type, /** @type {(event: any) => void} */ act) => stage.addEventListener(type, act, { signal });
-    listen("pointerdown", (event) => this.#press(event));
-    listen("pointermove", (event) => this.#move(event));
-    listen("pointerup", (event) => this.#lift(event));
-    listen("pointercancel", (event) => this.#abandon(event));
-    listen("contextmenu", (event) => event.preventDefault());
+    /** @type {Record<string, (event: any) => void>} */
+    const acts = {
+      pointerdown: (event) => this.#press(event),
+      pointermove: (event) => this.#move(event),
+      pointerup: (event) => this.#lift(event),
+      pointercancel: (event) => this.#abandon(event),
+    };
+    for (const event of early) acts[event.type](event);
+    for (const [type, act] of Object.entries(acts)) stage.addEventListener(type, act, { signal });
+    stage.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
     editor.element.addEventListener("wheel", (event) => this.#wheel(event), { signal, passive: false });
   }
 
   /** @param {PointerEvent} event */
   #press(event) {
     if (event.button > 1) return;
-    event.stopPropagation();
-    event.preventDefault();
     const { scene } = this.editor;
-    scene.element.setPointerCapture(event.pointerId);
     this.#down.set(event.pointerId, event);
     if (this.#down.size === 2) return this.#pinch();
     if (this.#down.size > 2) return;

@@ -9,7 +9,7 @@
  */
 import * as commands from "./commands.mjs";
 import * as details from "./details.mjs";
-import { html, iconButton } from "./dom.mjs";
+import { html, icon, iconButton } from "./dom.mjs";
 import { conceptOf, edgeKey } from "./model.mjs";
 import { colourOf } from "./palette.mjs";
 
@@ -82,7 +82,7 @@ export class Inspector {
   }
 
   /**
-   * A labelled line of text that changes the graph when it is left.
+   * A line of text that changes the graph when it is left, or at Enter.
    * @param {string} field
    * @param {string} value
    * @param {(text: string) => (graph: Graph) => Graph} command
@@ -92,7 +92,7 @@ export class Inspector {
     const input = html("input", {
       value, "data-field": field, maxlength: 20000, ...attributes,
       onchange: () => { if (!this.editor.run(command(input.value))) input.value = value; },
-      onkeydown: (/** @type {KeyboardEvent} */ event) => { if (event.key === "Enter" && !event.isComposing) input.blur(); },
+      onkeydown: (/** @type {KeyboardEvent} */ event) => { if (event.key === "Enter" && !event.isComposing) input.dispatchEvent(new Event("change")); },
     });
     return input;
   }
@@ -122,10 +122,11 @@ export class Inspector {
     const { editor } = this;
     const index = editor.graph.concepts.indexOf(concept);
     const dot = html("i", { class: "dot", style: `background:${colourOf(index)}` });
-    const name = this.#line("name", concept.name, (text) => (graph) => commands.renameConcept(graph, concept.name, text), { "aria-label": this.t("panel.name") });
+    const name = this.#line("name", concept.name, (text) => (graph) => commands.renameConcept(graph, concept.name, text, this.editor.extracted), { "aria-label": this.t("panel.name") });
     name.addEventListener("change", () => this.#follow(concept.name, name.value.trim()));
     const parts = editor.mode === "edit" ? this.#editParts(concept) : this.#doParts(concept);
-    return [this.#heading(this.t("concept"), dot), this.#labelled(this.t("panel.name"), name), ...parts, ...this.#result(concept), ...this.#links(concept)];
+    const remove = editor.mode === "edit" && html("button", { type: "button", class: "wide remove", onclick: () => editor.actions.remove() }, icon("trash"), this.t("panel.remove"));
+    return [this.#heading(this.t("concept"), dot), this.#labelled(this.t("panel.name"), name), ...parts, ...this.#result(concept), ...this.#links(concept), ...(remove ? [remove] : [])];
   }
 
   /** A renamed concept stays selected. @param {string} from @param {string} to */

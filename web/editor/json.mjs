@@ -29,8 +29,22 @@ function parse(text) {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new GraphError("bad_json", { reason: /** @type {Error} */ (error).message });
+    const reason = /** @type {Error} */ (error).message;
+    throw new GraphError("bad_json", { reason, line: lineOf(reason, text) });
   }
+}
+
+/**
+ * Where the browser stopped reading: it names a line, a place, or nothing at the end of the text.
+ * @param {string} reason
+ * @param {string} text
+ */
+function lineOf(reason, text) {
+  const line = /line (\d+)/.exec(reason);
+  if (line) return Number(line[1]);
+  const place = /position (\d+)/.exec(reason);
+  const read = place ? text.slice(0, Number(place[1])) : text.trimEnd();
+  return read.split("\n").length;
 }
 
 /**

@@ -13,9 +13,10 @@ const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowR
 export class Keyboard {
   /** @type {string | null} the cause of an edge that is being drawn by keys */ #cause = null;
 
-  /** @param {Editor} editor @param {AbortSignal} signal */
-  constructor(editor, signal) {
+  /** @param {Editor} editor @param {AbortSignal} signal @param {KeyboardEvent[]} early keys pressed while this was loaded */
+  constructor(editor, signal, early) {
     this.editor = editor;
+    for (const event of early) this.#key(event);
     editor.element.addEventListener("keydown", (event) => this.#key(event), { signal });
     for (const type of ["keyup", "keypress"]) editor.element.addEventListener(type, (event) => event.stopPropagation(), { signal });
     editor.scene.element.addEventListener("focusin", (event) => this.#focused(event), { signal });
@@ -157,7 +158,7 @@ export class Keyboard {
       this.#cause = null;
       return editor.say(editor.t("said.cancelled"));
     }
-    if (editor.gestures.cancel()) return;
+    if (editor.gestures?.cancel()) return;
     if (editor.panelOpen) return editor.setPanel(false);
     editor.select([], editor.focus);
   }

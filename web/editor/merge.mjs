@@ -3,10 +3,12 @@
  *
  * A three-way merge: `base` is the extraction the artist last edited, `mine` what became
  * of it, `theirs` the new extraction. What only one side changed is taken from that side;
- * where both changed the same thing, mine stands and the conflict is listed.
+ * where both changed the same thing, mine stands and the conflict is listed. The same
+ * steps, in the same order, as `csg/causal/merge.py`.
  *
+ * @import { Memory } from "./memory.mjs"
  * @import { Concept, Edge, Graph } from "./model.mjs"
- * @typedef {"base_prompt" | "value" | "phrase" | "scope" | "description" | "concept" | "edge" | "cycle" | "reason"} ConflictKind
+ * @typedef {"base_prompt" | "value" | "phrase" | "scope" | "description" | "concept" | "edge" | "cycle" | "reason" | "do"} ConflictKind
  * @typedef {{
  *   kind: ConflictKind, key: string, subject: string, mine: string | null, theirs: string | null,
  *   apply: (graph: Graph) => Graph
@@ -14,7 +16,23 @@
  */
 import * as commands from "./commands.mjs";
 import * as details from "./details.mjs";
-import { cycleClosedBy, edgeOf, makeConcept, makeEdge, makeGraph } from "./model.mjs";
+import { MAX_CONCEPTS, cycleClosedBy, edgeOf, makeConcept, makeEdge, makeGraph } from "./model.mjs";
+
+/**
+ * Takes in an extraction. While conflicts are open, `memory.base` is the extraction before
+ * them, and `memory.latest` the one whose news are in the graph already.
+ * @param {Memory} memory
+ * @param {Graph} mine
+ * @param {Graph} theirs
+ * @returns {{graph: Graph, conflicts: Conflict[]}}
+ */
+export function mergeAgain({ base, latest, settled }, mine, theirs) {
+  const { graph, conflicts } = merge(latest, mine, theirs, settled);
+  if (latest === base) return { graph, conflicts };
+  const before = merge(base, graph, theirs, settled).conflicts;
+  const known = new Set(before.map(({ key }) => key));
+  return { graph, conflicts: [...before, ...conflicts.filter(({ key }) => !known.has(key))] };
+}
 
 /**
  * @param {Graph} base
@@ -67,15 +85,35 @@ class Merging {
     const basePrompt = this.field("base_prompt", "", base.basePrompt, mine.basePrompt, theirs.basePrompt,
       (graph) => details.setBasePrompt(graph, theirs.basePrompt));
     const concepts = this.concepts();
-    const bare = makeGraph({ ...mine, basePrompt, concepts, edges: [], interventions: new Map() });
+    const extra = keys(base.extra, mine.extra, theirs.extra);
+    const bare = makeGraph({ basePrompt, concepts, extra });
     const graph = this.edges(bare);
-    const kept = [...mine.interventions].filter(([name, value]) => this.#knows(graph, name, value));
-    return makeGraph({ ...graph, interventions: new Map(kept) });
+    return makeGraph({ ...graph, interventions: this.interventions(byName(graph)) });
   }
 
-  /** @param {Graph} graph @param {string} name @param {string} value */
-  #knows(graph, name, value) {
-    return graph.concepts.some((each) => each.name === name && each.values.has(value));
+  /** @param {ReadonlyMap<string, Concept>} merged */
+  interventions(merged) {
+    const sides = [this.graphs.base, this.graphs.mine, this.graphs.theirs].map((each) => each.interventions);
+    const names = new Set([...sides[1].keys(), ...sides[2].keys()]);
+    return new Map([...names].filter((name) => merged.has(name)).flatMap((name) => {
+      const value = this.intervention(name, ...sides.map((each) => each.get(name)));
+      return value !== undefined && merged.get(name)?.values.has(value) ? [/** @type {const} */ ([name, value])] : [];
+    }));
+  }
+
+  /**
+   * @param {string} name
+   * @param {(string | undefined)[]} sides the do() of base, mine and theirs
+   */
+  intervention(name, ...[base, mine, theirs]) {
+    if (mine === base || mine === theirs) return theirs;
+    if (theirs !== base) {
+      const apply = (/** @type {Graph} */ graph) =>
+        (theirs === undefined ? commands.release(graph, name)
+          : commands.intervene(commands.addValue(graph, name, theirs, this.theirs.get(name)?.values.get(theirs)), name, theirs));
+      this.report({ kind: "do", subject: name, mine: mine ?? null, theirs: theirs ?? null, apply });
+    }
+    return mine;
   }
 
   /**
@@ -101,18 +139,18 @@ class Merging {
 
   concepts() {
     const kept = this.graphs.mine.concepts.flatMap((mine) => this.concept(mine) ?? []);
-    const added = this.graphs.theirs.concepts.filter(({ name }) => !this.mine.has(name));
-    return [...kept, ...added.filter((theirs) => this.added(theirs))];
+    const more = this.graphs.theirs.concepts.filter(({ name }) => !this.mine.has(name));
+    const wanted = more.filter(({ name }) => !this.base.has(name));
+    const added = wanted.slice(0, MAX_CONCEPTS - kept.length);
+    for (const theirs of more) if (!added.includes(theirs)) this.left(theirs);
+    return [...kept, ...added];
   }
 
-  /** @param {Concept} theirs a concept that mine lacks */
-  added(theirs) {
-    const base = this.base.get(theirs.name);
-    if (base && base.value !== theirs.value) {
-      const apply = (/** @type {Graph} */ graph) => commands.addConcept(graph, theirs);
-      this.report({ kind: "concept", subject: theirs.name, mine: null, theirs: theirs.value, apply });
-    }
-    return !base;
+  /** A concept that I removed, or that found no room. @param {Concept} theirs */
+  left(theirs) {
+    if (this.base.get(theirs.name)?.value === theirs.value) return;
+    const apply = (/** @type {Graph} */ graph) => commands.addConcept(graph, theirs);
+    this.report({ kind: "concept", subject: theirs.name, mine: null, theirs: theirs.value, apply });
   }
 
   /** @param {Concept} mine @returns {Concept | null} null where the extraction dropped it and nobody touched it */
@@ -122,7 +160,8 @@ class Merging {
     const theirs = this.theirs.get(name);
     if (theirs) return this.both(base, mine, theirs);
     if (!base) return mine;
-    if (same(base, mine) && !this.graphs.mine.interventions.has(name)) return null;
+    const [before, now] = [this.graphs.base, this.graphs.mine].map((each) => each.interventions.get(name));
+    if (same(base, mine) && before === now) return null;
     const apply = (/** @type {Graph} */ graph) => commands.removeConcepts(graph, [name]);
     this.report({ kind: "concept", subject: name, mine: mine.value, theirs: null, apply });
     return mine;
@@ -131,23 +170,31 @@ class Merging {
   /** @param {Concept | undefined} base @param {Concept} mine @param {Concept} theirs */
   both(base, mine, theirs) {
     const { name } = mine;
-    const values = this.values(base, mine, theirs);
     const value = this.field("value", name, base?.value, mine.value, theirs.value,
-      (graph) => commands.setValue(graph, name, theirs.value));
-    const scope = this.field("scope", name, base?.scope, mine.scope, theirs.scope,
-      (graph) => details.setScope(graph, name, theirs.scope));
+      (graph) => commands.setValue(commands.addValue(graph, name, theirs.value, theirs.values.get(theirs.value)), name, theirs.value));
+    const values = this.values(base, mine, theirs, value);
+    const scope = /** @type {"local" | "global"} */ (this.field("scope", name, base?.scope, mine.scope, theirs.scope,
+      (graph) => details.setScope(graph, name, theirs.scope)));
     const description = this.field("description", name, base?.description, mine.description, theirs.description,
       (graph) => details.setDescription(graph, name, theirs.description));
     const position = mine.position ?? theirs.position;
-    return makeConcept({ ...mine, value, values, scope: /** @type {"local" | "global"} */ (scope), description, position });
+    const extra = keys(base?.extra ?? {}, mine.extra, theirs.extra);
+    return makeConcept({ name, value, values, scope, description, position, extra });
   }
 
-  /** @param {Concept | undefined} base @param {Concept} mine @param {Concept} theirs */
-  values(base, mine, theirs) {
-    const forced = this.graphs.mine.interventions.get(mine.name);
-    const needed = new Set([mine.value, theirs.value, forced]);
-    const all = new Map([...theirs.values, ...mine.values]);
-    return new Map([...all.keys()].flatMap((value) => {
+  /**
+   * The domain: values that one side removed and the other left alone are gone.
+   * @param {Concept | undefined} base
+   * @param {Concept} mine
+   * @param {Concept} theirs
+   * @param {string} factual
+   */
+  values(base, mine, theirs, factual) {
+    const needed = new Set([factual, this.graphs.mine.interventions.get(mine.name)]);
+    const untouched = base && [...base.values.keys()].join("\0") === [...mine.values.keys()].join("\0");
+    const [first, second] = untouched ? [theirs, mine] : [mine, theirs];
+    const all = new Set([...first.values.keys(), ...second.values.keys()]);
+    return new Map([...all].flatMap((value) => {
       const [b, m, t] = [base, mine, theirs].map((side) => side?.values.get(value));
       const gone = b !== undefined && (m === undefined || t === undefined) && (m ?? t) === b;
       if (gone && !needed.has(value)) return [];
@@ -188,8 +235,8 @@ class Merging {
     const path = cycleClosedBy(graph, edge.cause, edge.effect);
     if (!path) return makeGraph({ ...graph, edges: [...graph.edges, edge] });
     const apply = (/** @type {Graph} */ now) => {
-      const back = edgeOf(now, edge.effect, edge.cause);
-      return makeGraph({ ...now, edges: [...now.edges.filter((each) => each !== back), edge] });
+      const open = withoutWayBack(now, edge);
+      return makeGraph({ ...open, edges: [...open.edges, edge] });
     };
     this.report({ kind: "cycle", subject: `${edge.cause} → ${edge.effect}`, mine: path.slice(1).join(" → "), theirs: edge.reason, apply });
     return graph;
@@ -213,8 +260,32 @@ class Merging {
     const reason = this.field("reason", `${mine.cause} → ${mine.effect}`, base?.reason, mine.reason, theirs.reason,
       (graph) => details.setReason(graph, mine, theirs.reason));
     const status = mine.status === base?.status ? theirs.status : mine.status;
-    return makeEdge({ ...mine, reason, status });
+    const extra = keys(base?.extra ?? {}, mine.extra, theirs.extra);
+    return makeEdge({ cause: mine.cause, effect: mine.effect, reason, status, extra });
   }
+}
+
+/**
+ * Keys that we do not know: what one side changed is taken from it, mine where both did.
+ * @typedef {Readonly<Record<string, unknown>>} Extra
+ * @param {Extra} base
+ * @param {Extra} mine
+ * @param {Extra} theirs
+ * @returns {Extra}
+ */
+function keys(base, mine, theirs) {
+  const text = (/** @type {Extra} */ side, /** @type {string} */ key) => (Object.hasOwn(side, key) ? JSON.stringify(side[key]) : undefined);
+  return Object.fromEntries(Object.entries({ ...theirs, ...mine }).flatMap(([key]) => {
+    const side = text(mine, key) === text(base, key) ? theirs : mine;
+    return Object.hasOwn(side, key) ? [[key, side[key]]] : [];
+  }));
+}
+
+/** The graph without the edges that would close a cycle with a new one. @param {Graph} graph @param {Edge} edge @returns {Graph} */
+function withoutWayBack(graph, { cause, effect }) {
+  const path = cycleClosedBy(graph, cause, effect);
+  if (!path) return graph;
+  return withoutWayBack(commands.disconnect(graph, { cause: path[path.length - 2], effect: cause }), makeEdge({ cause, effect }));
 }
 
 /** @param {Graph} graph */

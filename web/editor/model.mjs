@@ -247,16 +247,7 @@ function findCycle(graph) {
   }
 }
 
-/**
- * The graph after the pending do()s: no edge enters an intervened concept.
- * @param {Graph} graph
- * @returns {Graph}
- */
-export function surgery(graph) {
-  return makeGraph({ ...graph, edges: graph.edges.filter((edge) => !isCut(graph, edge)) });
-}
-
-/** @param {Graph} graph @param {{effect: string}} edge */
+/** Whether a pending do() cuts an edge: none enters an intervened concept. @param {Graph} graph @param {{effect: string}} edge */
 export const isCut = (graph, edge) => graph.interventions.has(edge.effect);
 
 /**
@@ -304,14 +295,4 @@ function roleOf(graph, concept, affected) {
   const forced = graph.interventions.get(concept.name);
   if (forced !== undefined) return forced === concept.value ? "held" : "intervened";
   return affected.has(concept.name) ? "affected" : "preserved";
-}
-
-/**
- * Adds pending interventions do(X = x).
- * @param {Graph} graph
- * @param {Iterable<readonly [string, string]>} assignments
- * @returns {Graph}
- */
-export function doAll(graph, assignments) {
-  return makeGraph({ ...graph, interventions: new Map([...graph.interventions, ...assignments]) });
 }

@@ -9,6 +9,7 @@ import { Editor } from "./editor.mjs";
 import { translator } from "./i18n.mjs";
 import { meaningOf, readJson } from "./json.mjs";
 import { forget } from "./memory.mjs";
+import { GraphError } from "./model.mjs";
 
 const TEXT = "graph_json";
 const KEPT = "csg_result";
@@ -63,7 +64,10 @@ export async function report({ node: id, output }, rootGraph) {
 class NodeEditor {
   /** @type {Map<string, Found>} results by the meaning of the graph they belong to */ #runs = new Map();
   /** @type {string} */ #running = "";
+  /** @type {string} the workflow's name and the node's: the same when ComfyUI builds the node anew */ #place;
   /** @type {string | null} the text last read or written */ #text = null;
+  /** Whether a graph was connected when the text was read. */
+  #wasLinked = false;
 
   /**
    * @param {any} node
@@ -73,6 +77,7 @@ class NodeEditor {
    */
   constructor(node, element, comfy, t) {
     this.node = node;
+    this.#place = `${node.graph.id} ${node.id}`;
     this.comfy = comfy;
     this.editor = new Editor({
       t,
@@ -84,14 +89,11 @@ class NodeEditor {
     element.replaceChildren(this.editor.element);
     this.#resume();
     this.#pulse();
-    const timer = setInterval(() => this.#pulse(), PULSE);
-    const removed = node.onRemoved;
-    node.onRemoved = (/** @type {unknown[]} */ ...rest) => {
+    const timer = setInterval(() => (isPresent(node) ? this.#pulse() : leave()), PULSE);
+    const leave = whenRemoved(node, () => {
       clearInterval(timer);
       this.#dispose();
-      node.onRemoved = removed;
-      return removed?.apply(node, rest);
-    };
+    });
   }
 
   get widget() {
@@ -99,14 +101,13 @@ class NodeEditor {
   }
 
   #resume() {
-    const { properties, id } = this.node;
-    const session = sessions.get(String(id));
+    const session = sessions.get(this.#place);
     if (session) this.editor.resume(session);
-    const kept = properties?.[KEPT];
-    if (!kept) return;
-    this.#runs.set(kept.meaning, kept.found);
-    this.#running = kept.meaning;
-    if (kept.upstream) this.#takeUpstream(kept.upstream);
+    const kept = this.node.properties?.[KEPT];
+    if (!kept?.found) return;
+    this.#running = String(kept.meaning);
+    this.#runs.set(this.#running, kept.found);
+    if (kept.upstream) this.#takeUpstream(String(kept.upstream));
   }
 
   /** Looks for what no event tells: a value set by others, the canvas's zoom, a link. */
@@ -114,12 +115,13 @@ class NodeEditor {
     const { app } = this.comfy;
     this.editor.viewport.setOuter(app.canvas?.ds?.scale ?? 1);
     const text = String(this.widget?.value ?? "");
-    if (text !== this.#text) {
-      this.#text = text;
-      this.editor.load(this.#untouched(text) ? "" : text);
-      this.#show();
-    }
-    if (this.editor.upstream && !this.#linked) this.editor.setUpstream(null);
+    const linked = this.#linked;
+    if (text === this.#text && linked === this.#wasLinked) return;
+    this.#text = text;
+    this.#wasLinked = linked;
+    if (!linked) this.upstream = this.editor.upstream = null;
+    this.editor.load(this.#untouched(text) ? "" : text);
+    this.#show();
   }
 
   get #linked() {
@@ -153,10 +155,14 @@ class NodeEditor {
     this.#show();
   }
 
-  /** @param {string} text */
+  /** A graph that cannot be read is not there. @param {string} text */
   #takeUpstream(text) {
-    this.editor.setUpstream(forget(readJson(text)));
-    this.upstream = text;
+    try {
+      this.editor.setUpstream(forget(readJson(text)));
+      this.upstream = text;
+    } catch (error) {
+      if (!(error instanceof GraphError)) throw error;
+    }
   }
 
   /** A node behind this one ran. @param {Record<string, unknown>} output */
@@ -167,7 +173,7 @@ class NodeEditor {
     if (!found) return;
     this.#runs.delete(meaning);
     this.#runs.set(meaning, found);
-    while (this.#runs.size > REMEMBERED) this.#runs.delete(/** @type {string} */ (this.#runs.keys().next().value));
+    shorten(this.#runs);
     this.node.properties[KEPT] = { meaning, found, ...(this.upstream && { upstream: this.upstream }) };
     this.#show();
   }
@@ -195,10 +201,44 @@ class NodeEditor {
   }
 
   #dispose() {
-    sessions.set(String(this.node.id), this.editor.session);
+    sessions.delete(this.#place);
+    sessions.set(this.#place, this.editor.session);
+    shorten(sessions);
     live.delete(this);
     this.editor.dispose();
   }
+}
+
+/** ComfyUI does not tell the nodes of a subgraph that it was deleted. @param {any} node */
+function isPresent({ graph }) {
+  const root = graph?.rootGraph ?? graph;
+  return Boolean(graph) && (graph === root || root.subgraphs.has(graph.id));
+}
+
+/**
+ * Acts once, as a node goes. ComfyUI may hold the node, and an error its stack, for longer:
+ * nothing of ours can be reached from there any more.
+ * @param {any} node
+ * @param {(() => void) | null} act
+ * @returns {() => void} to act at once
+ */
+function whenRemoved(node, act) {
+  const before = node.onRemoved;
+  const leave = () => {
+    act?.();
+    act = null;
+    node.onRemoved = before;
+  };
+  node.onRemoved = (/** @type {unknown[]} */ ...rest) => {
+    leave();
+    return before?.apply(node, rest);
+  };
+  return leave;
+}
+
+/** Forgets the oldest. @param {Map<string, unknown>} memory */
+function shorten(memory) {
+  while (memory.size > REMEMBERED) memory.delete(/** @type {string} */ (memory.keys().next().value));
 }
 
 /** A short name for what a graph means. @param {import("./model.mjs").Graph} graph */

@@ -99,12 +99,13 @@ export class Painter {
   }
 
   /** What a screen reader says of a concept. @param {Concept} concept @param {Role} role */
-  #label({ name, value }, role) {
+  #label({ name, value, values }, role) {
     const { t, graph, results, stale } = this.editor;
     const listed = (/** @type {string[]} */ names) => names.join(", ") || t("none");
     const result = results.get(name);
     return [
       t("label.concept", { name, value }),
+      t("label.values", { names: listed([...values.keys()]) }),
       role === "factual" ? "" : t(`role.${role}`, { value: graph.interventions.get(name) }),
       t("label.causes", { names: listed(parents(graph, name)) }),
       t("label.effects", { names: listed(children(graph, name)) }),

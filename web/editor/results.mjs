@@ -47,20 +47,23 @@ function table(value) {
 const byConcept = (items, pick) => Object.fromEntries(items.map((each) => [String(each?.concept), pick(each)]));
 
 /**
+ * What is known of each concept. It may come from a stranger's workflow file, so nothing is taken for granted.
  * @param {Found} found
  * @param {(image: ImageFile) => string} address
  * @returns {Map<string, Result>}
  */
-export function resultsOf({ counterfactual, masks, effective }, address) {
-  return new Map(Object.entries(counterfactual).map(([name, change]) => {
-    const image = Object.hasOwn(masks, name) ? masks[name] : null;
+export function resultsOf(found, address) {
+  const { counterfactual, masks, effective } = { ...nothing(), ...found };
+  return new Map(Object.entries(counterfactual ?? {}).map(([name, told]) => {
+    const change = told ?? {};
+    const image = masks && Object.hasOwn(masks, name) ? masks[name] : null;
     const result = {
       factual: String(change.factual ?? ""),
       counterfactual: String(change.counterfactual ?? change.factual ?? ""),
       role: String(change.role ?? ""),
       reason: String(change.reason ?? ""),
       mask: image?.filename ? address(image) : null,
-      effective: Object.hasOwn(effective, name) ? Boolean(effective[name]) : undefined,
+      effective: effective && Object.hasOwn(effective, name) ? Boolean(effective[name]) : undefined,
     };
     return [name, result];
   }));

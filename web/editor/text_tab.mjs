@@ -3,14 +3,18 @@
  * is, its line marked. Also the place where a broken stored text is mended.
  *
  * @import { Editor } from "./editor.mjs"
+ * @import { Graph } from "./model.mjs"
  */
 import { describe, revise } from "./dagitty.mjs";
 import { html } from "./dom.mjs";
 import { readAny } from "./files.mjs";
 import { reasonOf } from "./i18n.mjs";
+import { EMPTY } from "./model.mjs";
 
 export class TextTab {
   /** @type {{details?: {line?: number}} | null} */ #error = null;
+  /** @type {Graph} the graph before it was typed in */ #before = EMPTY;
+  /** @type {Graph} the graph that typing made of it */ #typed = EMPTY;
 
   /** @param {Editor} editor */
   constructor(editor) {
@@ -18,7 +22,7 @@ export class TextTab {
     this.gutter = html("div", { class: "gutter", "aria-hidden": "true" });
     this.area = html("textarea", {
       spellcheck: "false", autocomplete: "off", "aria-label": editor.t("text.label"), wrap: "off",
-      oninput: () => this.#typed(), onscroll: () => this.#scrolled(),
+      oninput: () => this.#take(), onscroll: () => this.#scrolled(),
     });
     this.problem = html("p", { class: "problem", role: "alert" });
     this.help = html("p", { class: "help" }, editor.t("text.help"));
@@ -42,7 +46,7 @@ export class TextTab {
   /** What the text in the area stands for, in its normal form. */
   #reads() {
     try {
-      return describe(revise(this.editor.graph, this.area.value));
+      return describe(this.#revised());
     } catch {
       return null;
     }
@@ -60,12 +64,23 @@ export class TextTab {
     this.#mark(error);
   }
 
-  #typed() {
+  /**
+   * All typing counts from the same graph: a letter typed and taken back leaves no trace,
+   * also where the short form does not say all.
+   */
+  #revised() {
     const { editor, area } = this;
+    if (editor.graph !== this.#typed) this.#before = this.#typed = editor.graph;
+    return revise(this.#before, area.value, editor.extracted);
+  }
+
+  #take() {
+    const { editor } = this;
     try {
       if (editor.broken) return this.#mend();
-      const graph = revise(editor.graph, area.value);
+      const graph = this.#revised();
       this.#mark(null);
+      this.#typed = graph;
       editor.run(() => graph, { merge: "text" });
     } catch (error) {
       this.#mark(error);

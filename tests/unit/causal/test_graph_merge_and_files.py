@@ -1,15 +1,20 @@
 """Laying graphs over each other, and graphs as files."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 
 from csg.causal import files
-from csg.causal.formats import write_json
+from csg.causal.formats import graph_from_data, graph_to_data, read_json, write_json
 from csg.causal.graph import CausalGraph, Concept, Edge, GraphError
-from csg.causal.merge import edited, overlay, sample_text
+from csg.causal.merge import Conflict, Memory, edited, merge, merge_again, remembered, rename, sample_text
 from csg.causal.presets import street
 from tests.unit.causal.random_graphs import graphs
 
+ROOT = Path(__file__).resolve().parents[3]
 BASE = CausalGraph(
     "a house",
     (Concept("sky", "blue", {"blue": "", "grey": ""}, position=(1, 2)), Concept("sea", "calm", scope="global")),
@@ -19,47 +24,77 @@ BASE = CausalGraph(
 )
 
 
-def test_the_artists_word_wins_and_the_rest_stays():
-    artist = CausalGraph(
-        "",
-        (
-            Concept("sea", "wild", {"wild": "waves", "calm": "calm sea"}),
-            Concept("sky", "pink"),
-            Concept("ship", "none"),
-        ),
-        (Edge("sky", "sea", "wind"), Edge("sea", "ship")),
-        {"sea": "calm", "sky": "pink"},
-        {"tool": "y"},
-    )
-    merged = overlay(BASE, artist)
-    assert merged.names == ("sky", "sea", "ship")
-    assert merged.base_prompt == "a house"
-    assert merged["sky"] == Concept("sky", "pink", position=(1, 2))
-    assert merged["sea"] == artist["sea"]
-    assert merged.edges == (Edge("sky", "sea", "wind"), Edge("sea", "ship"))
-    assert merged.interventions == {"sky": "pink", "sea": "calm"}
-    assert merged.extra == {"author": "me", "tool": "y"}
+CASES = json.loads((ROOT / "tests" / "fixtures" / "graphs" / "merges.json").read_text(encoding="utf-8"))
 
 
-@given(graphs())
-def test_a_graph_over_itself_is_itself(graph):
-    assert overlay(graph, graph) == graph
-    assert overlay(CausalGraph(), graph) == graph
-    assert overlay(graph, CausalGraph()) == graph
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_the_editor_and_the_node_merge_alike(case):
+    base, mine, theirs = (graph_from_data(case[side]) for side in ("base", "mine", "theirs"))
+    latest = graph_from_data(case["latest"]) if "latest" in case else base
+    merged, conflicts = merge_again(Memory(base, latest, frozenset(case["settled"])), mine, theirs)
+    assert json.dumps(graph_to_data(merged)) == json.dumps(case["merged"])
+    assert [[c.kind, c.subject, c.mine, c.theirs] for c in conflicts] == case["conflicts"]
+
+
+@given(graphs(), graphs())
+def test_where_one_side_changed_nothing_the_other_stands(one, other):
+    for graph, conflicts in (merge(one, one, other), merge(one, other, one)):
+        assert conflicts == []
+        assert (set(graph.names), graph.base_prompt) == (set(other.names), other.base_prompt)
+        assert dict(graph.interventions) == dict(other.interventions)
+        assert set(graph.edges) == set(other.edges)
+
+
+@given(graphs(), graphs(), graphs())
+def test_merging_again_changes_nothing_and_what_is_settled_does_not_return(base, mine, theirs):
+    merged, conflicts = merge(base, mine, theirs)
+    assert merge(base, merged, theirs) == (merged, conflicts)
+    assert merge(base, merged, theirs, {conflict.key for conflict in conflicts})[1] == []
+
+
+def test_a_conflict_says_whose_word_stands():
+    said = str(Conflict("value", "weather", "rainy", None))
+    assert said == "value weather: 'rainy' in the editor's text stands; the connected graph has nothing"
+    assert "close a cycle with a → b" in str(Conflict("cycle", "b → a", "a → b", ""))
 
 
 def test_an_empty_or_untouched_text_leaves_the_connected_graph_alone():
-    assert edited("  \n", BASE) == BASE
-    assert edited(sample_text(), BASE) == BASE
-    assert edited(sample_text()) == street()
+    assert edited("  \n", BASE) == (BASE, [])
+    assert edited(sample_text(), BASE) == (BASE, [])
+    assert edited(sample_text()) == (street(), [])
     with pytest.raises(GraphError, match="The graph is empty"):
         edited(" ")
 
 
-def test_a_changed_text_is_laid_over_the_connected_graph():
-    text = write_json(CausalGraph("", (Concept("sea", "wild"),)))
-    assert edited(text, BASE)["sea"].value == "wild"
-    assert edited(text, BASE)["sky"] == BASE["sky"]
+def text_over(extracted, mine, **memory):
+    """The text that the editor stores for `mine` over an extraction."""
+    return write_json(replace(mine, extra={**mine.extra, "extracted": graph_to_data(extracted), **memory}))
+
+
+def test_an_edit_survives_a_new_extraction_and_the_conflict_is_told():
+    mine = replace(
+        BASE, concepts=(BASE["sky"], replace(BASE["sea"], value="wild", values={"wild": "waves", "calm": ""}))
+    )
+    again = replace(BASE, concepts=(replace(BASE["sky"], value="grey"), Concept("sea", "flat", scope="global")))
+    graph, conflicts = edited(text_over(BASE, mine), again)
+    assert (graph["sky"].value, graph["sea"].value) == ("grey", "wild")
+    assert [(c.kind, c.subject, c.mine, c.theirs) for c in conflicts] == [("value", "sea", "wild", "flat")]
+    assert edited(text_over(BASE, mine, settled=[conflicts[0].key]), again) == (graph, [])
+    assert not {"extracted", "latest", "settled"} & set(graph.extra)
+
+
+def test_a_memory_stays_out_of_the_graph_and_a_damaged_one_is_named():
+    text = text_over(BASE, BASE, latest=graph_to_data(BASE), settled=["k"])
+    assert edited(text) == (BASE, [])
+    assert remembered(read_json(text)) == Memory(BASE, BASE, frozenset({"k"}))
+    with pytest.raises(GraphError, match="'extracted' the text keeps the graph.*'concepts'"):
+        edited(write_json(replace(BASE, extra={"extracted": {"edges": []}})))
+
+
+def test_a_renamed_concept_takes_its_edges_and_its_do_along():
+    renamed = rename(BASE, "sky", "heaven")
+    assert renamed.names == ("heaven", "sea")
+    assert (renamed.edges[0].cause, dict(renamed.interventions)) == ("heaven", {"heaven": "grey"})
 
 
 def test_files_are_listed_read_and_hashed(tmp_path):

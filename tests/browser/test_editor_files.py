@@ -1,0 +1,130 @@
+"""Graphs as text and as files: the Text tab, import and export, presets, strangers' workflows."""
+
+import json
+
+import pytest
+
+from csg.causal.formats import read_graph
+from tests.browser.drawing import EMPTY, HOSTILE, WEATHER
+
+
+def test_a_hostile_workflow_is_only_text(drawing):
+    concepts = [{"name": name, "value": name, "values": {name: name}, "description": name} for name in HOSTILE]
+    edges = [{"cause": HOSTILE[0], "effect": HOSTILE[1], "reason": HOSTILE[1]}]
+    drawing.start(json.dumps({"concepts": concepts, "edges": edges}))
+    drawing.page.locator(".csg-card").first.dblclick(position={"x": 60, "y": 12})
+    drawing.page.locator(".csg-panel").wait_for()
+    drawing.picture("editor-hostile")
+    assert drawing.page.evaluate("window.hacked") is None
+    assert drawing.page.locator(".csg-editor :is(script, img[src='x'], iframe)").count() == 0
+    assert drawing.page.locator(".csg-card title").first.text_content().startswith(HOSTILE[0])
+
+
+def test_a_broken_text_is_kept_explained_and_mended(drawing):
+    drawing.start(EMPTY)
+    drawing.write('{"concepts": [')
+    area = drawing.page.locator(".csg-text textarea")
+    area.wait_for()
+    assert area.input_value() == '{"concepts": ['
+    assert "JSON" in drawing.page.locator(".csg-text .problem").inner_text()
+    assert drawing.page.locator(".csg-text .wrong").inner_text() == "1"
+    area.fill('{"concepts": [{"name": "mood", "value": "calm"}]}')
+    drawing.press("Drawing")
+    drawing.card("mood").wait_for()
+
+
+def test_the_text_and_the_drawing_say_the_same(drawing):
+    drawing.start(WEATHER)
+    drawing.press("Text")
+    area = drawing.page.locator(".csg-text textarea")
+    area.wait_for()
+    text = area.input_value()
+    area.fill(text.replace("}\n", "  house -> -> ground\n}\n"))
+    assert drawing.page.locator(".csg-text .wrong").inner_text() == str(text.count("\n"))
+    area.fill(text.replace("}\n", "  house -> ground [proposed]\n}\n"))
+    assert drawing.edges() == [("weather", "ground"), ("house", "ground")]
+    assert drawing.graph()["edges"][1]["status"] == "proposed"
+
+
+def test_a_letter_typed_and_taken_back_costs_nothing_and_a_new_name_renames(drawing):
+    drawing.start(WEATHER)
+    drawing.press("Text")
+    area = drawing.page.locator(".csg-text textarea")
+    area.wait_for()
+    text = area.input_value()
+    area.fill(text.replace('"sunny"', '"sun"'))
+    area.fill(text)
+    values = [[concept["values"] for concept in graph["concepts"]] for graph in (drawing.graph(), json.loads(WEATHER))]
+    assert values[0] == values[1]
+    area.fill(text.replace("weather", "sky"))
+    sky = drawing.graph()["concepts"][0]
+    assert (sky["name"], sky["values"]["rainy"]) == ("sky", "rain")
+
+
+@pytest.mark.parametrize("kept", [5, {"meaning": {}, "found": 7}, {"found": {"counterfactual": {"weather": None}, "masks": 3}},
+                                  {"meaning": "x", "found": {"counterfactual": [1]}, "upstream": "{"}])
+def test_results_in_a_strangers_workflow_may_be_anything(drawing, kept):
+    drawing.start(WEATHER)
+    drawing.page.evaluate("""async kept => {
+        const data = window.app.graph.serialize();
+        data.nodes[0].properties.csg_result = kept;
+        await window.app.loadGraphData(data);
+    }""", kept)
+    drawing.card("weather").wait_for()
+    drawing.page.wait_for_timeout(400)
+    drawing.chip("weather", "rainy").click()
+    assert drawing.graph()["concepts"][0]["value"] == "rainy"
+
+
+@pytest.mark.parametrize("form", ["JSON", "DAGitty", "DOT"])
+def test_a_graph_is_saved_and_opened_again(drawing, form, tmp_path):
+    drawing.start(WEATHER)
+    before = drawing.graph()
+    with drawing.page.expect_download() as download:
+        drawing.menu(f"Save as {form}")
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    assert read_graph(file.read_text(encoding="utf-8"), form.lower()) == read_graph(json.dumps(before))
+    drawing.write(EMPTY)
+    with drawing.page.expect_file_chooser() as chooser:
+        drawing.menu("Open a file…")
+    chooser.value.set_files(file)
+    drawing.card("weather").wait_for()
+    assert read_graph(json.dumps(drawing.graph())) == read_graph(json.dumps(before))
+    drawing.press("Undo")
+    assert drawing.names() == []
+
+
+def test_the_drawing_is_saved_as_a_picture(drawing, tmp_path):
+    drawing.start(WEATHER)
+    for form, start in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
+        with drawing.page.expect_download() as download:
+            drawing.menu(f"Save as {form}")
+        file = tmp_path / download.value.suggested_filename
+        download.value.save_as(file)
+        assert file.read_bytes().startswith(start)
+        if form == "SVG":
+            text = file.read_text(encoding="utf-8")
+            assert "weather" in text and "var(--" not in text and "<script" not in text
+
+
+def test_a_file_that_is_no_graph_is_refused_with_its_line(drawing, tmp_path):
+    drawing.start(WEATHER)
+    file = tmp_path / "broken.dot"
+    file.write_text("digraph {\n a -> b\n b -> a\n}")
+    with drawing.page.expect_file_chooser() as chooser:
+        drawing.menu("Open a file…")
+    chooser.value.set_files(file)
+    drawing.page.wait_for_function("() => document.querySelector('.csg-status').dataset.kind === 'refused'")
+    assert "a → b → a" in drawing.said() or "b → a → b" in drawing.said()
+    assert drawing.names() == ["weather", "ground", "house"]
+
+
+@pytest.mark.parametrize(("label", "concept"), [
+    ("Portrait", "expression"), ("Street", "weather"), ("Landscape", "season"), ("Still life", "candle"), ("Town (toy world)", "snowman")])
+def test_presets_fill_the_canvas_with_nothing_red(drawing, label, concept):
+    drawing.start(EMPTY)
+    drawing.menu(label)
+    drawing.page.locator(".csg-card").first.wait_for()
+    assert concept in drawing.names(), drawing.names()
+    assert not [node for node in drawing.editor.nodes() if node["red"]]

@@ -1,0 +1,235 @@
+"""The editor's life in ComfyUI: loading, running, saving, copying, undoing, being deleted."""
+
+import json
+
+import pytest
+
+from csg.causal.palette import PALETTE
+from tests.browser.drawing import EMPTY, NODE, WEATHER, enter
+
+EXTRACTED = {
+    "concepts": [
+        {"name": "weather", "value": "sunny", "values": {"sunny": "sunny weather", "rainy": "rain", "foggy": "fog"}},
+        {"name": "ground", "value": "dry", "values": {"dry": "dry ground", "wet": "wet ground"}},
+    ],
+    "edges": [{"cause": "weather", "effect": "ground"}],
+}
+
+
+def test_intervene_queue_and_find_the_result_after_a_reload(drawing):
+    drawing.start(WEATHER, ["CSG_Propagate"])
+    drawing.editor.set_widget("CSG_Propagate", "values", "ground = wet")
+    drawing.page.evaluate("""() => {
+        const { graph } = window.app;
+        const preview = window.LiteGraph.createNode('PreviewAny');
+        graph.add(preview);
+        graph.nodes.find(node => node.type === 'CSG_Propagate').connect(1, preview, 0);
+    }""")
+    drawing.press("Intervene")
+    drawing.chip("weather", "rainy").click()
+    assert drawing.editor.queue()["end"] == "execution_success"
+    drawing.card("ground").locator(".result", has_text="dry → wet").wait_for()
+    drawing.picture("editor-result")
+    drawing.page.wait_for_timeout(1500)
+    drawing.page.reload()
+    drawing.editor.ready()
+    drawing.card("ground").locator(".result", has_text="dry → wet").wait_for()
+    assert drawing.root.get_attribute("data-stale") == "false"
+    drawing.press("Intervene")
+    drawing.chip("house", "blue").click()
+    assert drawing.root.get_attribute("data-stale") == "true"
+
+
+def test_a_run_shows_reasons_masks_and_effectiveness_in_the_masks_colours(drawing):
+    drawing.start(WEATHER, ["CSG_Propagate"])
+    drawing.report("CSG_Propagate", csg_counterfactual=[json.dumps({
+        "weather": {"factual": "sunny", "counterfactual": "rainy", "role": "intervened", "reason": ""},
+        "ground": {"factual": "dry", "counterfactual": "wet", "role": "changed", "reason": "rain wets the ground"},
+        "house": {"factual": "red", "counterfactual": "red", "role": "preserved", "reason": ""}})])
+    image = {"filename": "example.png", "subfolder": "", "type": "input"}
+    drawing.report("CSG_Propagate", csg_masks=[{"concept": "ground", "image": image}],
+                   csg_effectiveness=[{"concept": "weather", "answer": True}, {"concept": "ground", "answer": False}])
+    result = drawing.card("ground").locator(".result")
+    result.locator("image").wait_for(state="attached")
+    assert result.locator(".outcome").text_content() == "dry → wet" and "rain wets" in result.text_content()
+    assert "filename=example.png" in result.locator("image").get_attribute("href")
+    assert result.locator(".tick").get_attribute("data-good") == "false"
+    assert drawing.card("weather").locator(".tick").get_attribute("data-good") == "true"
+    assert drawing.card("house").locator(".result").count() == 0
+    colours = [drawing.card(name).locator(".bar").get_attribute("fill") for name in ("weather", "ground", "house")]
+    assert colours == list(PALETTE[:3])
+
+
+def connect_extraction(drawing, graph):
+    """A node that makes a graph from a text, before the editor."""
+    drawing.page.evaluate("""text => {
+        const { graph } = window.app;
+        const editor = graph.nodes.find(node => node.type === 'CSG_GraphEditor');
+        const source = window.LiteGraph.createNode('CSG_ConceptsFromText');
+        graph.add(source);
+        source.pos = [80, 760];
+        source.widgets[0].value = text;
+        source.connect(0, editor, editor.inputs.findIndex(input => input.name === 'graph'));
+    }""", json.dumps(graph))
+
+
+def test_edits_survive_a_new_extraction_and_conflicts_are_decided(drawing):
+    drawing.start(EMPTY, ["CSG_GraphPreview"])
+    drawing.editor.set_widget(NODE, "graph_json", "")
+    connect_extraction(drawing, EXTRACTED)
+    assert drawing.editor.queue()["end"] == "execution_success"
+    drawing.card("weather").wait_for()
+    enter(drawing.details("weather").get_by_label("Name"), "sky")
+    drawing.press("Details")
+    drawing.chip("sky", "rainy").click()
+    again = json.loads(json.dumps(EXTRACTED))
+    again["concepts"][0]["value"] = "foggy"
+    again["concepts"].append({"name": "lamp", "value": "off"})
+    drawing.editor.set_widget("CSG_ConceptsFromText", "text", json.dumps(again))
+    assert drawing.editor.queue()["end"] == "execution_success"
+    drawing.card("lamp").wait_for()
+    assert drawing.card("sky").get_attribute("aria-label").startswith("sky: rainy.")
+    assert drawing.card("weather").count() == 0
+    drawing.press("Decide")
+    drawing.page.locator(".csg-panel .conflicts").wait_for()
+    drawing.picture("editor-conflict")
+    drawing.root.get_by_role("button", name="take the new foggy").click()
+    assert {c["name"]: c["value"] for c in drawing.graph()["concepts"]} == {"sky": "foggy", "ground": "dry", "lamp": "off"}
+    assert drawing.editor.queue()["end"] == "execution_success"
+    drawing.page.wait_for_timeout(500)
+    assert drawing.root.get_by_role("button", name="Decide").count() == 0
+    drawing.page.evaluate("() => window.app.graph.nodes.find(node => node.type === 'CSG_GraphEditor').disconnectInput('graph')")
+    drawing.page.wait_for_timeout(500)
+    assert drawing.names() == ["sky", "ground", "lamp"]
+
+
+def test_connecting_a_graph_to_an_untouched_editor_shows_that_graph_alone(drawing):
+    drawing.editor.set_up_nodes([NODE, "CSG_GraphPreview"])
+    drawing.card("car").wait_for()
+    connect_extraction(drawing, EXTRACTED)
+    assert drawing.editor.queue()["end"] == "execution_success"
+    drawing.page.wait_for_function("() => document.querySelectorAll('.csg-card').length === 2")
+    assert drawing.root.get_by_role("button", name="Decide").count() == 0
+
+
+def test_comfyuis_undo_takes_back_one_edit(drawing):
+    drawing.start(WEATHER)
+    drawing.press("Intervene")
+    drawing.chip("weather", "rainy").click()
+    drawing.chip("house", "blue").click()
+    drawing.editor.command("Comfy.Undo")
+    drawing.page.wait_for_function("""() => { const node = window.app.graph.nodes[0];
+        return !JSON.parse(node.widgets[0].value).interventions.house; }""")
+    assert drawing.graph()["interventions"] == {"weather": "rainy"}
+    drawing.card("weather").locator("xpath=self::*[@data-role='intervened']").wait_for()
+
+
+def test_undo_and_redo_by_keys_go_on_in_comfyuis_history(drawing):
+    drawing.start(WEATHER)
+    drawing.press("Intervene")
+    drawing.chip("weather", "rainy").click()
+    drawing.chip("house", "blue").click()
+    done = []
+    for key in ("Control+z", "Control+z", "Control+y", "Control+Shift+z"):
+        drawing.page.keyboard.press(key)
+        done.append(drawing.graph()["interventions"])
+    assert done == [{"weather": "rainy"}, {}, {"weather": "rainy"}, {"weather": "rainy", "house": "blue"}]
+    drawing.editor.command("Comfy.Undo")
+    drawing.page.wait_for_function("() => !JSON.parse(window.app.graph.nodes[0].widgets[0].value).interventions.house")
+
+
+def test_a_copied_node_carries_its_graph_and_lives_on_its_own(drawing):
+    drawing.start(WEATHER)
+    drawing.page.evaluate("""() => {
+        const { canvas, graph } = window.app;
+        canvas.selectItems(graph.nodes);
+        canvas.copyToClipboard();
+        canvas.pasteFromClipboard();
+    }""")
+    drawing.page.wait_for_function("() => document.querySelectorAll('.csg-editor').length === 2")
+    drawing.page.wait_for_function("() => document.querySelectorAll('.csg-card').length === 6")
+    drawing.root.last.get_by_role("button", name="Intervene", exact=True).click()
+    assert [drawing.root.nth(place).get_attribute("data-mode") for place in (0, 1)] == ["edit", "intervene"]
+    texts = [json.loads(node["widgets"]["graph_json"]) for node in drawing.editor.nodes()]
+    assert [len(text["concepts"]) for text in texts] == [3, 3]
+    drawing.page.evaluate("() => window.app.graph.remove(window.app.graph.nodes[1])")
+    drawing.page.wait_for_function("() => document.querySelectorAll('.csg-editor').length === 1")
+
+
+def test_a_graph_goes_into_a_subgraph_and_out_again(drawing):
+    drawing.start(WEATHER, ["CSG_GraphPreview"])
+    drawing.press("Intervene")
+    drawing.chip("weather", "rainy").click()
+    drawing.page.evaluate("""() => {
+        const { canvas, graph } = window.app;
+        const { subgraph } = graph.convertToSubgraph(new Set([graph.nodes.find(node => node.type === 'CSG_GraphEditor')]));
+        canvas.openSubgraph ? canvas.openSubgraph(subgraph, graph.nodes.find(node => node.subgraph)) : canvas.setGraph(subgraph);
+    }""")
+    drawing.page.wait_for_function("() => document.querySelectorAll('.csg-card').length === 3")
+    drawing.card("weather").locator("xpath=self::*[@data-role='intervened']").wait_for()
+    inside = "() => JSON.parse(window.app.canvas.graph.nodes.find(node => node.type === 'CSG_GraphEditor').widgets[0].value)"
+    assert drawing.page.evaluate(inside)["interventions"] == {"weather": "rainy"}
+    drawing.press("Intervene")
+    drawing.chip("house", "blue").click()
+    assert drawing.page.evaluate(inside)["interventions"] == {"weather": "rainy", "house": "blue"}
+    assert drawing.editor.queue()["end"] == "execution_success"
+    drawing.editor.set_up_nodes(["CSG_GraphPreview"])
+    drawing.page.wait_for_function("() => document.querySelectorAll('.csg-editor').length === 0")
+
+
+@pytest.mark.parametrize("workbench", ["canvas"], indirect=True)
+def test_an_api_prompt_dropped_on_the_page_brings_the_graph_back(drawing):
+    drawing.start(WEATHER, ["CSG_GraphPreview"])
+    drawing.press("Intervene")
+    drawing.chip("weather", "rainy").click()
+    drawing.page.evaluate("""async () => {
+        const { output } = await window.app.graphToPrompt();
+        window.app.graph.clear();
+        await window.app.loadApiJson(output, 'graph');
+    }""")
+    drawing.card("weather").locator("xpath=self::*[@data-role='intervened']").wait_for()
+    assert drawing.graph()["interventions"] == {"weather": "rainy"}
+
+
+@pytest.mark.parametrize("how", ["remove", "clear"])
+def test_a_deleted_node_leaves_nothing_behind(drawing, how):
+    """ComfyUI itself keeps the node that it drew last, with the element it was given: that one must be empty.
+
+    Keys open the parts here, because Playwright keeps what it has clicked.
+    """
+    page, keys = drawing.start(WEATHER).page, drawing.page.keyboard
+    page.evaluate("() => document.querySelector('.csg-card').focus()")
+    page.wait_for_timeout(500)
+    for key, part in (("Enter", "panel"), ("Escape", "card"), ("t", "text")):
+        keys.press(key)
+        page.wait_for_function("part => Boolean(document.querySelector(`.csg-${part}`))", arg=part)
+    page.evaluate("""() => {
+        const find = name => new WeakRef(document.querySelector(name));
+        window.left = { editor: find('.csg-editor'), card: find('.csg-card'), panel: find('.csg-panel'), text: find('.csg-text') };
+        window.host = new WeakRef(document.querySelector('.csg-host'));
+    }""")
+    page.evaluate("how => how === 'remove' ? window.app.graph.remove(window.app.graph.nodes[0]) : window.app.graph.clear()", how)
+    session = drawing.page.context.new_cdp_session(drawing.page)
+    alive = None
+    for _ in range(10):
+        drawing.page.wait_for_timeout(300)
+        session.send("HeapProfiler.collectGarbage")
+        alive = drawing.page.evaluate("() => Object.keys(window.left).filter(name => window.left[name].deref())")
+        if not alive:
+            break
+    assert alive == []
+    assert drawing.page.evaluate("() => window.host.deref()?.childNodes.length ?? 0") == 0
+
+
+def test_collapsing_keeps_one_editor_and_its_state(drawing):
+    drawing.start(WEATHER)
+    drawing.press("Intervene")
+    drawing.page.evaluate("() => { window.kept = new WeakRef(document.querySelector('.csg-editor')); }")
+    for _ in range(3):
+        for state in ("hidden", "visible"):
+            drawing.page.evaluate("() => window.app.graph.nodes[0].collapse(true)")
+            drawing.page.locator(".csg-editor").wait_for(state=state)
+    assert drawing.page.locator(".csg-editor").count() == 1
+    assert drawing.page.evaluate("() => document.querySelector('.csg-editor') === window.kept.deref()")
+    drawing.chip("weather", "rainy").click()
+    assert drawing.graph()["interventions"] == {"weather": "rainy"}

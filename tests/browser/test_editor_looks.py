@@ -1,0 +1,118 @@
+"""How the editor looks and reads: themes, zoom, languages, and pictures of each state for the help pages."""
+
+import json
+
+import pytest
+
+from csg.causal.merge import sample_text
+from tests.browser.drawing import WEATHER
+
+LUMINANCE = """element => {
+    const context = document.createElement('canvas').getContext('2d');
+    const of = colour => {
+        context.fillStyle = '#000';
+        context.clearRect(0, 0, 1, 1);
+        context.fillStyle = colour;
+        context.fillRect(0, 0, 1, 1);
+        return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3).map(value => {
+            const part = value / 255;
+            return part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+        });
+    };
+    const light = colour => of(colour).reduce((sum, part, place) => sum + part * [0.2126, 0.7152, 0.0722][place], 0);
+    const contrast = (one, other) => (Math.max(light(one), light(other)) + 0.05) / (Math.min(light(one), light(other)) + 0.05);
+    const style = name => getComputedStyle(document.querySelector(name));
+    return {
+        title: contrast(style('.csg-card .title').fill, style('.csg-card .body').fill),
+        chip: contrast(style('.csg-card .chip text').fill, style('.csg-card .body').fill),
+        do: contrast(style('.csg-card[data-role=intervened] .badge text').fill, style('.csg-card[data-role=intervened] .badge rect').fill),
+        may: contrast(style('.csg-card[data-role=affected] .badge text').fill, style('.csg-card[data-role=affected] .badge rect').fill),
+        facts: contrast(style('.csg-editor .facts').color, style('.csg-editor').backgroundColor),
+        notice: contrast(style('.csg-notice p').color, style('.csg-notice p').backgroundColor),
+    };
+}"""
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_words_stand_out_in_comfyuis_themes(drawing, theme):
+    drawing.editor.set_setting("Comfy.ColorPalette", theme)
+    try:
+        drawing.start(sample_text())
+        drawing.page.wait_for_function("theme => document.querySelector('.csg-editor').dataset.theme === theme", arg=theme)
+        drawing.press("Intervene")
+        drawing.chip("weather", "rainy").click()
+        drawing.page.wait_for_timeout(400)
+        contrasts = drawing.root.evaluate(LUMINANCE)
+        assert {name: round(value, 1) for name, value in contrasts.items() if value < 4.5} == {}
+        drawing.picture(f"editor-intervene-{theme}")
+    finally:
+        drawing.editor.set_setting("Comfy.ColorPalette", "dark")
+
+
+@pytest.mark.parametrize("zoom", [0.5, 2])
+def test_it_reads_and_works_at_any_zoom_of_the_canvas(drawing, zoom):
+    drawing.start(WEATHER)
+    drawing.page.evaluate("""zoom => {
+        const { canvas } = window.app;
+        canvas.ds.scale = zoom;
+        canvas.ds.offset = zoom > 1 ? [20, -60] : [60, 60];
+        canvas.setDirty(true, true);
+    }""", zoom)
+    drawing.page.wait_for_timeout(800)
+    shown = drawing.card("weather").locator(".far-name" if zoom < 1 else ".title")
+    assert shown.is_visible()
+    assert shown.bounding_box()["height"] >= 9, "pixels on the screen"
+    drawing.press("Intervene")
+    if zoom < 1:
+        drawing.card("weather").locator(".body").click()
+        drawing.page.locator(".csg-panel").get_by_role("button", name="rainy").click()
+    else:
+        drawing.chip("weather", "rainy").click()
+    assert drawing.graph()["interventions"] == {"weather": "rainy"}
+    drawing.editor.screenshot(f"editor-zoom-{zoom}")
+
+
+@pytest.mark.parametrize(("language", "words"), [("zh", ("编辑", "干预")), ("ja", ("編集", "介入"))])
+def test_it_speaks_the_language_of_the_page(drawing, language, words):
+    drawing.editor.set_setting("Comfy.Locale", language)
+    try:
+        drawing.editor.open()
+        drawing.start(WEATHER)
+        assert tuple(drawing.page.locator(".csg-choice.modes button").all_inner_texts()) == words
+        drawing.picture(f"editor-{language}")
+    finally:
+        drawing.editor.set_setting("Comfy.Locale", "en")
+        drawing.editor.open()
+
+
+def test_what_a_screen_reader_finds(drawing):
+    drawing.start(WEATHER)
+    unnamed = drawing.root.evaluate("""root => [...root.querySelectorAll('button, input, textarea, [role=button], [tabindex]')]
+        .filter(element => !(element.getAttribute('aria-label') || element.textContent.trim()))
+        .map(element => element.outerHTML.slice(0, 120))""")
+    assert unnamed == []
+    assert drawing.root.get_by_role("toolbar", name="Tools").count() == 1
+    assert drawing.root.get_by_role("group", name="Causal graph").count() == 1
+    drawing.press("Intervene")
+    assert drawing.root.get_by_role("button", name="Intervene", exact=True).get_attribute("aria-pressed") == "true"
+    drawing.chip("weather", "rainy").click()
+    assert drawing.said() == "do(weather = rainy)"
+    assert "Intervened: set to rainy." in drawing.card("weather").get_attribute("aria-label")
+    assert "May change." in drawing.card("ground").get_attribute("aria-label")
+
+
+def test_pictures_of_each_state(drawing):
+    drawing.start(sample_text())
+    drawing.page.locator(".csg-status").evaluate("status => { status.textContent = ''; }")
+    drawing.picture("editor-edit")
+    drawing.details("weather")
+    drawing.picture("editor-panel")
+    drawing.press("Details")
+    drawing.press("Intervene")
+    drawing.chip("weather", "rainy").click()
+    drawing.page.wait_for_timeout(400)
+    drawing.picture("editor-intervene")
+    drawing.press("Text")
+    drawing.page.locator(".csg-text textarea").wait_for()
+    drawing.picture("editor-text")
+    assert json.loads(sample_text())["concepts"][0]["name"] == drawing.names()[0]
