@@ -110,7 +110,9 @@ def phrase_attention(model: object, clip: object, latent: torch.Tensor, phrase: 
         noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed + level))
         capture = attention.AttentionCapture((8, 8), {"phrase": attention.Words(words, 77)})
         with torch.inference_mode(), capture.hooked([inner.diffusion_model]), capture.rows(["phrase"]):
-            inner.apply_model(latent + sigma * noise, sigma, c_crossattn=conditioning[0][0], y=vector, transformer_options={})
+            inner.apply_model(
+                latent + sigma * noise, sigma, c_crossattn=conditioning[0][0], y=vector, transformer_options={}
+            )
         total = total + capture.maps()["phrase"][0].numpy()
     return total
 
@@ -130,11 +132,16 @@ def localisation(model: object, clip: object, vae: object, count: int) -> dict[s
         cover = occupancy(things)
         for name in LOCAL:
             others = [v for v in BY_NAME[name].domain if v not in (values[name], "none")]
-            for kind, value in (("true phrase", values[name]), ("new phrase", others[seed % len(others)] if others else None)):
+            for kind, value in (
+                ("true phrase", values[name]),
+                ("new phrase", others[seed % len(others)] if others else None),
+            ):
                 if value is not None:
                     heat = phrase_attention(model, clip, latent, BY_NAME[name].phrases[value], seed)
                     found[name][kind].append(area_under_curve(heat, region(cover, name, values[name])))
-    return {n: {k: float(np.mean([a for a in v if a is not None])) for k, v in kinds.items()} for n, kinds in found.items()}
+    return {
+        n: {k: float(np.mean([a for a in v if a is not None])) for k, v in kinds.items()} for n, kinds in found.items()
+    }
 
 
 # Interventions that make every thing visible in turn, so that each has a place to be found.

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from ..csg.causal.counterfactual import Counterfactual
 from ..csg.evaluation.effectiveness import MAX_TOKENS, effectiveness
 from ..csg.vlm.protocol import VisionLanguageModel
-from . import sockets
+from . import host_vlm, inputs, sockets
 
 CATEGORY = "CSG/evaluation"
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -48,6 +48,7 @@ class Effectiveness(io.ComfyNode):
                     control_after_generate=io.ControlAfterGenerate.fixed,
                     tooltip="The model's random seed. Answers are taken greedily, so it matters only to servers that sample all the same.",
                 ),
+                inputs.prompts(),
             ],
             outputs=[
                 io.Float.Output("score", tooltip="Share of changed concepts that are seen, from 0 to 1; 1 when nothing had to change."),
@@ -57,8 +58,15 @@ class Effectiveness(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, vlm: VisionLanguageModel, image: torch.Tensor, counterfactual: Counterfactual, max_tokens: int = MAX_TOKENS, seed: int = 0
+        cls,
+        vlm: VisionLanguageModel,
+        image: torch.Tensor,
+        counterfactual: Counterfactual,
+        max_tokens: int = MAX_TOKENS,
+        seed: int = 0,
+        prompts: str = host_vlm.BUILT_IN_PROMPTS,
     ) -> io.NodeOutput:
-        result = effectiveness(vlm, image, counterfactual, max_tokens=max_tokens, seed=seed)
+        book = host_vlm.prompt_book(prompts)
+        result = effectiveness(vlm, image, counterfactual, max_tokens=max_tokens, seed=seed, book=book)
         verdicts = [{"concept": verdict.concept, "answer": verdict.answer} for verdict in result.verdicts]
         return io.NodeOutput(result.score, result.report(), ui={"csg_effectiveness": verdicts, "text": [result.report()]})

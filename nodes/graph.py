@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from typing import Any
 
@@ -16,8 +17,8 @@ from ..csg.causal.counterfactual import Counterfactual, propagate
 from ..csg.causal.drawing import draw
 from ..csg.causal.formats import FORMATS, parse_assignments, read_graph, write_graph, write_json
 from ..csg.causal.graph import CausalGraph, GraphError
-from ..csg.causal.merge import edited, sample_text
-from . import sockets
+from ..csg.causal.merge import edited, remembered, sample_text
+from . import host_vlm, inputs, sockets
 
 CATEGORY = "CSG/graph"
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -44,8 +45,9 @@ class GraphEditor(io.ComfyNode):
                 sockets.Graph.Input(
                     "graph",
                     optional=True,
-                    tooltip="A graph to start from, such as an extracted one. The text is laid over it: concepts of "
-                    "the same name take the text's values. An empty or untouched text leaves it as it is.",
+                    tooltip="A graph to start from, such as an extracted one. The text's edits are kept over it, "
+                    "also when it is made again; where both changed the same thing, the text's word stands and the "
+                    "conflict is shown. An empty or untouched text leaves it as it is.",
                 ),
             ],
             outputs=[
@@ -62,16 +64,20 @@ class GraphEditor(io.ComfyNode):
     def validate_inputs(cls, graph_json: str | None = None) -> bool | str:
         try:
             if graph_json is not None and graph_json.strip():
-                read_graph(graph_json)
+                remembered(read_graph(graph_json))
         except GraphError as error:
             return str(error)
         return True
 
     @classmethod
     def execute(cls, graph_json: str, graph: CausalGraph | None = None) -> io.NodeOutput:
-        result = edited(graph_json, graph)
+        result, conflicts = edited(graph_json, graph)
         text = write_json(result)
-        shown = {"graph": [text]} | ({"extracted": [write_json(graph)]} if graph is not None else {})
+        shown = {"graph": [text], "conflicts": [str(conflict) for conflict in conflicts]}
+        if graph is not None:
+            shown["extracted"] = [write_json(graph)]
+        for conflict in conflicts:
+            logging.warning("Causal Graph Editor: %s.", conflict)
         return io.NodeOutput(result, text, ui=shown)
 
 
@@ -151,6 +157,7 @@ def _vlm_inputs() -> list[io.Input]:
             control_after_generate=io.ControlAfterGenerate.fixed,
             tooltip="The VLM's random seed: the same seed gives the same answer. Unused without a VLM.",
         ),
+        inputs.prompts(),
     ]
 
 
@@ -195,20 +202,21 @@ class Propagate(io.ComfyNode):
         temperature: float = 0.2,
         max_tokens: int = 3072,
         seed: int = 0,
+        prompts: str = host_vlm.BUILT_IN_PROMPTS,
     ) -> io.NodeOutput:
         by_hand = parse_assignments(values)
         question = (vlm, image, graph, by_hand, temperature, max_tokens, seed)
-        result = propagate(graph, by_hand) if vlm is None else _asked(*question)
+        result = propagate(graph, by_hand) if vlm is None else _asked(*question, prompts=prompts)
         report = result.report()
         shown = {"text": (report,), "csg_counterfactual": [json.dumps(result.table())]}
         return io.NodeOutput(result, report, ui=shown)
 
 
-def _asked(*question: Any) -> Counterfactual:
+def _asked(*question: Any, prompts: str) -> Counterfactual:
     """Let a VLM propose what was not set by hand; its modules load only when one is connected."""
     from ..csg.vlm.manipulate import vlm_propagate
 
-    return vlm_propagate(*question)
+    return vlm_propagate(*question, book=host_vlm.prompt_book(prompts))
 
 
 class LoadGraph(io.ComfyNode):

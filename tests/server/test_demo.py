@@ -28,6 +28,12 @@ def test_every_figure_is_measured(results):
         assert all(result.figures[name] is not None for name in demo.FIGURES)
 
 
+def test_the_house_turns_blue_and_the_rest_stays(results):
+    figures = results[1].figures
+    assert figures["effectiveness"] == 1.0 and figures["untouched"] >= 0.9
+    assert figures["excess_error"] <= 1.0 and figures["reconstruction_error"] <= 0.3
+
+
 def test_the_second_edit_reuses_the_scenes_inversion(server):
     template = json.loads(demo.WORKFLOW.read_text())
     prompt = demo.filled(template, demo.Edit(demo.scenes(demo.INTERVENTIONS, 1)[0], "weather=rainy"))

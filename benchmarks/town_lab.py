@@ -1,0 +1,194 @@
+"""Town's model in this process, editing by any of the benchmark's methods and measuring what came out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from in_process import pack_module
+from town_methods import DESCENDANTS, INTERVENED, Method
+
+from csg.evaluation import perceptual
+from csg.evaluation.similarity import ms_ssim
+from csg.town import score, world
+from csg.town.weights import CHECKPOINT
+
+INTERVENED_ON = {
+    "weather": "weather",
+    "ground": "ground",
+    "time": "time",
+    "season": "season",
+    "house": "object",
+    "car": "object",
+}
+FIRST_SCENE = 80_000_000  # training and validation take their scenes elsewhere
+Values = Mapping[str, str]
+
+
+def interventions(scene: int) -> list[dict[str, str]]:
+    """One do() on every root and inner concept, to a value that the scene does not have; fixed by the scene."""
+    before, rng = world.factual(scene), np.random.default_rng((scene, 2))
+    chosen = []
+    for name in INTERVENED_ON:
+        others = [value for value in world.BY_NAME[name].domain if value != before[name]]
+        chosen.append({name: str(rng.choice(others))})
+    return chosen
+
+
+def image_of(picture: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) uint8 -> IMAGE (1, H, W, 3)."""
+    return torch.from_numpy(picture.astype(np.float32) / 255)[None]
+
+
+def pixels(image: torch.Tensor) -> np.ndarray:
+    """First picture of an IMAGE -> (H, W, 3) uint8."""
+    return (image[0, ..., :3].clamp(0, 1) * 255).round().byte().numpy()
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is asked of a method: the values that the picture has and is to have, and which of them do() sets."""
+
+    before: Values
+    after: Values
+    intervened: tuple[str, ...]
+
+    def back(self) -> Change:
+        """The same the other way round."""
+        return Change(self.after, self.before, self.intervened)
+
+
+class Lab:
+    """Inverts and edits pictures with the pack's own nodes; inversions of one picture are shared by its edits."""
+
+    def __init__(self) -> None:
+        names = {"edit": "nodes.edit", "sample": "nodes.sample", "host": "nodes.host_model", "formats": "csg.causal.formats",
+                 "counterfactual": "csg.causal.counterfactual"}  # fmt: skip
+        self.pack = {short: pack_module(name) for short, name in names.items()}
+        town = pack_module("nodes.host_town")
+        self.model, self.clip, self.vae = town.load_model(), town.load_clip(), town.load_vae()
+        self._inversions: dict[tuple, tuple[Any, float]] = {}
+        self._texts: dict[str, Any] = {}
+
+    def forget(self) -> None:
+        """Let go of all inversions and captions: the next scene needs the room."""
+        self._inversions.clear()
+        self._texts.clear()
+
+    @torch.inference_mode()
+    def edited(
+        self, picture: torch.Tensor, change: Change, method: Method, seed: int
+    ) -> tuple[torch.Tensor, float, float]:
+        """The edited IMAGE, the CPU seconds of the edit, and those of the inversion, whoever paid them."""
+        inversion, inverted = self._inversion(picture, change.before, method, seed)
+        begin = time.process_time()
+        counterfactual = self._counterfactual(change, method)
+        if method.editor == "prompt":
+            positive = self._text(counterfactual.prompt)
+            samples = self.pack["sample"].EditWithPrompt.execute(self.model, inversion, positive, method.cfg).result[0]
+        else:
+            samples = self._guided(inversion, counterfactual, method)
+        image = self.vae.decode(samples["samples"]).clamp(0, 1)
+        return image, time.process_time() - begin, inverted
+
+    def _guided(self, inversion: Any, counterfactual: Any, method: Method) -> dict[str, Any]:  # noqa: ANN401
+        known = self.pack["counterfactual"]
+        concepts = known.DESCENDANTS_ONLY if method.concepts == DESCENDANTS else known.ALL_CHANGES
+        warmup = round(method.warmup * method.steps)
+        edits, positive, *_ = self.pack["edit"].EncodeEdits.execute(
+            self.clip, counterfactual, method.scale, method.threshold, warmup, concepts, method.global_scale).result  # fmt: skip
+        return self.pack["sample"].Sampler.execute(
+            self.model, inversion, edits, method.base, method.mask, method.preserve, method.contrast, method.mask_source,
+            method.release, positive,
+        ).result[0]  # fmt: skip
+
+    def _counterfactual(self, change: Change, method: Method) -> Any:  # noqa: ANN401
+        document = world.graph_document(change.before)
+        if not method.scoped:
+            document["concepts"] = [concept | {"scope": "local"} for concept in document["concepts"]]
+        graph = self.pack["formats"].read_json(json.dumps(document)).do({n: change.after[n] for n in change.intervened})
+        follow = {n: v for n, v in change.after.items() if v != change.before[n] and n not in change.intervened}
+        return self.pack["counterfactual"].propagate(graph, {} if method.concepts == INTERVENED else follow)
+
+    def _inversion(self, picture: torch.Tensor, values: Values, method: Method, seed: int) -> tuple[Any, float]:
+        content = hashlib.sha256(picture.numpy().tobytes()).digest()
+        key = (content, seed, method.inversion)
+        if key not in self._inversions:
+            begin = time.process_time()
+            made = self._invert(picture, values, method, seed)
+            self._inversions[key] = (made, time.process_time() - begin)
+        return self._inversions[key]
+
+    def _invert(self, picture: torch.Tensor, values: Values, method: Method, seed: int) -> Any:  # noqa: ANN401
+        sample, latent = self.pack["sample"], {"samples": self.vae.encode(picture)}
+        source, negative = (self._text(world.caption(values)) if method.source else None), self._text("")
+        guidance, skipped = method.source_guidance, round(method.skip * method.steps)
+        if method.inverter == "ddim":
+            out = sample.InvertDDIM.execute(self.model, latent, method.steps, guidance, source, negative)
+        elif method.inverter == "ddpm":
+            out = sample.InvertDDPM.execute(self.model, latent, method.steps, skipped, guidance, seed, source, negative)
+        else:
+            out = sample.Invert.execute(self.model, latent, method.steps, method.skip, guidance, seed, "diffusers",
+                                        method.zero_noise_steps, source, negative)  # fmt: skip
+        return out.result[0]
+
+    @torch.inference_mode()
+    def round_trip(self, picture: np.ndarray) -> torch.Tensor:
+        """What the autoencoder alone leaves of a picture."""
+        return self.vae.decode(self.vae.encode(image_of(picture))).clamp(0, 1)
+
+    def _text(self, text: str) -> Any:  # noqa: ANN401
+        if text not in self._texts:
+            self._texts[text] = self.pack["host"].encode_text(self.clip, text)
+        return self._texts[text]
+
+
+@lru_cache(maxsize=1)
+def model_digest() -> str:
+    """Which weights these are."""
+    return hashlib.sha256(CHECKPOINT.read_bytes()).hexdigest()[:12]
+
+
+class Perception:
+    """The perceptual distance of this run: LPIPS where its weights are present, else 1 - multi-scale SSIM."""
+
+    def __init__(self, folder: Path, net: str = "vgg") -> None:
+        try:
+            self.backbone: Path | None = perceptual.find_backbone([folder], net)
+        except perceptual.LPIPSUnavailable:
+            self.backbone = None
+        self.net = net
+        self.name = f"LPIPS ({net})" if self.backbone else "1 - MS-SSIM"
+
+    def __call__(self, a: torch.Tensor, b: torch.Tensor) -> float:
+        """The distance between two IMAGEs."""
+        return perceptual.lpips(a, b, self.backbone, self.net) if self.backbone else 1 - ms_ssim(a, b)
+
+
+def measured(image: torch.Tensor, scene: int, do: Values, perception: Perception) -> dict[str, Any]:
+    """Every figure of an edited picture, None where it has no meaning."""
+    known, picture = score.truth(scene, do), pixels(image)
+    found = score.score(picture, scene, do)
+    hits = {n: r["read"] == r["expected"] for n, r in found.readings.items() if r["factual"] != r["expected"]}
+    followed = [hit for name, hit in hits.items() if name not in do]
+    return {
+        "effectiveness": found.effectiveness,
+        "effectiveness_intervened": float(all(hits[name] for name in do)),
+        "effectiveness_descendants": float(np.mean(followed)) if followed else None,
+        "untouched": found.untouched,
+        "excess_error": found.excess_error,
+        "psnr": found.psnr,
+        "error": score.percent_error(picture, known.exact),
+        "perceptual": perception(image, image_of(known.factual)),
+        "perception": perception.name,
+        "missed": [name for name, hit in hits.items() if not hit],
+        "disturbed": [n for n, r in found.readings.items() if r["factual"] == r["expected"] != r["read"]],
+    }

@@ -1,0 +1,128 @@
+"""The methods that the Town benchmark compares, and the ablations of Causal Semantic Guidance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from in_process import ROOT
+
+ALL, DESCENDANTS, INTERVENED = "intervened + descendants", "descendants only", "intervened only"
+CSG, NO_EDIT = "CSG", "no edit"
+FIELDS = ("model", "measure", "settings", "scene", "do", "seed")  # what identifies a line of results
+WORKFLOW = ROOT / "workflows" / "api" / "town_counterfactual.json"
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a picture is inverted and edited; every field decides the result, so together they identify it.
+
+    editor: "csg" (concept edits), "prompt" (the whole new prompt), "nothing" (the autoencoder's round trip of the
+    factual picture) or "truth" (of the exact counterfactual). `source`: invert with the factual caption. `scoped`:
+    global concepts act on the whole picture; without it every concept is masked.
+    """
+
+    inverter: str = "dpm++"
+    editor: str = "csg"
+    steps: int = 50
+    skip: float = 0.15
+    source: bool = True
+    source_guidance: float = 1.0
+    zero_noise_steps: int = 0
+    concepts: str = ALL
+    scoped: bool = True
+    scale: float = 5.0
+    threshold: float = 0.7
+    global_scale: float = 2.0
+    warmup: float = 0.1
+    base: str = "source"
+    mask: str = "intersect"
+    mask_source: str = "edit"
+    contrast: str = "unconditional"
+    preserve: str = "off"
+    release: float = 0.0
+    cfg: float = 3.0
+
+    @property
+    def settings(self) -> str:
+        """All fields as one line of text."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def inversion(self) -> tuple:
+        """The fields that an inversion depends on: edits that share them share it."""
+        return (self.inverter, self.steps, self.skip, self.source, self.source_guidance, self.zero_noise_steps)
+
+    def with_steps(self, steps: int) -> Method:
+        """The same with another number of steps; the warm-up is a share of them."""
+        return replace(self, steps=steps)
+
+
+def shipped() -> Method:
+    """Causal Semantic Guidance as the Town workflow has it."""
+    nodes = {entry["_meta"]["title"]: entry["inputs"] for entry in json.loads(WORKFLOW.read_text()).values()}
+    invert, encode, edit = nodes["Invert"], nodes["Encode the edits"], nodes["Edit"]
+    own = ("base", "mask", "mask_source", "contrast", "preserve", "release")
+    return Method(
+        steps=invert["steps"], skip=invert["skip"], source="source" in invert, source_guidance=invert["source_guidance"],
+        zero_noise_steps=invert["zero_noise_steps"], concepts=ALL if encode["concepts"] == ALL else DESCENDANTS,
+        scale=encode["scale"], threshold=encode["threshold"], warmup=encode["warmup"] / invert["steps"],
+        global_scale=encode["global_scale"], **{name: edit[name] for name in own},
+    )  # fmt: skip
+
+
+def methods(csg: Method) -> dict[str, Method]:
+    """The paper's comparison: whole prompts under DDIM and DDPM inversion, LEDITS++ on the intervened concept, CSG.
+
+    The prompts know what follows from the intervention, as in the paper; the variants `direct` are told the
+    intervened concept alone, and so is LEDITS++.
+    """
+    ddim = Method("ddim", "prompt", skip=0.0)
+    ddpm = Method("ddpm", "prompt", skip=0.16)
+    ledits = Method(source=False, base="unconditional", concepts=INTERVENED, scoped=False)
+    return {
+        "DDIM": ddim,
+        "DDPM": ddpm,
+        "LEDITS++ direct": ledits,
+        CSG: csg,
+        "DDIM direct": replace(ddim, concepts=INTERVENED),
+        "DDPM direct": replace(ddpm, concepts=INTERVENED),
+        NO_EDIT: Method(editor="nothing"),
+        "exact": Method(editor="truth"),
+    }
+
+
+COMPARED = ("DDIM", "DDPM", "LEDITS++ direct", CSG)
+REFERENCES = (NO_EDIT, "exact")
+
+AXES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    "base": ({"base": "unconditional", "source": False}, {"base": "source"}, {"base": "interventional"}),
+    "concepts": ({"concepts": ALL}, {"concepts": DESCENDANTS}, {"concepts": INTERVENED}),
+    "mask": tuple({"mask": kind} for kind in ("intersect", "attention", "noise", "none")),
+    "mask_source": tuple({"mask_source": kind} for kind in ("edit", "factual", "both")),
+    "global_concepts": ({"scoped": True}, {"scoped": False}),
+    "contrast": ({"contrast": "unconditional"}, {"contrast": "factual"}),
+    "release": tuple({"release": share} for share in (0.0, 0.5, 1.0)),
+    "preserve": ({"preserve": "off"}, {"preserve": "blend"}),
+    "frontier": tuple({"scale": s, "threshold": t} for s in (2.0, 3.0, 5.0, 8.0) for t in (0.0, 0.4, 0.7, 0.85)),
+    "steps": tuple({"steps": steps} for steps in (20, 50, 100)),
+}
+
+
+def ablation(csg: Method, axis: str) -> dict[str, Method]:
+    """The variants of one axis by their label, such as `base = source`."""
+    return {label(change): replace(csg, **change) for change in AXES[axis]}
+
+
+def label(change: Mapping[str, Any]) -> str:
+    """A variant in words; an inversion without source only accompanies its base."""
+    shown = {name: value for name, value in change.items() if name != "source"}
+    return ", ".join(f"{name} = {_plain(value)}" for name, value in shown.items())
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)

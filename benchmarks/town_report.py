@@ -1,0 +1,227 @@
+"""The Town benchmark's lines as Markdown tables and plots."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from in_process import ROOT
+from town_lab import INTERVENED_ON, model_digest
+from town_methods import AXES, COMPARED, CSG, FIELDS, REFERENCES, Method, ablation, methods, shipped
+
+from csg.evaluation.journal import Journal
+from csg.evaluation.statistics import Interval, bootstrap, paired_difference
+from csg.evaluation.tables import Figure, line, select, summary, table
+
+RESULTS = ROOT / "benchmarks" / "results"
+Rows = list[Mapping[str, Any]]
+EFFECT, EXCESS, PSNR = "effectiveness", "excess_error", "psnr"
+GOALS = {EFFECT: 0.95, EXCESS: 0.5, PSNR: 2.0}  # at least; of the best baseline's; dB above the best baseline
+
+
+def figures(perception: str) -> tuple[Figure, ...]:
+    """The columns of the main table."""
+    return (
+        Figure(EFFECT, "effectiveness"),
+        Figure("effectiveness_descendants", "of descendants"),
+        Figure("perceptual", f"{perception} to the factual", 3, "less"),
+        Figure(EXCESS, "excess error, % points", 2, "less"),
+        Figure("untouched", "untouched"),
+        Figure(PSNR, "PSNR to the exact, dB", 2),
+        Figure("error", "error to the exact, %", 2, "less"),
+        Figure("seconds", "CPU seconds per edit", 1, "less"),
+        Figure("inversion_seconds", "CPU seconds per inversion", 1, "less"),
+    )
+
+
+def rows_of(
+    records: Sequence[Mapping[str, Any]], chosen: Mapping[str, Method], measure: str = "edit"
+) -> dict[str, Rows]:
+    """The records of each method, by label."""
+    return {label: select(records, measure=measure, settings=m.settings) for label, m in chosen.items()}
+
+
+def common(rows: Mapping[str, Rows]) -> dict[str, Rows]:
+    """Only the edits that every method with results has done, so that all are compared on the same ones."""
+    present = {label: found for label, found in rows.items() if found}
+    keys = [{_edit(row) for row in found} for found in present.values()]
+    shared = set.intersection(*keys) if keys else set()
+    return {label: sorted((r for r in found if _edit(r) in shared), key=_edit) for label, found in present.items()}
+
+
+def _edit(row: Mapping[str, Any]) -> tuple:
+    return (row["scene"], row["do"], row["seed"])
+
+
+def compared_table(rows: Mapping[str, Rows], perception: str) -> str:
+    """Methods down, figures across."""
+    columns = figures(perception)
+    return table({label: summary(found, columns, "scene") for label, found in rows.items()}, columns)
+
+
+def by_kind(rows: Mapping[str, Rows]) -> str:
+    """The three figures that are judged together, for each kind of intervention."""
+    kinds = list(dict.fromkeys(INTERVENED_ON.values()))
+    head = [line(["intervention on", "method", "effectiveness ↑", "excess error ↓", "PSNR to the exact ↑", "edits"]),
+            line(["---", "---", "---:", "---:", "---:", "---:"])]  # fmt: skip
+    lines = []
+    for kind in kinds:
+        for label, found in rows.items():
+            if own := select(found, kind=kind):
+                cells = [_interval(own, field).text() for field in (EFFECT, EXCESS, PSNR)]
+                lines.append(line([kind, label, *cells, str(len(own))]))
+    return "\n".join(head + lines)
+
+
+def _interval(rows: Rows, field: str) -> Interval:
+    return bootstrap([row.get(field) for row in rows], [row["scene"] for row in rows])
+
+
+def goals(rows: Mapping[str, Rows]) -> str:
+    """CSG against the best baseline of each figure, per kind of intervention: paired differences and the verdict."""
+    baselines = [label for label in COMPARED if label != CSG and label in rows]
+    if CSG not in rows or not baselines:
+        return "CSG or every baseline is missing, so there is nothing to judge."
+    lines = [
+        line(["intervention on", "figure", "CSG", "best baseline", "CSG minus that", "goal", "met"]),
+        line(["---"] * 7),
+    ]
+    for kind in dict.fromkeys(row["kind"] for row in rows[CSG]):
+        own = {label: select(rows[label], kind=kind) for label in (CSG, *baselines)}
+        lines += [found for field in GOALS if (found := _goal(kind, field, own, baselines))]
+    return "\n".join(lines)
+
+
+def _goal(kind: str, field: str, rows: Mapping[str, Rows], baselines: Sequence[str]) -> str:
+    values = {label: _interval(found, field) for label, found in rows.items()}
+    ours = values[CSG]
+    if not ours.count:
+        return ""
+    best = (min if field == EXCESS else max)(baselines, key=lambda label: values[label].mean)
+    theirs = values[best].mean
+    difference = paired_difference(
+        [r[field] for r in rows[CSG]], [r[field] for r in rows[best]], [r["scene"] for r in rows[CSG]]
+    )
+    wanted, met = {
+        EFFECT: (f"at least {GOALS[EFFECT]:g} and {best}'s", ours.mean >= max(GOALS[EFFECT], theirs)),
+        EXCESS: ("at most half of it", ours.mean <= max(0.0, GOALS[EXCESS] * theirs)),
+        PSNR: (f"at least {GOALS[PSNR]:g} dB more", ours.mean >= theirs + GOALS[PSNR]),
+    }[field]
+    verdict = "yes" if met else "**no**"
+    return line(
+        [kind, field.replace("_", " "), ours.text(), f"{theirs:.2f} ({best})", difference.text(), wanted, verdict]
+    )
+
+
+def axioms_table(records: Sequence[Mapping[str, Any]], chosen: Mapping[str, Method]) -> str:
+    """Composition and reversibility of every method."""
+    parts = [
+        ("mean_error", "mean error, %", 2, "less"),
+        ("psnr", "PSNR, dB", 1, "more"),
+        ("ms_ssim", "MS-SSIM", 3, "more"),
+    ]
+    columns = tuple(Figure(f"{measure}_{field}", f"{measure}: {title}", digits, better)
+                    for measure in ("composition", "reversibility") for field, title, digits, better in parts)  # fmt: skip
+    found = {}
+    for label, method in chosen.items():
+        own = [row for row in records if row["settings"] == method.settings and row["measure"] != "edit"]
+        if own:
+            found[label] = summary(own, columns, "scene")
+    return table(found, columns) if found else ""
+
+
+def examples(rows: Mapping[str, Rows]) -> list[tuple[int, str]]:
+    """One edit for each concept that is intervened on, each of another scene: (scene, do)."""
+    found: dict[str, tuple[int, str]] = {}
+    for row in next(iter(rows.values()), []):
+        concept = row["do"].split("=")[0]
+        if concept not in found and row["scene"] not in [scene for scene, _ in found.values()]:
+            found[concept] = (row["scene"], row["do"])
+    return list(found.values())
+
+
+def failing(rows: Rows, count: int = 12) -> str:
+    """Which concepts CSG misses or disturbs most often."""
+    lines = [line(["intervention", "edits", "missed", "disturbed"]), line(["---", "---:", "---", "---"])]
+    for kind in sorted({row["do"] for row in rows}):
+        own = select(rows, do=kind)
+        told = [_counts(own, field, count) for field in ("missed", "disturbed")]
+        lines.append(line([f"do({kind})", str(len(own)), *told]))
+    return "\n".join(lines)
+
+
+def _counts(rows: Rows, field: str, count: int) -> str:
+    names = [name for row in rows for name in row[field]]
+    ranked = sorted(set(names), key=names.count, reverse=True)[:count]
+    return ", ".join(f"{name} {names.count(name)}" for name in ranked) or "-"
+
+
+def ablations(
+    records: Sequence[Mapping[str, Any]], csg: Method, perception: str
+) -> dict[str, tuple[dict[str, Rows], str]]:
+    """Every axis that has results: its rows by label, and its table."""
+    found = {}
+    for axis in AXES:
+        rows = common(rows_of(records, ablation(csg, axis)))
+        if len(rows) > 1:
+            found[axis] = (rows, compared_table(rows, perception))
+    return found
+
+
+def head(options: argparse.Namespace, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was run, with what."""
+    version = (options.comfyui / "comfyui_version.py").read_text(encoding="utf-8")
+    comfyui = re.search(r'__version__ = "(.+)"', version)[1]
+    edits = [r for r in records if r["measure"] == "edit"]
+    return [
+        "# The Town benchmark", "",
+        f"`{options.command}`", "",
+        f"Town's weights {model_digest()}, ComfyUI {comfyui}, torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{platform.machine()}, {torch.get_num_threads()} thread(s). {len(edits)} edits of "
+        f"{len({r['scene'] for r in edits})} held-out scenes.", "",
+        "Means with 95 % bootstrap intervals over scenes. Effectiveness: share of the concepts that must change and read as in the exact "
+        "counterfactual; *of descendants*: without the intervened one. Excess error: mean error on pixels that must not change, above the "
+        "autoencoder's own; nothing is measured where every pixel changes. Untouched: share of the other concepts that read as before. "
+        "*no edit* and *exact* are the autoencoder's round trips of the factual picture and of the exact counterfactual: the floor and "
+        "the ceiling of every figure. Seconds are CPU time, which other work on the machine lengthens less than the clock.", "",
+    ]  # fmt: skip
+
+
+def write(options: argparse.Namespace, picture_of: Callable[[int, str, str], Path]) -> str:
+    """Write `<name>.md` and its plots beside the journal; returns the main table. `picture_of` finds kept pictures."""
+    from town_plots import examples_sheet, frontier_plot, methods_plot
+
+    model, csg = model_digest(), shipped()
+    records = select(Journal(options.journal, FIELDS).records, model=model)
+    if not records:
+        return f"{options.journal} holds no results of these weights."
+    known = methods(csg)
+    if options.steps:
+        csg = csg.with_steps(options.steps)
+        known = {name: method.with_steps(options.steps) for name, method in known.items()}
+    perception = next((r["perception"] for r in records if "perception" in r), "")
+    rows = common(rows_of(records, known))
+    folder, name = Path(options.journal).parent, options.name
+    main = compared_table(rows, perception)
+    parts = [*head(options, records), "## Methods", "", main, "", f"![methods]({name}_methods.png)", "",
+             "## By kind of intervention", "", by_kind({k: v for k, v in rows.items() if k not in REFERENCES}), "",
+             "## The goals", "", goals(rows), ""]  # fmt: skip
+    methods_plot(rows, folder / f"{name}_methods.png")
+    if examples_sheet(list(rows), examples(rows), picture_of, folder / f"{name}_examples.jpg"):
+        parts += ["## Examples", "", f"![examples]({name}_examples.jpg)", ""]
+    if CSG in rows:
+        parts += ["## What CSG misses", "", failing(rows[CSG]), ""]
+    if axioms := axioms_table(records, known):
+        parts += ["## Composition and reversibility", "", axioms, ""]
+    for axis, (found, text) in ablations(records, csg, perception).items():
+        parts += [f"## Ablation: {axis.replace('_', ' ')}", "", text, ""]
+        if axis == "frontier":
+            frontier_plot(found, folder / f"{name}_frontier.png")
+            parts += [f"![frontier]({name}_frontier.png)", ""]
+    (folder / f"{name}.md").write_text("\n".join(parts), encoding="utf-8")
+    return main

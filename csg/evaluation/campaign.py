@@ -1,0 +1,130 @@
+"""A whole evaluation: every picture through the three stages, each result on disk before the next begins."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+from .comfy_client import ComfyClient, ComfyError
+from .datasets import Sample
+from .journal import Journal
+from .pace import Pace
+from .study import CONCEPTS, EDITS, FIELDS, STAGES, VERDICTS, Answer, Study, Task, attempt
+
+FAILURES_IN_A_ROW = 5
+
+Outcome = tuple[Task, "Answer | str"]
+"""A task with its answer, or with the reason why there is none."""
+
+Performer = Callable[[Sequence[Task]], Iterator[Outcome]]
+"""Does tasks in any order and hands back each outcome as soon as it is there."""
+
+
+class Campaign:
+    """Keeps the results of one study in a folder: a journal of all stages, and the edited pictures."""
+
+    def __init__(self, folder: str | Path, samples: Sequence[Sample], methods: Sequence[str]) -> None:
+        self.folder, self.samples, self.methods = Path(folder), list(samples), list(methods)
+        self.journal = Journal(self.folder / "results.jsonl", FIELDS)
+
+    def picture(self, item: dict[str, Any]) -> Path:
+        """Where the edited picture of an item lies."""
+        method = item["method"].replace(" ", "_").replace("+", "p")
+        return self.folder / "pictures" / item["sample"] / f"{item['number']}-{method}.png"
+
+    def tasks(self, stage: str) -> Iterator[Task]:
+        """What the stage still has to do; the stages before it decide what that is."""
+        for sample in self.samples:
+            for task in self._of(stage, sample):
+                if task.item not in self.journal:
+                    yield task
+
+    def _of(self, stage: str, sample: Sample) -> Iterator[Task]:
+        asked = Task(CONCEPTS, sample.name, sample.path, caption=sample.caption)
+        if stage == CONCEPTS:
+            yield asked
+        elif asked.item in self.journal:
+            for number, document in enumerate(self.journal[asked.item]["documents"]):
+                for method in self.methods:
+                    yield from self._of_edit(stage, sample, number, method, document)
+
+    def _of_edit(
+        self, stage: str, sample: Sample, number: int, method: str, document: dict[str, Any]
+    ) -> Iterator[Task]:
+        edit = Task(EDITS, sample.name, sample.path, number, method, document=document)
+        if stage == EDITS:
+            yield edit
+        elif edit.item in self.journal:
+            yield replace(edit, stage=VERDICTS, path=self.picture(edit.item))
+
+    def keep(self, answer: Answer) -> None:
+        """Put an answer on the disk: first its picture, then the line that says it is done."""
+        if answer.picture is not None:
+            path = self.picture(answer.record)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(answer.picture)
+        self.journal.add(answer.record)
+
+    def run(self, performer: Performer, out: TextIO = sys.stderr) -> int:
+        """All stages; returns how many tasks failed. They are tried again by the next run."""
+        return sum(self._stage(stage, performer, out) for stage in STAGES)
+
+    def _stage(self, stage: str, performer: Performer, out: TextIO) -> int:
+        todo = list(self.tasks(stage))
+        pace, failed, in_a_row = Pace(len(todo), out), 0, 0
+        for task, outcome in performer(todo):
+            label = f"{stage} {task.sample}" + (f" {task.number + 1} {task.method}" if task.method else "")
+            if isinstance(outcome, Answer):
+                self.keep(outcome)
+                in_a_row = 0
+                pace.step(label)
+                continue
+            failed, in_a_row = failed + 1, in_a_row + 1
+            pace.step(f"{label} failed: {outcome}")
+            if in_a_row == FAILURES_IN_A_ROW:
+                raise ComfyError(f"{in_a_row} tasks failed one after the other, the last with: {outcome}. Mend that and run again: "
+                                 "what is done is kept.")  # fmt: skip
+        return failed
+
+    def pin(self, study: Study) -> None:
+        """Write down what decides the results; raises ValueError when the folder's results were made otherwise."""
+        path, now = self.folder / "study.json", json.dumps(asdict(study), indent=1)
+        if path.is_file() and path.read_text(encoding="utf-8") != now:
+            raise ValueError(
+                f"{path} names other settings than these; results of both do not mix. Give another --output."
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(now, encoding="utf-8")
+
+    def rows(self, perception: str) -> list[dict[str, Any]]:
+        """One row per edit with its figures: what tables and Parquet hold."""
+        return [self._row(edit, perception) for edit in self.journal.records if edit["stage"] == EDITS]
+
+    def _row(self, edit: dict[str, Any], perception: str) -> dict[str, Any]:
+        asked = self.journal[{"stage": CONCEPTS, "sample": edit["sample"], "number": 0, "method": ""}]
+        document = asked["documents"][edit["number"]]
+        judged = edit | {"stage": VERDICTS}
+        verdicts = self.journal[judged]["verdicts"] if judged in self.journal else None
+        done = document["graph"]["interventions"]
+        row = {name: edit[name] for name in ("sample", "number", "method", "perceptual", "seconds", "inversion_shared")}
+        row |= {"caption": asked["caption"], "intervention": ", ".join(f"{c} = {v}" for c, v in done.items()), "prompt": document["prompt"],
+                "perception": perception, "effectiveness": None, "effectiveness_descendants": None}  # fmt: skip
+        if verdicts:
+            followed = [seen for concept, seen in verdicts.items() if concept not in done]
+            row["effectiveness"] = sum(verdicts.values()) / len(verdicts)
+            row["effectiveness_descendants"] = sum(followed) / len(followed) if followed else None
+        return row
+
+
+def alone(client: ComfyClient, study: Study) -> Performer:
+    """One ComfyUI, one task after the other."""
+
+    def each(tasks: Iterable[Task]) -> Iterator[Outcome]:
+        for task in tasks:
+            yield task, attempt(client, study, task.packed())
+
+    return each

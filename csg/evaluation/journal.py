@@ -1,0 +1,77 @@
+"""A record of finished work that survives a kill: one JSON line per item, so that nothing is computed twice."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+Key = tuple[Hashable, ...]
+
+
+class Journal:
+    """The lines of one file, each found again by the fields that identify its item."""
+
+    def __init__(self, path: str | Path, fields: Sequence[str]) -> None:
+        """Read what is there; a last line that a kill cut short is removed.
+
+        Raises ValueError when an earlier line is no JSON object with the identifying `fields`.
+        """
+        self.path, self.fields = Path(path), tuple(fields)
+        self._records: dict[Key, Record] = {}
+        if self.path.is_file():
+            self._read()
+
+    def _read(self) -> None:
+        whole = self.path.read_bytes()
+        complete = whole[: whole.rfind(b"\n") + 1]
+        for number, line in enumerate(complete.decode().splitlines(), 1):
+            self._take(line, number)
+        if len(complete) < len(whole):
+            with self.path.open("r+b") as file:
+                file.truncate(len(complete))
+
+    def _take(self, line: str, number: int) -> None:
+        try:
+            record = json.loads(line)
+            self._records[self.key(record)] = record
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"Line {number} of {self.path} is no result ({error}): expected a JSON object with "
+                f"{', '.join(self.fields)}. Move the file away, or name another one."
+            ) from error
+
+    def key(self, record: Mapping[str, Any]) -> Key:
+        """What identifies a record."""
+        return tuple(record[field] for field in self.fields)
+
+    def __contains__(self, item: Mapping[str, Any]) -> bool:
+        """Whether the item is done."""
+        return self.key(item) in self._records
+
+    def __len__(self) -> int:
+        """How many items are done."""
+        return len(self._records)
+
+    def __getitem__(self, item: Mapping[str, Any]) -> Record:
+        """The record of a finished item."""
+        return self._records[self.key(item)]
+
+    @property
+    def records(self) -> list[Record]:
+        """Everything done so far, in the order in which it was done."""
+        return list(self._records.values())
+
+    def add(self, record: Record) -> None:
+        """Write a finished item to the disk before anything else happens; one that is there already is refused."""
+        if record in self:
+            raise ValueError(f"{dict(zip(self.fields, self.key(record), strict=True))} is in {self.path} already.")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._records[self.key(record)] = record

@@ -1,0 +1,189 @@
+"""The Town benchmark without its model: what it asks for, and how it judges made-up results."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib")
+sys.path.append(str(Path(__file__).resolve().parents[3] / "benchmarks"))
+
+import town  # noqa: E402
+import town_methods  # noqa: E402
+import town_plots  # noqa: E402
+import town_report  # noqa: E402
+from town_lab import INTERVENED_ON, interventions  # noqa: E402
+from town_methods import ALL, AXES, COMPARED, CSG, INTERVENED, NO_EDIT, ablation, methods, shipped  # noqa: E402
+
+from csg.town import world  # noqa: E402
+
+FULL = (
+    "effectiveness",
+    "effectiveness_descendants",
+    "perceptual",
+    "excess_error",
+    "untouched",
+    "psnr",
+    "error",
+    "seconds",
+)
+
+
+def asked(*words):
+    options = town.arguments(list(words))
+    return options, list(town.items(options, town.compared(options)))
+
+
+def test_csg_is_what_the_town_workflow_does():
+    import json
+
+    nodes = {e["_meta"]["title"]: e["inputs"] for e in json.loads(town_methods.WORKFLOW.read_text()).values()}
+    one = shipped()
+    assert (one.steps, one.base, one.mask) == (nodes["Invert"]["steps"], nodes["Edit"]["base"], nodes["Edit"]["mask"])
+    assert (one.scale, one.threshold) == (nodes["Encode the edits"]["scale"], nodes["Encode the edits"]["threshold"])
+    assert round(one.warmup * one.steps) == nodes["Encode the edits"]["warmup"]
+
+
+def test_every_root_and_inner_concept_is_intervened_on():
+    causes = {cause for variable in world.VARIABLES for cause in variable.causes}
+    roots_and_inner = {v.name for v in world.VARIABLES if not v.causes or v.name in causes}
+    assert set(INTERVENED_ON) == roots_and_inner
+    for scene in range(80_000_000, 80_000_010):
+        before = world.factual(scene)
+        assert all(before[name] != value for do in interventions(scene) for name, value in do.items())
+    assert interventions(80_000_003) == interventions(80_000_003)
+
+
+def test_the_whole_run_is_two_hundred_scenes_of_six_interventions():
+    options, items = asked()
+    edits = [item for item in items if item.measure == town.EDIT]
+    assert len(edits) == 200 * 6 * (len(COMPARED) + 2)
+    assert len({item.scene for item in items}) == 200
+    assert {item.label for item in items if item.measure == town.REVERSIBILITY} == {*COMPARED, NO_EDIT}
+    assert len([item for item in items if item.measure == town.COMPOSITION]) == 10 * 5
+    assert options.journal.name == "town.jsonl"
+
+
+def test_quick_is_small_and_kept_apart():
+    options, items = asked("--quick")
+    assert len([i for i in items if i.measure == town.EDIT]) == 2 * 3 * 6
+    assert {item.method.steps for item in items} == {town.QUICK_STEPS} and options.journal.name == "town_quick.jsonl"
+
+
+def test_two_runs_can_share_the_scenes():
+    whole, (_, first), (_, second) = (
+        asked("--scenes", "4"),
+        asked("--scenes", "2"),
+        asked("--scenes", "2", "--first", "2"),
+    )
+    assert [item.record("m") for item in first + second] == [item.record("m") for item in whole[1]]
+
+
+def test_edits_of_a_scene_follow_each_other():
+    _, items = asked("--scenes", "5", "--axioms", "2")
+    scenes = [item.scene for item in items]
+    assert scenes == sorted(scenes)
+
+
+def test_no_axis_named_means_every_ablation():
+    options, items = asked("--ablate")
+    assert options.ablate == list(AXES) and options.axioms == 0 and len({i.scene for i in items}) == 20
+    assert asked("--ablate", "base", "--scenes", "1")[0].ablate == ["base"]
+
+
+@pytest.mark.parametrize("words", [["--ablate", "colour"], ["--concepts", "wheather"]])
+def test_unknown_names_are_told(words, capsys):
+    with pytest.raises(SystemExit):
+        town.arguments(words)
+    assert "there are base" in (told := capsys.readouterr().err) or "it has season" in told
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_every_ablation_has_the_shipped_setting_or_changes_only_its_axis(axis):
+    csg = shipped()
+    variants = ablation(csg, axis)
+    assert len(variants) == len(AXES[axis]) and len({v.settings for v in variants.values()}) == len(variants)
+    changed = {name for v in variants.values() for name, value in vars(v).items() if value != vars(csg)[name]}
+    allowed = {"frontier": {"scale", "threshold"}, "base": {"base", "source"}, "global_concepts": {"scoped"}}.get(
+        axis, {axis}
+    )
+    assert changed <= allowed
+
+
+def test_only_csg_and_the_whole_prompts_know_the_graph():
+    known = methods(shipped())
+    assert {name for name in COMPARED if known[name].concepts == ALL} == {"DDIM", "DDPM", CSG}
+    assert known["LEDITS++ direct"].concepts == INTERVENED and not known["LEDITS++ direct"].scoped
+    assert not known["LEDITS++ direct"].source
+
+
+def test_edits_that_share_an_inversion_say_so():
+    known = methods(shipped())
+    assert known["DDPM"].inversion == known["DDPM direct"].inversion != known["DDIM"].inversion
+    variants = ablation(shipped(), "frontier").values()
+    assert len({v.inversion for v in variants}) == 1
+
+
+def row(scene, do="weather=rainy", **figures):
+    base = dict.fromkeys(FULL, 1.0) | {"inversion_seconds": 1.0, "missed": [], "disturbed": []}
+    return base | {"scene": scene, "do": do, "seed": 1, "kind": INTERVENED_ON[do.split("=")[0]]} | figures
+
+
+def results(**csg):
+    """Made-up rows: DDPM and CSG over four scenes."""
+    ours = {"effectiveness": 1.0, "excess_error": 0.2, "psnr": 23.0} | csg
+    return {
+        "DDPM": [row(s, effectiveness=0.9, excess_error=0.5 + 0.01 * s, psnr=20.0 + s) for s in range(4)],
+        CSG: [row(s, **(ours | {"psnr": ours["psnr"] + s})) for s in range(4)],
+    }
+
+
+def verdicts(rows):
+    return [text.split("|")[-2].strip() for text in town_report.goals(rows).splitlines()[2:]]
+
+
+def test_goals_that_are_met():
+    assert verdicts(results()) == ["yes", "yes", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("change", "missed"), [({"effectiveness": 0.94}, 0), ({"excess_error": 0.3}, 1), ({"psnr": 21.9}, 2)]
+)
+def test_goals_that_are_missed_are_said_to_be(change, missed):
+    assert [v == "**no**" for v in verdicts(results(**change))] == [number == missed for number in range(3)]
+
+
+def test_the_best_baseline_is_found_for_each_figure():
+    rows = results() | {"DDIM": [row(s, effectiveness=0.99, excess_error=9.0, psnr=10.0) for s in range(4)]}
+    told = town_report.goals(rows)
+    assert "(DDIM)" in told.splitlines()[2] and "(DDPM)" in told.splitlines()[3] and "(DDPM)" in told.splitlines()[4]
+
+
+def test_a_figure_without_values_is_left_out_of_the_goals():
+    rows = {label: [r | {"excess_error": None} for r in found] for label, found in results().items()}
+    assert len(verdicts(rows)) == 2
+
+
+def test_methods_are_compared_on_the_same_edits():
+    rows = results()
+    rows["DDPM"].append(row(9))
+    shared = town_report.common(rows)
+    assert [len(found) for found in shared.values()] == [4, 4]
+    assert town_report.common(rows | {"DDIM": []}).keys() == {"DDPM", CSG}
+
+
+def test_tables_and_plots_are_written(tmp_path):
+    rows = results()
+    told = town_report.compared_table(rows, "1 - MS-SSIM")
+    assert told.splitlines()[0].startswith("| method | effectiveness ↑") and len(told.splitlines()) == 4
+    assert "| weather | CSG | 1.00 [1.00, 1.00] | 0.20 [0.20, 0.20] | 24.50" in town_report.by_kind(rows)
+    town_plots.methods_plot(rows, tmp_path / "methods.png")
+    frontier = {label: results(psnr=20.0 + i)[CSG] for i, label in enumerate(ablation(shipped(), "frontier"))}
+    town_plots.frontier_plot(frontier, tmp_path / "frontier.png")
+    for name in ("methods", "frontier"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+def test_what_fails_is_counted():
+    rows = [row(1, missed=["person", "ground"]), row(2, missed=["ground"], disturbed=["car"])]
+    assert "| do(weather=rainy) | 2 | ground 2, person 1 | car 1 |" in town_report.failing(rows)
