@@ -7,7 +7,7 @@ SETUP := $(PYTHON) .ci/setup.py
 RUN := $(if $(COMFYUI_PYTHON),$(COMFYUI_PYTHON),.venv/bin/python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test setup
+.PHONY: help demo serve test bench setup
 
 help:  ## this list
 	@echo "Causal Semantic Guidance: counterfactual image editing in ComfyUI"
@@ -29,6 +29,10 @@ serve:  ## open ComfyUI with this pack in the browser
 test:  ## run every test: unit, in ComfyUI, over the server, in the browser
 	@$(SETUP) --tests
 	@$(RUN) .ci/tests.py
+
+bench:  ## measure every method on the toy town (hours; ARGS=--quick: minutes)
+	@$(SETUP) --tests
+	@$(RUN) benchmarks/town.py $(ARGS)
 
 setup:  ## only make what the others need
 	@$(SETUP) --tests

@@ -4,6 +4,7 @@ The suites are kept apart because `nodes` is this pack's package in some and Com
 is `N passed, N failed`; the exit code is 1 when anything failed or a suite ended without a result.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+WEB = ROOT / "tests" / "web"
 REQUIRE_ALL = os.environ.get("CSG_REQUIRE_ALL") == "1"
 SUITES = {
     "project": "the house rules: lint, imports, packaging",
@@ -22,7 +24,7 @@ SUITES = {
     "host": "every node, inside ComfyUI",
     "parity": "the engine against the reference implementation",
     "server": "workflows over HTTP and websocket",
-    "web": "the page's own modules, in Node",
+    "web": "the page's own modules: behaviour in Node, types by TypeScript",
     "browser": "the page, in Chromium",
 }
 NOTHING_COLLECTED = 5
@@ -32,12 +34,24 @@ def command(suite, report):
     """The command line of a suite that writes JUnit XML to `report`; None when the suite cannot run here."""
     if suite != "web":
         return [sys.executable, "-m", "pytest", str(ROOT / "tests" / suite), "-q", f"--junitxml={report}"]
-    tests = sorted(str(path) for path in (ROOT / "tests" / "web").glob("*.test.mjs"))
+    tests = sorted(str(path) for path in WEB.glob("*.test.mjs"))
     node = shutil.which("node")
     if not (node and tests):
         return None
+    install_type_checker()
     return [node, "--test", "--test-reporter=junit", f"--test-reporter-destination={report}",
             "--test-reporter=dot", "--test-reporter-destination=stdout", *tests]
+
+
+def install_type_checker():
+    """Fetch the pinned TypeScript compiler, once; where that fails, the test of types says so and is skipped."""
+    pinned = json.loads((WEB / "package.json").read_text())["devDependencies"]["typescript"]
+    there = WEB / "node_modules" / "typescript" / "package.json"
+    if there.is_file() and json.loads(there.read_text())["version"] == pinned:
+        return
+    npm = shutil.which("npm")
+    if npm is None or subprocess.call([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=str(WEB)):
+        print("TypeScript " + pinned + " could not be installed: it needs `npm` and, once, the npm registry", flush=True)
 
 
 def run(suite):

@@ -1,0 +1,113 @@
+"""Makes the pictures that introduce the pack, from real runs of its workflows: `python .ci/pictures.py`.
+
+Writes the template browser's thumbnail beside every Town workflow, and docs/first.jpg for the README. Needs the pack
+set up (make setup) and some minutes; nothing is drawn that the workflows did not produce.
+"""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from csg.causal.counterfactual import propagate  # noqa: E402
+from csg.causal.drawing import draw  # noqa: E402
+from csg.causal.formats import parse_assignments, read_json  # noqa: E402
+from csg.causal.lettering import font_for  # noqa: E402
+from csg.evaluation.comfy_client import ComfyServer  # noqa: E402
+from csg.evaluation.sheets import INK, MUTED, PAPER  # noqa: E402
+from csg.town.demo import titled  # noqa: E402
+from csg.town.world import factual, graph_document  # noqa: E402
+
+PAIRS = ("town_counterfactual", "town_day_to_night", "town_two_interventions")
+SHEETS = ("town_baselines", "town_by_hand")
+SIDE, GAP = 440, 28
+
+
+def prompt_of(name):
+    return json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text())
+
+
+def nodes_of(prompt, kind):
+    return [(node, entry["inputs"]) for node, entry in prompt.items() if entry["class_type"] == kind]
+
+
+def run(client, prompt):
+    """Run a workflow; a function from a node's title to its first picture."""
+    done = client.run(prompt)
+    nodes = titled(prompt)
+    return lambda title: Image.open(io.BytesIO(client.images(done, nodes[title])[0])).convert("RGB")
+
+
+def do_words(prompt):
+    """What is asked, as "do(weather = rainy, house = blue)"."""
+    asked = [f"{i['concept']} = {i['value'] or 'as it is'}" for _, i in nodes_of(prompt, "CSG_Intervene")]
+    return f"do({', '.join(asked)})"
+
+
+def write(pen, at, text, size, colour=INK, anchor="ma"):
+    pen.text(at, text, colour, font_for(text, size), anchor=anchor)
+
+
+def pair(before, after, words):
+    """Two pictures side by side, what was asked above them."""
+    page = Image.new("RGB", (2 * SIDE + 3 * GAP, SIDE + 112), PAPER)
+    pen = ImageDraw.Draw(page)
+    write(pen, (page.width // 2, 18), words, 26)
+    for i, (picture, name) in enumerate(((before, "what is"), (after, "what would have been"))):
+        x = GAP + i * (SIDE + GAP)
+        page.paste(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (x, 62))
+        write(pen, (x + SIDE // 2, 62 + SIDE + 12), name, 20, MUTED)
+    return page
+
+
+def fitted(picture, width, height):
+    """The picture as large as it goes into a page of this size, on paper."""
+    page = Image.new("RGB", (width, height), PAPER)
+    picture = picture.copy()
+    picture.thumbnail((width - GAP, height - GAP), Image.Resampling.LANCZOS)
+    page.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
+    return page
+
+
+def story(before, after, prompt):
+    """The README's picture: what is, the graph with its intervention, what would have been."""
+    (_, asked), = nodes_of(prompt, "CSG_Intervene")
+    (_, follows), = nodes_of(prompt, "CSG_Propagate")
+    seed = next(i["value"] for _, i in nodes_of(prompt, "PrimitiveInt"))
+    graph = read_json(json.dumps(graph_document(factual(seed)))).do({asked["concept"]: asked["value"]})
+    shown = fitted(draw(propagate(graph, parse_assignments(follows["values"]))), 720, SIDE + 60)
+    page = Image.new("RGB", (2 * SIDE + 720 + 2 * GAP, SIDE + 100), PAPER)
+    pen = ImageDraw.Draw(page)
+    page.paste(shown, (GAP + SIDE, 20))
+    for x, picture, name in ((GAP, before, "what is"), (GAP + SIDE + 720, after, "what would have been")):
+        page.paste(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (x, 30))
+        write(pen, (x + SIDE // 2, 44 + SIDE), name, 20, MUTED)
+    return page
+
+
+def save(page, path):
+    path.parent.mkdir(exist_ok=True)
+    page.save(path, quality=86, optimize=True)
+    print(path.relative_to(ROOT), page.size)
+
+
+def main():
+    with ComfyServer() as server:
+        for name in PAIRS:
+            prompt = prompt_of(name)
+            picture = run(server.client, prompt)
+            before, after = picture("factual"), picture("counterfactual")
+            save(pair(before, after, do_words(prompt)), ROOT / "workflows" / f"{name}.jpg")
+            if name == "town_day_to_night":
+                save(story(before, after, prompt), ROOT / "docs" / "first.jpg")
+        for name in SHEETS:
+            save(fitted(run(server.client, prompt_of(name))("Compare"), 960, 640), ROOT / "workflows" / f"{name}.jpg")
+
+
+if __name__ == "__main__":
+    main()
