@@ -150,7 +150,7 @@ class Bench:
             Image.fromarray(pixels(image)).save(item.picture)
 
 
-def run(options: argparse.Namespace, todo: Sequence[Item], out: Any = sys.stderr) -> None:  # noqa: ANN401
+def run(options: argparse.Namespace, todo: Sequence[Item]) -> None:
     """Do what the journal lacks."""
     from town_lab import model_digest
 
@@ -159,7 +159,7 @@ def run(options: argparse.Namespace, todo: Sequence[Item], out: Any = sys.stderr
 
     journal, model = Journal(options.journal, FIELDS), model_digest()
     left = [item for item in todo if item.record(model) not in journal]
-    pace = Pace(len(todo), out, done=len(todo) - len(left))
+    pace = Pace(len(todo), sys.stderr, done=len(todo) - len(left))
     bench = Bench(options) if left else None
     for item in left:
         if item.record(model) not in journal:  # two labels may name the same settings

@@ -69,9 +69,12 @@ class Campaign:
             path.write_bytes(answer.picture)
         self.journal.add(answer.record)
 
-    def run(self, performer: Performer, out: TextIO = sys.stderr) -> int:
-        """All stages; returns how many tasks failed. They are tried again by the next run."""
-        return sum(self._stage(stage, performer, out) for stage in STAGES)
+    def run(self, performer: Performer, out: TextIO | None = None) -> int:
+        """All stages, progress told to `out` (default: standard error); returns how many tasks failed.
+
+        Those are tried again by the next run.
+        """
+        return sum(self._stage(stage, performer, out or sys.stderr) for stage in STAGES)
 
     def _stage(self, stage: str, performer: Performer, out: TextIO) -> int:
         todo = list(self.tasks(stage))
