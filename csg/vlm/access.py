@@ -37,7 +37,7 @@ def checked_url(base_url: str, allowed: Collection[str]) -> str:
     programs might read differently.
     """
     host, port = _host_and_port(base_url)
-    entry = f"[{host}]" if ":" in host else host
+    entry = _entry(host)
     if not is_loopback(host) and entry not in allowed and f"{entry}:{port}" not in allowed:
         raise VLMError(
             f"The workflow wants to send pictures to {host}, which is not this machine. If you trust it, add {entry} "
@@ -60,11 +60,20 @@ def _host_and_port(base_url: str) -> tuple[str, int]:
         raise _unusable(base_url, "it has a user name, a query or a fragment")
     if not (_HOST.fullmatch(host) or ":" in host and _address(host)):
         raise _unusable(base_url, f"{host!r} is no host name")
-    return host, port or {"http": 80, "https": 443}[parts.scheme]
+    port = {"http": 80, "https": 443}[parts.scheme] if port is None else port
+    if not re.fullmatch(rf"{re.escape(_entry(host))}(:0*{port})?:?", parts.netloc.casefold()):
+        raise _unusable(base_url, "it has more than a host and a port before its path")
+    return host, port
+
+
+def _entry(host: str) -> str:
+    """Return a host as it stands in an address: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _unusable(base_url: str, why: str) -> VLMError:
-    shown = re.sub(r"//.*@", "//...@", base_url.strip(), flags=re.DOTALL)[:100]
+    """Say why, with the address but without what may be a secret in it: a password or a query."""
+    shown = re.sub(r"[?#].*", "?...", re.sub(r"//.*@", "//...@", base_url.strip(), flags=re.DOTALL), flags=re.DOTALL)[:100]
     return VLMError(f"{shown!r} cannot be used as base_url: {why}. Expected, for example, http://127.0.0.1:11434/v1.")
 
 

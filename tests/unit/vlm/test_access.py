@@ -36,7 +36,8 @@ def test_any_other_host_is_refused_with_the_way_to_allow_it(url):
      "http://localhost:99999/v1", "http://[::1/v1", "http://loc%61lhost/v1", "http://\u217cocalhost/v1",
      "http://localhost\r\nhost: evil/v1",
      "http://-/v1", "http://a,b/v1", "http://localhost./v1", "http://127.0.0.1\u3002evil.example/v1", "http://[::1%25eth0]/v1",
-     "http://127.0.0.1:80@evil.example/v1", "http://evil.example#@localhost/v1", "http://evil.example?@localhost/v1", "//localhost/v1"],
+     "http://127.0.0.1:80@evil.example/v1", "http://evil.example#@localhost/v1", "http://evil.example?@localhost/v1", "//localhost/v1",
+     "http://[::1]evil.example/v1", "http://[::1].evil.example/v1", "http://evil.example[::1]/v1", "http://[::1]x:80/v1"],
 )  # fmt: skip
 def test_an_address_that_can_be_read_in_two_ways_is_refused(url):
     with pytest.raises(VLMError, match="cannot be used as base_url|is not this machine"):
@@ -48,6 +49,18 @@ def test_a_password_in_an_address_is_not_repeated():
         with pytest.raises(VLMError, match="has a user name") as refusal:
             checked_url(url, ALLOWED)
         assert "hunter2" not in str(refusal.value)
+    with pytest.raises(VLMError, match="a query or a fragment") as refusal:
+        checked_url("http://localhost/v1?api_key=hunter2", ALLOWED)
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_a_listed_port_is_that_port_alone():
+    for port in ("0", "08001", "80"):
+        with pytest.raises(VLMError, match="is not this machine"):
+            checked_url(f"http://gpu-box:{port}/v1", listed_hosts("gpu-box:8000"))
+    with pytest.raises(VLMError, match="is not this machine"):
+        checked_url("http://gpu-box:0/v1", listed_hosts("gpu-box:80"))
+    assert checked_url("http://gpu-box:08000/v1", listed_hosts("gpu-box:8000"))
 
 
 def test_keys_come_only_from_variables_meant_for_it():
