@@ -14,7 +14,9 @@ CATEGORY = "CSG/evaluation"
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 
-class Effectiveness(io.ComfyNode):
+class Effectiveness(inputs.WithPrompts, io.ComfyNode):
+    ASKS = ("effectiveness",)
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

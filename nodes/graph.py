@@ -161,7 +161,9 @@ def _vlm_inputs() -> list[io.Input]:
     ]
 
 
-class Propagate(io.ComfyNode):
+class Propagate(inputs.WithPrompts, io.ComfyNode):
+    ASKS = ("propagate",)
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

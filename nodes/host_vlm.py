@@ -29,6 +29,7 @@ BUILT_IN_PROMPTS = "built-in"
 PROMPTS_FOLDER = "csg_prompts"
 HOSTS_FILE = "csg_vlm_hosts.txt"
 TOP_P = 0.95
+EMBEDDING = "embedding:"
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +205,8 @@ class TextEncoderVLM:
 
     def _tokens(self, question: Question) -> dict[str, list]:
         picture = torch.cat([to_tensor(image) for image in question.images]) if question.images else None
-        tokens = self._clip.tokenize(question.prompt, image=picture, skip_template=False, min_length=1, thinking=False)
+        prompt = question.prompt.replace(EMBEDDING, "embedding :")  # else ComfyUI loads a file here and drops the words around it
+        tokens = self._clip.tokenize(prompt, image=picture, skip_template=False, min_length=1, thinking=False)
         if question.images and not _has_picture(tokens):
             raise VLMError("This text encoder writes but cannot look at pictures. Use Qwen3-VL 4B or 8B, or Gemma.")
         return tokens

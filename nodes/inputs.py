@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from . import host_vlm
+
+
+class WithPrompts:
+    """Of a node with the input `prompts`: it runs again when a prompt that it asks has changed in the chosen folder."""
+
+    ASKS: tuple[str, ...] = ()
+
+    @classmethod
+    def fingerprint_inputs(cls, prompts: str = host_vlm.BUILT_IN_PROMPTS, **_: Any) -> str:
+        """Return what ComfyUI compares with the run before."""
+        return host_vlm.prompt_book(prompts).fingerprint(*cls.ASKS)
 
 
 def prompts() -> io.Combo.Input:

@@ -158,11 +158,18 @@ class VLMServer(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> list[str]:
+        """Look again when the user has taken a host off the list."""
+        return sorted(host_vlm.allowed_hosts())
+
+    @classmethod
     def execute(cls, base_url: str, model: str, api_key_env: str = "", timeout_s: float = 120.0) -> io.NodeOutput:
         return io.NodeOutput(host_vlm.server(base_url, model, api_key_env, timeout_s))
 
 
-class ExtractConcepts(io.ComfyNode):
+class ExtractConcepts(inputs.WithPrompts, io.ComfyNode):
+    ASKS = ("extract", "describe", "concepts", "edges")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -254,7 +261,9 @@ def _graph_output(found: Extraction, *more: str) -> io.NodeOutput:
     return io.NodeOutput(found.graph, *more, ui={"graph": [write_json(found.graph)], "text": [found.report()]})
 
 
-class SuggestInterventions(io.ComfyNode):
+class SuggestInterventions(inputs.WithPrompts, io.ComfyNode):
+    ASKS = ("suggest",)
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

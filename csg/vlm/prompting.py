@@ -6,6 +6,7 @@ replaces any of the files and leaves the others to the built-in ones.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -61,6 +62,13 @@ class PromptBook:
             raise VLMError(f"The prompt {path.name} asks for ${unknown.args[0]}; it can have: {known}.") from None
         except ValueError as error:
             raise VLMError(f"The prompt {path.name} has a stray $: {error}. Write $$ for a dollar sign.") from None
+
+    def fingerprint(self, *names: str) -> str:
+        """Return a text that differs whenever the text of one of the prompts `names`, or of the repair, differs."""
+        digest = hashlib.sha256()
+        for name in (*names, "repair"):
+            digest.update(self._path(name).read_bytes() + b"\0")
+        return digest.hexdigest()
 
     def _path(self, name: str) -> Path:
         own = self.folder / f"{name}.txt"

@@ -202,6 +202,42 @@ def test_own_prompts_come_from_the_users_folder_alone(comfy, chat):
         comfy.module("nodes.host_vlm").prompt_book("../mine")
 
 
+def test_a_host_taken_off_the_list_is_asked_no_more(comfy, chat, monkeypatch):
+    def outcome():
+        return comfy.run({"1": server_node(chat, base_url="http://two.example/v1")}, outputs=[1])
+
+    monkeypatch.setenv("CSG_VLM_HOSTS", "two.example")
+    assert not outcome().errors and "1" in outcome().cached
+    monkeypatch.setenv("CSG_VLM_HOSTS", "")
+    assert "not this machine" in outcome().errors["1"]
+
+
+def test_a_changed_prompt_file_is_used_at_the_next_run(comfy, chat):
+    import folder_paths
+
+    mine = Path(folder_paths.get_user_directory()) / "csg_prompts" / "drafts"
+    mine.mkdir(parents=True)
+    asked = {"vlm": ["1", 0], "image": ["2", 0], "prompts": "drafts"}
+    judge = {"class_type": "CSG_Effectiveness", "inputs": {"counterfactual": ["5", 0], **asked}}
+    propagate = {"class_type": "CSG_Propagate", "inputs": {"graph": ["4", 0], "values": "", **asked}}
+    settings = {"count": 3, "temperature": 0.2, "max_tokens": 3072, "seed": 0}
+    suggest = {"class_type": "CSG_SuggestInterventions", "inputs": {"graph": ["3", 0], **settings, **asked}}
+    prompt = {"1": server_node(chat), "2": PICTURE, "3": extract(prompts="drafts"), "4": intervened(), "5": propagate, "6": judge,
+              "7": suggest}  # fmt: skip
+
+    def asked_anew():
+        chat.requests.clear()
+        assert not comfy.run(prompt, outputs=[6, 7]).errors
+        return [chat_server.prompt_of(body).split()[0] for body in chat.bodies]
+
+    assert len(asked_anew()) == 6 and asked_anew() == []
+    for name, questions in {"suggest": 1, "effectiveness": 3, "propagate": 4, "extract": 6}.items():
+        words = (Path(__file__).parents[2] / "csg" / "vlm" / "prompts" / f"{name}.txt").read_text().partition("\n")[2]
+        (mine / f"{name}.txt").write_text(f"NEW {words}")
+        assert asked_anew() == ["NEW"] * questions, "what is asked with it, and what follows from that"
+        assert asked_anew() == []
+
+
 def test_own_prompts_reach_every_question(comfy, chat):
     import folder_paths
 
@@ -418,6 +454,22 @@ def test_the_picture_reaches_a_native_text_encoder(comfy, qwen):
     vlm = comfy.module("nodes.host_vlm").TextEncoderVLM(qwen)
     told = {ask(comfy, vlm, Image.new("RGB", (64, 64), colour), temperature=0, max_tokens=8) for colour in ("black", "white")}
     assert len(told) == 2
+
+
+@pytest.mark.parametrize("said", ["embedding:", "see embedding:EasyNegative, please", "(heavy:1.5) \\(coat\\)"])
+def test_words_that_mean_something_to_comfyui_are_only_words_to_the_model(comfy, qwen, monkeypatch, tmp_path, said):
+    from safetensors.torch import save_file
+
+    seen, fenced = [], comfy.module("csg.vlm.prompting").fenced
+    save_file({"emb": torch.ones(3, 2560)}, tmp_path / "EasyNegative.safetensors")
+    tokenizer = getattr(qwen.tokenizer, qwen.tokenizer.clip)
+    monkeypatch.setattr(tokenizer, "embedding_directory", [str(tmp_path)])
+    monkeypatch.setattr(qwen, "generate", lambda tokens, **_: seen.append(tokens) or [])
+    comfy.module("nodes.host_vlm").TextEncoderVLM(qwen).ask(
+        comfy.module("csg.vlm.protocol").Question(f"Look.\n{fenced(said)}\nAnswer."))
+    (tokens,) = seen[0].values()
+    text = tokenizer.tokenizer.decode([token[0] for token in tokens[0]])
+    assert f"Look.\n<data>\n{said.replace('embedding:', 'embedding :')}\n</data>\nAnswer." in text.replace("(coat)", "\\(coat\\)")
 
 
 def test_an_interrupt_reaches_a_native_text_encoder(comfy, qwen):

@@ -100,6 +100,17 @@ def test_an_own_folder_replaces_single_prompts(tmp_path):
     assert book.fill("repair", EVERYTHING) == PromptBook().fill("repair", EVERYTHING)
 
 
+def test_the_fingerprint_follows_the_words_of_what_is_asked(tmp_path):
+    def fingerprint():
+        return PromptBook(tmp_path).fingerprint("effectiveness")
+
+    seen = [PromptBook().fingerprint("effectiveness"), fingerprint()]
+    for name in ("effectiveness", "suggest", "repair"):
+        (tmp_path / f"{name}.txt").write_text("Look: $phrase")
+        seen.append(fingerprint())
+    assert seen[0] == seen[1] and seen[2] == seen[3] and len(set(seen)) == 3
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [(b"Look at $moon", "asks for \\$moon"), (b"5 $", "stray \\$"), (b"\xff\xfe", "UTF-8"), (b"x" * 30_000, "30000 characters")],
