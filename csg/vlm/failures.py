@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from .schemas import plain
 from .streams import BadAnswer, BrokenStream, message_in
 
 RETRIED_STATUS = (408, 409, 429, 500, 502, 503, 504, 529)
+ABOUT_THE_FORM = re.compile(r"response_format|json.?schema|grammar|required for format", re.IGNORECASE)
+"""Words of a server (status 500) that breaks over the schema instead of refusing it."""
 MAX_FAILURE_BYTES = 65_536
 QUOTED_CHARACTERS = 300
 
@@ -24,7 +27,7 @@ class Retry(Exception):
 
 
 class Refused(Exception):
-    """The server refuses the form of the request (400 or 422)."""
+    """The server refuses the form of the request, or breaks over it."""
 
 
 class Failed(Exception):
@@ -63,9 +66,18 @@ class Telling:
         if isinstance(error, BrokenStream) or names & {"RemoteProtocolError", "ReadError"}:
             return Retry(f"The server at {self._where} closed the connection before its answer was complete.")
         if names & {"APIConnectionError", "TransportError"}:
-            return Retry(f"No server answers at {self._where}. Is it running, and is the address right?")
+            return self._of_connection(error)
         said = self._quoted(str(error))
         return VLMError(f"The answer of the server at {self._where} cannot be read: {type(error).__name__}: {said}")
+
+    def _of_connection(self, error: Exception) -> Exception:
+        why = self._quoted(str(error.__cause__ or error))
+        if "SSL" in why or "certificate" in why.lower():
+            return VLMError(
+                f"There is no safe connection to {self._where}: {why}. Is its certificate valid, or is it a server that "
+                "speaks http:// alone?"
+            )
+        return Retry(f"No server answers at {self._where} ({why}). Is it running, and is the address right?")
 
     def _of_status(self, failure: Failed) -> Exception:
         status, said = failure.status, self._quoted(failure.said)
@@ -74,7 +86,7 @@ class Telling:
             return VLMError(
                 f"The server at {self._where} redirects to {to}. Redirects are not followed; set base_url itself."
             )
-        if status in (400, 422):
+        if status in (400, 422, 501) or (status == 500 and ABOUT_THE_FORM.search(said)):
             return Refused(said)
         if status in (401, 403):
             return VLMError(f"The server at {self._where} does not accept the API key ({status}). Check api_key_env.")

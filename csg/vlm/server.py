@@ -132,7 +132,7 @@ class ServerVLM:
         with Telling(self._base_url, self._model, self._timeout_s, self._api_key):
             create = client.chat.completions.with_streaming_response.create
             with create(**body, extra_body={"stream": True}) as response:
-                kind = response.headers.get("content-type", "").partition(";")[0].strip()
+                kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if kind not in ("text/event-stream", "application/json"):
                     complaint = "The server answered with {said}, not a chat completion. Is base_url right? It usually ends with /v1."
                     raise BadAnswer(complaint, kind or "an unnamed type")

@@ -60,7 +60,8 @@ class Completion:
     def _add_part(self, part: dict[str, Any]) -> None:
         content, thought = part.get("content"), part.get("reasoning_content") or part.get("reasoning")
         if isinstance(content, list):
-            content = "".join(str(piece.get("text", "")) for piece in content if isinstance(piece, dict))
+            content = "".join(str(piece.get("text") or "") for piece in content if isinstance(piece, dict))
+        content = content or part.get("refusal")  # where some clouds put a model's "I cannot help with that"
         if isinstance(content, str) and content:
             self.text.append(content)
         elif isinstance(thought, str) and thought:

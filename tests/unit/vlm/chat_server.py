@@ -91,6 +91,30 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.good(body)
 
+    def breaks_over_schema(self, body):
+        if "response_format" in body:
+            self._send(500, {"error": "failed to load model vocabulary required for format"}, {"retry-after": "0.01"})
+        else:
+            self.good(body)
+
+    def in_parts(self, body):
+        self._stream_head("Text/Event-Stream; charset=utf-8")
+        parts = [{"type": "text", "text": word} for word in (None, self.server.chat.reply_to(body), "")]
+        self._event({"choices": [{"delta": {"content": parts}, "finish_reason": "stop"}]})
+
+    def declines(self, body):
+        self._stream_head()
+        self._event({"choices": [{"delta": {"content": None, "refusal": self.server.chat.reply_to(body)}}]})
+        self._event({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+
+    def pings(self, body):
+        self._stream_head()
+        for _ in range(3):
+            self.wfile.write(b": keep-alive\n\nevent: ping\n\n")
+            self.wfile.flush()
+        self._event({"choices": [], "usage": {"total_tokens": 3}})
+        self._event({"choices": [{"delta": {"content": self.server.chat.reply_to(body)}, "finish_reason": "stop"}]})
+
     def picky(self, body):
         refused = [key for key in ("seed", "temperature", "response_format", "max_tokens") if key in body]
         if refused:
@@ -131,6 +155,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def teapot(self, body):
         self._send(418, {"error": {"message": f"bad key {self.headers['authorization']}"}})
+
+    def cannot(self, body):
+        self._send(501, {"error": {"message": "not implemented here"}})
 
     def missing(self, body):
         self._send(404, {"error": {"message": "model not found"}})
@@ -213,9 +240,9 @@ class Handler(BaseHTTPRequestHandler):
 
     # ------------------------------------------------------------------------------ pieces
 
-    def _stream_head(self):
+    def _stream_head(self, kind="text/event-stream"):
         self.send_response(200)
-        self.send_header("content-type", "text/event-stream")
+        self.send_header("content-type", kind)
         self.end_headers()
 
     def _event(self, data):

@@ -50,7 +50,11 @@ def test_the_request_carries_everything(server):
     assert isinstance(ServerVLM(server.url(), "tiny"), VisionLanguageModel)
 
 
-@pytest.mark.parametrize("behaviour", ["whole", "thinking", "only-thinking", "no-schema", "picky", "busy-twice", "drops-once"])
+@pytest.mark.parametrize(
+    "behaviour",
+    ["whole", "thinking", "only-thinking", "no-schema", "breaks-over-schema", "picky", "busy-twice", "drops-once", "in-parts", "declines",
+     "pings"],
+)  # fmt: skip
 def test_servers_with_their_own_ways_are_understood(server, behaviour):
     assert ask(server, behaviour, schema=SCHEMA).strip() == "hello world"
 
@@ -73,6 +77,7 @@ def test_a_refused_setting_is_left_out_from_then_on(server):
         ("slams", "closed the connection|No server answers", 4),
         ("refuses", "refuses the request: this model cannot see images", 1),
         ("forbidden", r"does not accept the API key \(401\). Check api_key_env", 1),
+        ("cannot", "refuses the request: not implemented here", 1),
         ("missing", "no model 'tiny'.*model not found", 1),
         ("redirects", "redirects to http.*not followed", 1),
         ("huge", "larger than 8 MB", 1),
@@ -119,6 +124,18 @@ def test_nobody_there():
         url = gone.url()
     with pytest.raises(VLMError, match="No server answers at .* Asked 4 times"):
         ServerVLM(url, "tiny").ask(Question("a"))
+
+
+def test_https_where_only_http_is_spoken_is_told_at_once(server):
+    start = time.monotonic()
+    with pytest.raises(VLMError, match="no safe connection to https://127.0.0.1.*SSL.*speaks http:// alone"):
+        ServerVLM(server.url().replace("http:", "https:"), "tiny").ask(Question("a"))
+    assert time.monotonic() - start < 3
+
+
+def test_a_name_that_nobody_knows_is_told():
+    with pytest.raises(VLMError, match=r"No server answers at http://nobody.invalid/v1 \(.+\)\. Is it running"):
+        ServerVLM("http://nobody.invalid/v1", "tiny").ask(Question("a"))
 
 
 class Interrupted(BaseException):
