@@ -1,4 +1,4 @@
-"""The files that Town ships: one checkpoint for the diffusion model, one for the attribute readers."""
+"""The files that Town ships: the diffusion model, the attribute readers, and a small vision-language model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from torch import Tensor
 FOLDER = Path(__file__).resolve().parent / "weights"
 CHECKPOINT = FOLDER / "town.safetensors"
 READERS = FOLDER / "readers.safetensors"
+MODELS = FOLDER.parent / "models"
+"""Whole Hugging Face folders, which the pack shows to its loader beside ComfyUI's own."""
+VLM_FOLDER = MODELS / "town-vlm"
 VOCABULARY_SIZE = 49408
 
 UNET, TEXT_L, TEXT_G, VAE = "model.diffusion_model.", "conditioner.embedders.0.", "conditioner.embedders.1.", "first_stage_model."
