@@ -62,7 +62,7 @@ def _score(data: dict[str, Any], wanted: Collection[str]) -> int:
 
 def _whole_objects(text: str, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
     """Yield the outermost objects and lists of the text that are JSON already."""
-    decoder, place = json.JSONDecoder(), 0
+    decoder, place = json.JSONDecoder(strict=False), 0  # models write line breaks inside strings
     for _ in range(MAX_STARTS):
         bracket = _BRACKET.search(text, place)
         if bracket is None:

@@ -91,15 +91,21 @@ class _Loaded:
 
     @cached_property
     def grammars(self) -> Any:
-        """xgrammar's compiler for this model's tokens, which takes a while to make; None without the package."""
+        """xgrammar's compiler for this model's tokens, which takes a while to make.
+
+        None without the package, or when it does not know this kind of tokens.
+        """
         try:
             import xgrammar
         except ImportError:
             return None
         size = self.model.config.get_text_config().vocab_size
-        return xgrammar.GrammarCompiler(
-            xgrammar.TokenizerInfo.from_huggingface(self.processor.tokenizer, vocab_size=size)
-        )
+        try:
+            tokens = xgrammar.TokenizerInfo.from_huggingface(self.processor.tokenizer, vocab_size=size)
+            return xgrammar.GrammarCompiler(tokens)
+        except Exception as error:  # an answer without a grammar is worth more than none
+            log.warning("Answers are not held to their form, since xgrammar cannot read the model's tokens: %s", error)
+            return None
 
 
 class LocalVLM:

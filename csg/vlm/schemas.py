@@ -181,7 +181,7 @@ class AnswerReply(BaseModel):
 
 
 _UNASKED = ("status",)
-_OPTIONAL = ("phrase", "description")
+_OPTIONAL = {"ConceptReply": ("description",), "ValueReply": ("phrase",)}
 
 
 def schema_of(reply: type[BaseModel]) -> dict[str, Any]:
@@ -190,6 +190,6 @@ def schema_of(reply: type[BaseModel]) -> dict[str, Any]:
     for part in [schema, *schema.get("$defs", {}).values()]:
         for name in _UNASKED:
             part["properties"].pop(name, None)
-        part["required"] = [name for name in part["properties"] if name not in _OPTIONAL]
+        part["required"] = [name for name in part["properties"] if name not in _OPTIONAL.get(part["title"], ())]
         part["additionalProperties"] = False
     return schema

@@ -1,7 +1,9 @@
 """The transformers backend with a tiny random Qwen3-VL built here."""
 import json
+import re
 import shutil
 import socket
+import sys
 from importlib import metadata
 
 import pytest
@@ -10,9 +12,21 @@ from PIL import Image
 
 from csg.vlm.local import Here, LocalVLM
 from csg.vlm.protocol import Question, VisionLanguageModel, VLMError
+from csg.vlm.schemas import (
+    AnswerReply,
+    ConceptsReply,
+    DescriptionReply,
+    EdgesReply,
+    GraphReply,
+    PropagationReply,
+    SuggestionsReply,
+    schema_of,
+)
 from tests.unit.vlm import tiny_qwen
+from tests.unit.vlm.scripted import GOOD
 
 PICTURE = Image.new("RGB", (96, 64), (30, 90, 200))
+FORMS = (GraphReply, DescriptionReply, ConceptsReply, EdgesReply, PropagationReply, SuggestionsReply, AnswerReply)
 SCHEMA = {
     "type": "object", "properties": {"answer": {"enum": ["yes", "no"]}}, "required": ["answer"], "additionalProperties": False,
 }  # fmt: skip
@@ -67,6 +81,34 @@ def test_with_a_grammar_even_noise_fits_the_schema(vlm):
     for seed in range(3):
         reply = ask(vlm, PICTURE, schema=SCHEMA, temperature=1.0, max_tokens=60, seed=seed)
         assert json.loads(reply)["answer"] in ("yes", "no")
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_every_form_that_is_asked_for_can_be_held_to(vlm, form):
+    xgrammar = pytest.importorskip("xgrammar")
+    schema = schema_of(form)
+    reply = ask(vlm, schema=schema, temperature=1.0, max_tokens=40, seed=1)
+    assert re.match(rf'\s*{{\s*"{next(iter(schema["properties"]))}"\s*:', reply)
+    matcher = xgrammar.GrammarMatcher(vlm._load().grammars.compile_json_schema(json.dumps(schema)))
+    assert not matcher.accept_string('{"answer to everything": 42}')
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+def test_the_grammar_admits_good_replies(vlm, name):
+    xgrammar = pytest.importorskip("xgrammar")
+    ask(vlm, max_tokens=1)
+    matcher = xgrammar.GrammarMatcher(vlm._load().grammars.compile_json_schema(json.dumps(schema_of(GraphReply))))
+    assert matcher.accept_string(GOOD[name].strip())
+
+
+def test_without_a_grammar_the_model_answers_all_the_same(folder, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "xgrammar", None)
+    free = ask(LocalVLM(folder), schema=SCHEMA, temperature=0, max_tokens=8)
+    monkeypatch.undo()
+    xgrammar = pytest.importorskip("xgrammar")
+    monkeypatch.setattr(xgrammar.TokenizerInfo, "from_huggingface", classmethod(lambda *_, **__: 1 / 0))
+    assert ask(LocalVLM(folder), schema=SCHEMA, temperature=0, max_tokens=8) == free
+    assert caplog.text.count("xgrammar cannot read the model's tokens") == 1
 
 
 @pytest.mark.parametrize(("dtype", "loaded"), [("auto", torch.float32), ("float16", torch.float16), ("bfloat16", torch.bfloat16)])

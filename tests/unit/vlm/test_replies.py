@@ -11,7 +11,7 @@ from csg.vlm import replies
 from csg.vlm.jsontext import find_object
 from csg.vlm.protocol import VLMError
 from csg.vlm.replies import BROKEN_OFF, INCOMPLETE, NO_JSON, PROPOSED, read_graph_reply
-from csg.vlm.schemas import AnswerReply, GraphReply, PropagationReply, SuggestionsReply, schema_of
+from csg.vlm.schemas import AnswerReply, DescriptionReply, GraphReply, PropagationReply, SuggestionsReply, schema_of
 from tests.unit.vlm.scripted import GOOD, mutated
 
 MINIMAL = {
@@ -53,9 +53,10 @@ def test_a_good_reply_is_read_whole(name):
         lambda t: json.dumps({"plan": [{"step": [n]} for n in range(200)]}) + t,
         lambda t: '{"base_prompt": "a draft", "concepts": [{"name": "a", "value": "b"}], "edges": []} Better: ' + t,
         lambda t: t.replace("\n", "\r\n"),
+        lambda t: t.replace(" a ", "\n\ta\x01 "),
     ],
     ids=["fence", "prose", "thought", "open-thought", "comma", "quotes", "edges", "keys", "twice", "list", "footnotes", "plan",
-         "draft", "crlf"],
+         "draft", "crlf", "raw-breaks"],
 )
 def test_packaging_and_slips_lose_nothing(name, damage):
     whole, damaged = read_graph_reply(GOOD[name]), read_graph_reply(damage(GOOD[name]))
@@ -237,6 +238,8 @@ def test_schemas_ask_for_every_key_and_forbid_others():
     assert schema["required"] == ["base_prompt", "concepts", "edges"]
     concept = schema["$defs"]["ConceptReply"]
     assert concept["required"] == ["name", "value", "values", "scope"] and concept["additionalProperties"] is False
+    assert schema_of(DescriptionReply)["required"] == ["description", "base_prompt"]
+    assert schema_of(PropagationReply)["$defs"]["ValueReply"]["required"] == ["concept", "reason", "value"]
     assert "status" not in schema["$defs"]["EdgeReply"]["properties"]
     for reply in (PropagationReply, SuggestionsReply, AnswerReply):
         assert json.loads(json.dumps(schema_of(reply)))["additionalProperties"] is False
@@ -245,6 +248,7 @@ def test_schemas_ask_for_every_key_and_forbid_others():
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "json_repair", None)
     assert read_graph_reply(GOOD["street"]).complete
+    assert read_graph_reply(GOOD["street"].replace(" a ", "\n\ta ")).complete, "line breaks in a string need no repair"
     with pytest.raises(VLMError, match="pip install json-repair"):
         read_graph_reply("{'base_prompt': 'a house'}")
 
