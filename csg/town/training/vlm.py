@@ -25,6 +25,7 @@ SIDE, PATCH, MERGE, TEMPORAL = 128, 16, 2, 2
 GRID = SIDE // PATCH
 SEEN = (GRID // MERGE) ** 2
 OPENING = 2  # tokens before the picture: <|im_start|>, user
+LONG_ROW = 144  # longer rows make a batch of their own, so that padding stays small
 IGNORED = -100
 
 
@@ -141,17 +142,21 @@ class Packer:
         asked = encode(dialogue.prompt, add_special_tokens=False).ids + self.turn
         return asked + encode(dialogue.reply, add_special_tokens=False).ids + [self.end], len(asked)
 
-    def __call__(self, pictures: Sequence[Sequence[Sequence[Dialogue]]]) -> Batch:
-        """Pack the conversations of several pictures, each with some rows of them."""
-        packed = [self._row(row) for rows in pictures for row in rows]
-        which = torch.tensor([number for number, rows in enumerate(pictures) for _ in rows])
+    def __call__(self, pictures: Sequence[Sequence[Sequence[Dialogue]]]) -> list[Batch]:
+        """Pack the conversations of several pictures, each with some rows of them; short and long rows apart."""
+        packed = [(number, self._row(row)) for number, rows in enumerate(pictures) for row in rows]
+        short = [pair for pair in packed if pair[1].shape[1] <= LONG_ROW]
+        long = [pair for pair in packed if pair[1].shape[1] > LONG_ROW]
+        return [self._batch(*zip(*pairs, strict=True)) for pairs in (short, long) if pairs]
+
+    def _batch(self, which: Sequence[int], packed: Sequence[np.ndarray]) -> Batch:
         longest = max(row.shape[1] for row in packed)
         found = np.zeros((len(packed), 7, longest), np.int64)
         found[:, 0], found[:, 1], found[:, 5] = self.pad, IGNORED, -1
         for place, row in zip(found, packed, strict=True):
             place[:, : row.shape[1]] = row
         ids, labels, *positions, part, sees = torch.from_numpy(found).unbind(1)
-        return Batch(which, ids, labels, torch.stack(positions), _mask(part, sees.bool()))
+        return Batch(torch.tensor(which), ids, labels, torch.stack(positions), _mask(part, sees.bool()))
 
     def _row(self, dialogues: Sequence[Dialogue]) -> np.ndarray:
         """(7, L): ids, labels, three positions, conversation (0 for the picture), whether it sees the picture."""
@@ -178,7 +183,7 @@ def shrunk(pictures: np.ndarray) -> np.ndarray:
     """(B, H, W, 3) uint8 -> (B, 128, 128, 3), exactly as the processor does it."""
     from torchvision.transforms.v2 import InterpolationMode, functional
 
-    x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
+    x = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2)
     small = functional.resize(x, [SIDE, SIDE], InterpolationMode.BICUBIC, antialias=True)
     return small.permute(0, 2, 3, 1).contiguous().numpy()
 
@@ -231,10 +236,9 @@ def _half_turned(x: Tensor) -> Tensor:
     return torch.cat([-second, first], -1)
 
 
-def logits(model: Any, sight: Sight, batch: Batch, pictures: Tensor) -> Tensor:
-    """Logits (answers, vocabulary) at every place before a token of a reply."""
-    text = model.model.language_model
-    tokens, deep = sight(pictures)
+def logits(model: Any, seen: tuple[Tensor, list[Tensor]], batch: Batch) -> Tensor:
+    """Logits (answers, vocabulary) at every place before a token of a reply; `seen` is what `Sight` made of the pictures."""
+    text, (tokens, deep) = model.model.language_model, seen
     x = text.embed_tokens(batch.ids)
     first, last = OPENING + 1, OPENING + 1 + SEEN
     x = torch.cat([x[:, :first], tokens[batch.picture].to(x.dtype), x[:, last:]], 1)
@@ -244,14 +248,22 @@ def logits(model: Any, sight: Sight, batch: Batch, pictures: Tensor) -> Tensor:
         x = layer(x, attention_mask=blocked, position_embeddings=cos_sin)
         if number < len(deep):
             x = x + F.pad(deep[number][batch.picture].to(x.dtype), (0, 0, first, x.shape[1] - last))
-    answers = batch.labels[:, 1:] != IGNORED
-    return model.lm_head(text.norm(x[:, :-1][answers]))
+    return model.lm_head(text.norm(x[:, :-1][batch.labels[:, 1:] != IGNORED]))
 
 
-def loss(found: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy over the replies' tokens."""
+def answers(batch: Batch) -> Tensor:
+    """The replies' tokens, in the order of `logits`."""
     wanted = batch.labels[:, 1:]
-    return F.cross_entropy(found.float(), wanted[wanted != IGNORED])
+    return wanted[wanted != IGNORED]
+
+
+def error_of(model: Any, sight: Sight, batches: Sequence[Batch], pictures: Tensor) -> tuple[Tensor, float]:
+    """Cross-entropy over the replies' tokens, and the share of them that come first."""
+    with torch.autocast("cpu", torch.bfloat16):
+        seen = sight(pictures)
+        found = torch.cat([logits(model, seen, batch) for batch in batches])
+    wanted = torch.cat([answers(batch) for batch in batches])
+    return F.cross_entropy(found.float(), wanted), float((found.argmax(-1) == wanted).float().mean())
 
 
 # ----------------------------------------------------------------------------------------- training
@@ -263,8 +275,8 @@ class Lessons:
     def __init__(self, pictures: np.ndarray, values: np.ndarray, decoded: np.ndarray, packer: Packer, settings: Settings) -> None:
         self.pictures, self.values, self.decoded, self.packer, self.settings = pictures, values, decoded, packer, settings
 
-    def __call__(self, step: int) -> tuple[Batch, Tensor]:
-        """The batch of one step and its patches."""
+    def __call__(self, step: int) -> tuple[list[Batch], Tensor]:
+        """The rows of one step and the pictures' patches."""
         rng = np.random.default_rng((self.settings.seed, step))
         seen, rows = [], []
         for _ in range(self.settings.batch):
@@ -303,14 +315,9 @@ def train(lessons: Lessons, model: Any, checkpoint: Path, settings: Settings) ->
     meter = Meter(run, 50)
     model.train()
     while run.running():
-        batch, pictures = lessons(run.step)
-        with torch.autocast("cpu", torch.bfloat16):
-            found = logits(model, sight, batch, pictures)
-        error = loss(found, batch)
+        error, right = error_of(model, sight, *lessons(run.step))
         run.update(error)
-        wanted = batch.labels[:, 1:]
-        hits = (found.argmax(-1) == wanted[wanted != IGNORED]).float().mean()
-        meter.add(loss=error.item(), right=hits.item())
+        meter.add(loss=error.item(), right=right)
     run.use_average()
     return model.eval()
 
