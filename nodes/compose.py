@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..csg.diffusion import guidance as csg
 from ..csg.diffusion.inversion import Inversion
 from . import host, host_patch
-from .sample import BASE, EDITS, INVERSION, MASK, MODEL, NEGATIVE
+from .sample import BASE, EDITS, INVERSION, MASK, MODEL, NEGATIVE, contrast, mask_source, preserve, release
 
 CATEGORY = "CSG/sampling"
 
@@ -24,13 +24,13 @@ class ApplyToModel(io.ComfyNode):
             category=CATEGORY,
             description="Adds concept edits to a model, so that any stock KSampler follows them: semantic guidance for text-to-image too.",
             search_aliases=["sega", "semantic guidance", "ledits", "patch model", "csg"],
-            inputs=[MODEL, EDITS, MASK],
+            inputs=[MODEL, EDITS, MASK, contrast(optional=True)],
             outputs=[io.Model.Output("model", tooltip="A patched clone; the model that came in stays as it is.")],
         )
 
     @classmethod
-    def execute(cls, model: Any, edits: host.Edits, mask: str) -> io.NodeOutput:  # noqa: ANN401
-        return io.NodeOutput(host_patch.patched(model, edits, csg.GuidanceSettings(mask)))
+    def execute(cls, model: Any, edits: host.Edits, mask: str, contrast: str = "unconditional") -> io.NodeOutput:  # noqa: ANN401
+        return io.NodeOutput(host_patch.patched(model, edits, csg.GuidanceSettings(mask, contrast=contrast)))
 
 
 class Guider(io.ComfyNode):
@@ -48,15 +48,16 @@ class Guider(io.ComfyNode):
                 NEGATIVE,
                 io.Float.Input("source_guidance", default=1.0, min=1.0, max=30.0, step=0.1, optional=True, advanced=True,
                                tooltip="Guidance of base = source; the same as at the inversion."),
+                contrast(optional=True), mask_source(optional=True),
             ],
             outputs=[io.Guider.Output("guider", tooltip="For SamplerCustomAdvanced.")],
         )  # fmt: skip
 
     @classmethod
     def execute(cls, model: Any, edits: host.Edits, base: str, mask: str, positive: Any = None, negative: Any = None,  # noqa: ANN401
-                source_guidance: float = 1.0) -> io.NodeOutput:  # fmt: skip
+                source_guidance: float = 1.0, contrast: str = "unconditional", mask_source: str = "edit") -> io.NodeOutput:  # fmt: skip
         chosen = host.Base(base, negative, None if base == host.UNCONDITIONAL else positive, source_guidance)
-        return io.NodeOutput(host.CSGGuider(model, chosen, edits, csg.GuidanceSettings(mask)))
+        return io.NodeOutput(host.CSGGuider(model, chosen, edits, csg.GuidanceSettings(mask, mask_source, contrast)))
 
 
 class ReplaySampler(io.ComfyNode):
@@ -68,7 +69,7 @@ class ReplaySampler(io.ComfyNode):
             category=CATEGORY,
             description="An inversion as sampler, sigmas, noise and latent for SamplerCustomAdvanced. Connect all four.",
             search_aliases=["replay", "custom sampler", "unsample", "inversion", "csg"],
-            inputs=[INVERSION],
+            inputs=[INVERSION, preserve(optional=True), release(optional=True)],
             outputs=[
                 io.Sampler.Output("sampler", tooltip="Samples with the recorded noises; only with the sigmas beside it."),
                 io.Sigmas.Output("sigmas", tooltip="The inversion's noise levels."),
@@ -78,11 +79,11 @@ class ReplaySampler(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, inversion: Inversion) -> io.NodeOutput:
+    def execute(cls, inversion: Inversion, preserve: str = "off", release: float = 0.0) -> io.NodeOutput:
         latent = {"samples": inversion.settings["samples"]}
         if "noise_mask" in inversion.settings:
             latent["noise_mask"] = inversion.settings["noise_mask"]
-        return io.NodeOutput(host.ReplaySampler(inversion), inversion.sigmas, NoNoise(), latent)
+        return io.NodeOutput(host.ReplaySampler(inversion, preserve, release), inversion.sigmas, NoNoise(), latent)
 
 
 class NoNoise:

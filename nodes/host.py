@@ -197,10 +197,13 @@ class CSGGuider(comfy.samplers.CFGGuider):
     def _base_prediction(self, out: Mapping[str, Tensor], x: Tensor, timestep: Tensor, options: dict) -> Tensor:
         positive = "negative" if self.base.kind == UNCONDITIONAL else "positive"
         negative = "negative" if self.base.guided or self.base.kind == UNCONDITIONAL else "positive"
+        conds, said, scale = [self.conds[positive], self.conds[negative]], [out[positive], out[negative]], 1.0
+        if self.base.guided:
+            scale = self.base.scale
+            said = before_guidance(self.inner_model, conds, said, scale, x, timestep, options)
         return comfy.samplers.cfg_function(
-            self.inner_model, out[positive], out[negative], self.base.scale if self.base.guided else 1.0, x, timestep,
-            model_options=options, cond=self.conds[positive], uncond=self.conds[negative],
-        )  # fmt: skip
+            self.inner_model, *said, scale, x, timestep, model_options=options, cond=conds[0], uncond=conds[1]
+        )
 
     def _factual_attention(self, local: Sequence[int], timestep: Tensor, options: dict) -> dict[int, Tensor]:
         """Where the factual phrases look in the original picture: on the reference path at this level."""
@@ -242,6 +245,14 @@ class CSGGuider(comfy.samplers.CFGGuider):
         clones = options.get("multigpu_clones", {})
         others = [clone.model.diffusion_model for clone in clones.values()]
         return list(dict.fromkeys([self.inner_model.diffusion_model, *others]))
+
+
+def before_guidance(model: Any, conds: list, said: list[Tensor], scale: float, x: Tensor, timestep: Tensor, options: dict) -> list[Tensor]:  # noqa: ANN401
+    """The two predictions after what other nodes do to them before guidance, as in ComfyUI's own sampling function."""
+    common = {"conds": conds, "cond_scale": scale, "timestep": timestep, "input": x, "sigma": timestep, "model": model, "model_options": options}
+    for function in options.get("sampler_pre_cfg_function", []):
+        said = function(common | {"conds_out": said})
+    return said[:2]
 
 
 def announce(rows: Rows, capture: AttentionCapture, shape: Sequence[int]) -> Callable:
@@ -320,10 +331,14 @@ class ReplaySampler(comfy.samplers.Sampler):
         check_size(inversion, latent_image)
         check_model(inversion, model_wrap.model_patcher)
         guider = model_wrap if isinstance(model_wrap, CSGGuider) else None
+        if guider is None and self.preserve == "blend":
+            raise ValueError("preserve = blend needs the concepts' masks, and this guider makes none. Connect CSG Guider, or set preserve to off.")
         if guider:  # the authors' repository lets concepts act only once all have passed their warm-up
             joint = inversion.settings.get("schedule") == "authors"
             guider.settings = replace(guider.settings, joint_warmup=joint)
         start = self._start(guider)
+        blends = self.preserve == "blend" or denoise_mask is not None
+        inversion = inversion.on(device, path=blends or (guider is not None and guider.settings.mask_source != csg.EDIT))
         union = _RunningUnion(guider if self.preserve == "blend" else None, denoise_mask)
         offset = self.release * csg.low_frequencies(inversion.latent) if self.release else None
 
@@ -331,7 +346,7 @@ class ReplaySampler(comfy.samplers.Sampler):
             comfy.model_management.throw_exception_if_processing_interrupted()
             return model_wrap(x, sigma, **extra_args)
 
-        steps = replay(_counted(denoise, guider, inversion, start, device), inversion, start=start, offset=offset,
+        steps = replay(_counted(denoise, guider, inversion, start), inversion, start=start, offset=offset,
                        blend=union, device=device)  # fmt: skip
         for last in steps:
             if callback and last.i < inversion.steps:
@@ -346,7 +361,7 @@ class ReplaySampler(comfy.samplers.Sampler):
         return min(guider.first_guided_step(self.inversion.steps), len(self.inversion.denoised))
 
 
-def _counted(denoise: Callable, guider: CSGGuider | None, inversion: Inversion, start: int, device: torch.device) -> Callable:
+def _counted(denoise: Callable, guider: CSGGuider | None, inversion: Inversion, start: int) -> Callable:
     """`denoise` that tells the guider, before every step, which one it is and where the reference path is there."""
     i = start - 1
 
@@ -356,7 +371,7 @@ def _counted(denoise: Callable, guider: CSGGuider | None, inversion: Inversion, 
         if guider:
             guider.step = i
             if guider.settings.mask_source != csg.EDIT:
-                guider.reference = inversion.path[i].to(device, non_blocking=True)
+                guider.reference = inversion.path[i]
         return denoise(x, sigma)
 
     return counted
@@ -386,9 +401,11 @@ def same_base(base: Base, inversion: Inversion) -> bool:
     """Whether an edit's base is the one that the inversion was made with, so that no edit means no change."""
     if base.kind == INTERVENTIONAL:
         return False
+    negative = same_conditioning(base.negative, inversion.negative)
     if base.kind == UNCONDITIONAL:
-        return inversion.source is None
-    return inversion.source is base.positive and base.scale == inversion.source_guidance
+        return inversion.source is None and negative
+    told = same_conditioning(base.positive, inversion.source) and base.scale == inversion.source_guidance
+    return told and (negative or not base.guided)
 
 
 def check_levels(inversion: Inversion, sigmas: Tensor) -> None:

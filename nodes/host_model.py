@@ -30,6 +30,8 @@ def zeros_conditioning(patcher: comfy.model_patcher.ModelPatcher) -> Conditionin
 
 def same_conditioning(a: Conditioning | None, b: Conditioning | None) -> bool:
     """Whether two conditionings say the same, so that one row serves for both."""
+    if a is b:
+        return True
     if a is None or b is None or len(a) != len(b):
         return False
     pairs = list(zip(a, b, strict=True))

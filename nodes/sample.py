@@ -44,6 +44,41 @@ BASE = io.Combo.Input(
 POSITIVE = io.Conditioning.Input(
     "positive", optional=True, tooltip="The interventional prompt; only used by base = interventional."
 )
+PRESERVE = ("off", "blend")
+
+
+def preserve(optional: bool = False) -> io.Combo.Input:
+    """What happens where no concept acts."""
+    return io.Combo.Input(
+        "preserve", options=list(PRESERVE), default=PRESERVE[0], optional=optional,
+        tooltip="blend: outside the concepts' masks the picture returns to the inversion's own path, so what is preserved comes back exactly.",
+    )  # fmt: skip
+
+
+def contrast(optional: bool = False) -> io.Combo.Input:
+    """What a concept's guidance is measured against."""
+    return io.Combo.Input(
+        "contrast", options=[csg.UNCONDITIONAL, csg.FACTUAL], default=csg.UNCONDITIONAL, optional=optional, advanced=True,
+        tooltip="What a concept is measured against. unconditional (paper), or the factual phrase: new minus old. Costs one more row per concept.",
+    )  # fmt: skip
+
+
+def mask_source(optional: bool = False) -> io.Combo.Input:
+    """Whose attention makes M1."""
+    return io.Combo.Input(
+        "mask_source", options=[csg.EDIT, csg.FACTUAL, csg.BOTH], default=csg.EDIT, optional=optional, advanced=True,
+        tooltip="Whose attention makes the mask. edit (paper): the new phrase in the new picture. factual: the old phrase in the original. both: their union.",
+    )  # fmt: skip
+
+
+def release(optional: bool = False) -> io.Float.Input:
+    """How much of the picture's low frequencies is given up."""
+    return io.Float.Input(
+        "release", default=0.0, min=0.0, max=1.0, step=0.05, optional=optional, advanced=True,
+        tooltip="Share of the picture's low frequencies taken out of the start. Helps models that cannot change the overall light; costs fidelity.",
+    )  # fmt: skip
+
+
 INVERSION_OUTPUTS = [
     sockets.Inversion.Output("inversion", tooltip="Path, noises and settings: everything an edit needs to replay the picture."),
     io.Latent.Output("reconstruction", tooltip="The picture replayed without any edit. Compare it with the original to judge the inversion."),
@@ -173,14 +208,7 @@ class Sampler(io.ComfyNode):
             search_aliases=["causal semantic guidance", "ledits", "ledits++", "sega", "counterfactual", "edit", "csg"],
             inputs=[
                 MODEL, INVERSION, EDITS, BASE, MASK,
-                io.Combo.Input("preserve", options=["off", "blend"], default="off",
-                               tooltip="blend: outside the concepts' masks the picture returns to the inversion's own path, so what is preserved comes back exactly."),
-                io.Combo.Input("contrast", options=[csg.UNCONDITIONAL, csg.FACTUAL], default=csg.UNCONDITIONAL, advanced=True,
-                               tooltip="What a concept is measured against. unconditional (paper), or the factual phrase: new minus old. Costs one more row per concept."),
-                io.Combo.Input("mask_source", options=[csg.EDIT, csg.FACTUAL, csg.BOTH], default=csg.EDIT, advanced=True,
-                               tooltip="Whose attention makes the mask. edit (paper): the new phrase in the new picture. factual: the old phrase in the original. both: their union."),
-                io.Float.Input("release", default=0.0, min=0.0, max=1.0, step=0.05, advanced=True,
-                               tooltip="Share of the picture's low frequencies taken out of the start. Helps models that cannot change the overall light; costs fidelity."),
+                preserve(), contrast(), mask_source(), release(),
                 POSITIVE,
             ],
             outputs=[

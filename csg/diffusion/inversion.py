@@ -55,6 +55,10 @@ class Inversion:
         """A copy with more settings noted."""
         return replace(self, settings={**self.settings, **settings})
 
+    def on(self, device: torch.device | str, path: bool = False) -> Inversion:
+        """A copy with the noises, and the `path` if wanted, on the device: sent step by step, each would wait for it."""
+        return replace(self, noises=self.noises.to(device), path=self.path.to(device) if path else self.path)
+
 
 def solver_step(
     x: Tensor, denoised: Tensor, previous: Tensor | None, sigmas: Tensor, i: int, order: int
@@ -186,7 +190,7 @@ def advance(inversion: Inversion, x: Tensor, denoised: Tensor, previous: Tensor 
         now, after = float(sigmas[i]), float(sigmas[i + 1])
         return x + (after - now) * (x - denoised) / now
     mu, std = solver_step(x, denoised, previous, sigmas, i, inversion.order)
-    return mu + std * inversion.noises[i].to(x, non_blocking=True) if std > 0 else mu
+    return mu + std * inversion.noises[i].to(x) if std > 0 else mu
 
 
 def replay(
@@ -214,6 +218,6 @@ def replay(
         yield Step(i, x, denoised)
         x, previous = advance(inversion, x, denoised, previous, i), denoised
         if (kept := blend(i)) is not None:
-            x = kept * x + (1 - kept) * inversion.path[i + 1].to(x, non_blocking=True)
+            x = kept * x + (1 - kept) * inversion.path[i + 1].to(x)
     final = x / presentation_scale(float(inversion.sigmas[-1]))
     yield Step(inversion.steps, final, final)

@@ -67,6 +67,13 @@ def rescale_cfg(model, _):
     return RescaleCFG().patch(model, 0.7)[0]
 
 
+def frequencies_before_guidance(model, _):
+    """Changes the two predictions before they are guided."""
+    from comfy_extras.nodes_fresca import FreSca
+
+    return first(FreSca.execute(model, 0.5, 1.6, 4))
+
+
 def hyper_tile(model, _):
     from comfy_extras.nodes_hypertile import HyperTile
 
@@ -103,7 +110,9 @@ def image_prompt(model, _):
     return patched
 
 
-PATCHES = [weight_lora, bypass_lora, perturbed_attention, free_u, rescale_cfg, hyper_tile, model_merge, image_prompt]
+PATCHES = [
+    weight_lora, bypass_lora, perturbed_attention, free_u, rescale_cfg, frequencies_before_guidance, hyper_tile, model_merge, image_prompt,
+]  # fmt: skip
 NAMED = {"ids": lambda patch: patch.__name__}
 
 

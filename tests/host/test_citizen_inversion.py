@@ -58,6 +58,26 @@ def test_the_same_seed_gives_the_same_inversion_and_another_gives_another(lab, i
     assert torch.equal(again.noises, inversion.noises) and not torch.equal(other.noises, inversion.noises)
 
 
+def first_step(lab, inversion, negative=None, positive=None, scale=1.0):
+    """The step at which an edit on this base begins."""
+    kind = "unconditional" if positive is None else "source"
+    guider = lab.host.CSGGuider(lab.model, lab.host.Base(kind, negative, positive, scale), lab.edits(warmup=2))
+    return lab.host.ReplaySampler(inversion)._start(guider)
+
+
+def test_only_an_edit_on_the_inversions_own_base_may_begin_on_its_path(lab, inversion):
+    """Equal texts are the same base, whoever encoded them; another negative is another base where it counts."""
+    again = [[context.clone(), {k: v.clone() for k, v in more.items()}] for context, more in lab.source]
+    other = tiny_models.conditioning(1)
+    plain, guided = (lab.invert(source=lab.source, negative=other, guidance=g)[0] for g in (1.0, 3.5))
+    assert first_step(lab, inversion) == 2 and first_step(lab, inversion, other) == 0
+    assert first_step(lab, inversion, positive=lab.source) == 0
+    assert first_step(lab, plain, other, again) == first_step(lab, plain, None, again) == 2  # not asked without guidance
+    assert first_step(lab, guided, other, again, 3.5) == 2
+    assert first_step(lab, guided, None, again, 3.5) == first_step(lab, guided, other, again, 2.0) == 0
+    assert first_step(lab, guided, other, tiny_models.conditioning(4), 3.5) == 0
+
+
 def test_another_checkpoint_is_refused(lab, inversion):
     with pytest.raises(ValueError, match="made with model .* Invert the picture again"):
         lab.edit(inversion, model=tiny_models.model(seed=1))

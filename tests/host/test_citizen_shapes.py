@@ -171,6 +171,9 @@ def test_an_inversion_is_replayed_by_stock_guiders_too(lab):
     with torch.inference_mode():
         replayed = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).result[0]["samples"]
     assert gap(replayed, rebuilt) < 2e-3
+    blending = lab.compose.ReplaySampler.execute(inversion, "blend").result[0]
+    with pytest.raises(ValueError, match="needs the concepts' masks.*CSG Guider"):
+        SamplerCustomAdvanced.execute(noise, guider, blending, sigmas, latent)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from csg.diffusion import inversion as inv
 from csg.diffusion import schedule
@@ -162,6 +163,30 @@ def test_a_late_start_continues_the_whole_run():
     assert late[0].i == 7 and torch.allclose(late[-1].x, whole[-1].x, atol=1e-4)
     unguided = run(inversion, edited, start=7, follow=False)
     assert not torch.allclose(unguided[-1].x, whole[-1].x, atol=1e-4)
+
+
+class Copies(TorchDispatchMode):
+    """Counts tensors that are sent from one device to another."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        out = operation(*arguments, **options or {})
+        self.count += operation.overloadpacket.__name__ == "_to_copy" and out.device != arguments[0].device
+        return out
+
+
+def test_a_step_sends_nothing_to_the_device():
+    """Each sending would wait for all work on it. The device `meta` has no numbers, but copies to it are seen."""
+    sigmas = schedule.ledits_levels(TABLE, 8, 0.15, "diffusers")
+    inversion = inv.invert_sde(wild, LATENT, sigmas, seed=0)
+    mask = torch.ones(2, 1, 6, 8, device="meta")
+    for placed, expected in ((inversion.on("meta", path=True), 0), (inversion, 7 + 8)):  # noises of all steps but the last, the path of all
+        steps = inv.replay(wild, placed, blend=lambda _: mask, device="meta")
+        next(steps)
+        with Copies() as copies:
+            assert [step.i for step in steps] == list(range(1, 9))
+        assert copies.count == expected
 
 
 def test_offset_is_taken_out_of_the_start():
