@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -215,7 +216,8 @@ def read_suggestions(text: str) -> Reading[tuple[Suggested, ...]]:
         values, failed = _items(raw, "values", ValueReply, name_key="concept") if isinstance(raw, dict) else ([], ())
         bare = {key: value for key, value in raw.items() if key != "values"} if isinstance(raw, dict) else raw
         item, wrong = _validated(SuggestionReply, bare, f"interventions[{index}]")
-        problems += wrong or tuple(f"interventions[{index}].{problem}" for problem in failed)
+        inside = tuple(f"interventions[{index}].{problem}" for problem in failed)
+        problems += wrong if item is None else wrong + inside
         if item is not None:
             suggested.append(Suggested(item.concept, item.value, item.reason, tuple(values), item.prompt))
     if not suggested and not problems:
@@ -282,13 +284,39 @@ def _listed(data: Any, name_key: str) -> list[Any]:
 
 
 def _validated(model: type[M], raw: Any, place: str) -> tuple[M | None, tuple[str, ...]]:
+    """Read one item; with a problem, as much of it as stands without what is wrong, or None."""
     raw = {str(key).strip().lower(): value for key, value in raw.items()} if isinstance(raw, dict) else raw
     try:
         return model.model_validate(raw), ()
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        return None, (f"{place}{'.' if field else ''}{field}: {first['msg']}, got {_shown(first['input'])}.",)
+        wrong = error.errors(include_url=False, include_context=False)
+    first = wrong[0]
+    field = ".".join(str(part) for part in first["loc"])
+    problem = f"{place}{'.' if field else ''}{field}: {first['msg']}, got {_shown(first['input'])}."
+    return _salvaged(model, raw, [each["loc"] for each in wrong]), (problem,)
+
+
+def _salvaged(model: type[M], raw: Any, wrong: list[tuple[int | str, ...]]) -> M | None:
+    """Read an item without the wrong entries of its fields, else without its wrong fields; None when it needs them."""
+    if not isinstance(raw, dict):
+        return None
+    for left in (_without_entries(raw, wrong), {key: raw[key] for key in raw if (key,) not in {loc[:1] for loc in wrong}}):
+        with suppress(ValidationError):
+            return model.model_validate(left)
+    return None
+
+
+def _without_entries(raw: dict[str, Any], wrong: list[tuple[int | str, ...]]) -> dict[str, Any]:
+    return {
+        field: {key: each for key, each in value.items() if (field, _folded(str(key))) not in _folded_ends(wrong)}
+        if isinstance(value, dict)
+        else value
+        for field, value in raw.items()
+    }
+
+
+def _folded_ends(wrong: list[tuple[int | str, ...]]) -> set[tuple[int | str, ...]]:
+    return {(loc[0], _folded(str(loc[1]))) for loc in wrong if len(loc) > 1}
 
 
 def _match(word: str, known: Iterable[str]) -> str | None:

@@ -1,6 +1,7 @@
 """A model that answers from a script and remembers what it was asked."""
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -58,3 +59,40 @@ def mutated(text, random_):
         else:
             text = text.replace(*random_.sample(["name", "value", "cause", "effect", "weather", "sunny", "edges", '"'], 2))
     return text
+
+
+ODDITIES = [None, True, -1, 1e308, float("nan"), 10**50, "", "\ud800", "a" * 3000, [], {}, [[None]], {"": ""}, {"name": {}}, "weather",
+            "__proto__", "=;#", "\u202e\u200b", ["weather", "ground"], {"weather": "sunny"}, {"values": [{}]}]  # fmt: skip
+
+
+def rearranged(text, random_):
+    """Read a text as JSON, put odd or other pieces into one to eight of its places, and write it again."""
+    data = json.loads(text)
+    for _ in range(random_.randint(1, 8)):
+        *way, last = random_.choice(list(_places(data))) or ("concepts",)
+        part = data
+        for key in way:
+            part = part[key]
+        kind = random_.randrange(4)
+        if kind == 0:
+            part[last] = copy.deepcopy(random_.choice(ODDITIES))
+        elif kind == 1:
+            part.pop(last, None) if isinstance(part, dict) else part.pop(last)
+        elif kind == 2:
+            part[last] = [copy.deepcopy(part.get(last) if isinstance(part, dict) else part[last]) for _ in range(3)]
+        else:
+            other = _found(data, random_.choice(list(_places(data))))
+            part[last] = copy.deepcopy(other) if other is not data else text
+    return json.dumps(data, ensure_ascii=random_.random() < 0.5)
+
+
+def _places(data, way=()):
+    yield way
+    for key, inner in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        yield from _places(inner, (*way, key))
+
+
+def _found(data, way):
+    for key in way:
+        data = data[key]
+    return data

@@ -5,14 +5,15 @@ import sys
 
 import pytest
 
-from csg.causal.formats import read_json, write_json
+from csg.causal.formats import read_json, write_dagitty, write_dot, write_json
 from csg.causal.graph import MAX_CONCEPTS
 from csg.vlm import replies
+from csg.vlm.extract import concepts_from_text
 from csg.vlm.jsontext import find_object
 from csg.vlm.protocol import VLMError
 from csg.vlm.replies import BROKEN_OFF, INCOMPLETE, NO_JSON, PROPOSED, read_graph_reply
 from csg.vlm.schemas import AnswerReply, DescriptionReply, GraphReply, PropagationReply, SuggestionsReply, schema_of
-from tests.unit.vlm.scripted import GOOD, mutated
+from tests.unit.vlm.scripted import GOOD, mutated, rearranged
 
 MINIMAL = {
     "base_prompt": "a house",
@@ -92,6 +93,22 @@ def test_problems_name_their_field():
     reading = read(concepts=[{"name": "weather", "value": "sunny"}, {"name": "ground"}, {"name": ["x"], "value": "y"}, 7])
     assert reading.value.names == ("weather",)
     assert [problem.split(":")[0] for problem in reading.problems] == ["concepts[1].value", "concepts[2].name", "concepts[3]"]
+
+
+def test_a_wrong_extra_loses_only_itself():
+    domain = {"sunny": "blue sky", "Rainy_day": ["rain"], "snowy": "snow", "hail": 7}
+    concepts = [
+        {"name": "weather", "value": "sunny", "values": domain},
+        {"name": "ground", "value": "dry", "values": {"dry": "dry road"}, "description": ["the", "road"]},
+        {"name": "mood", "value": "calm", "values": [{"value": "calm", "phrase": {}}, {"value": "wild"}]},
+    ]
+    reading = read(concepts=concepts, edges=[{"cause": "weather", "effect": "ground", "reason": {"why": "rain"}}])
+    assert [problem.split(":")[0] for problem in reading.problems] == [
+        "concepts[0].values.Rainy_day", "concepts[1].description", "concepts[2].values.calm", "edges[0].reason",
+    ]  # fmt: skip
+    assert dict(reading.value["weather"].values) == {"sunny": "blue sky", "snowy": "snow", "hail": "7"}
+    assert reading.value["ground"].phrase() == "dry road" and reading.value["mood"].phrase() == "calm"
+    assert [str(edge) for edge in reading.value.edges] == ["weather -> ground"]
 
 
 def test_a_missing_prompt_list_or_edge_list_is_a_problem():
@@ -255,11 +272,25 @@ def test_a_missing_package_is_named(monkeypatch):
 
 def test_ten_thousand_mutations_of_good_replies():
     random_ = random.Random(20)
-    complete = 0
+    complete, lost = 0, 0
     for index in range(10_000):
-        text = mutated(random_.choice(list(GOOD.values())), random_)
+        text = (mutated, rearranged)[index % 2](random_.choice(list(GOOD.values())), random_)
         reading = read_graph_reply(text)
         complete += reading.complete
+        lost += not reading.value.concepts
         assert reading.complete == (INCOMPLETE not in reading.value.extra)
         assert read_json(write_json(reading.value)) == reading.value, index
-    assert 500 < complete < 9500
+    assert 500 < complete < 9500 and lost < 2500
+
+
+def test_no_damage_to_any_text_escapes_from_any_reader():
+    random_ = random.Random(21)
+    graph = read_graph_reply(GOOD["street"]).value
+    texts = [*GOOD.values(), write_dagitty(graph), write_dot(graph)]
+    others = (replies.read_description, replies.read_concepts, replies.read_values, replies.read_suggestions, replies.read_answer)
+    for index in range(1000):
+        text = mutated(random_.choice(texts), random_)
+        found = concepts_from_text(text).graph
+        assert read_json(write_json(found)) == found, index
+        others[index % len(others)](text)
+        replies.read_edges(text, graph.concepts)

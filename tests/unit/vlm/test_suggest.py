@@ -75,6 +75,13 @@ def test_bad_values_inside_a_suggestion_lose_only_themselves():
     assert any("interventions[0].values[0]" in note for note in found.notes)
 
 
+def test_a_suggestion_without_a_readable_prompt_or_reason_still_counts():
+    found = suggested({**RAIN, "prompt": ["rain"], "reason": {"why": "puddles"}}, WET, BLUE)
+    rain = found.counterfactuals[0]
+    assert rain["ground"].counterfactual == "wet" and "rain from dark clouds" in rain.prompt
+    assert any("interventions[0].reason: Input should be a valid string" in note for note in found.notes)
+
+
 def test_fewer_candidates_than_asked_for_is_no_problem():
     held = street_graph().hold("weather", "ground", "reflections")
     assert len(suggested(BLUE, graph=held).counterfactuals) == 1
