@@ -66,8 +66,10 @@ ODDITIES = [None, True, -1, 1e308, float("nan"), 10**50, "", "\ud800", "a" * 300
 
 
 def rearranged(text, random_):
-    """Read a text as JSON, put odd or other pieces into one to eight of its places, and write it again."""
+    """Read a graph as JSON, add chance edges, put odd or other pieces into one to eight of its places, and write it again."""
     data = json.loads(text)
+    names = [concept["name"] for concept in data["concepts"]]
+    data["edges"] += [dict(zip(("cause", "effect"), random_.choices(names, k=2))) for _ in range(random_.randrange(4))]
     for _ in range(random_.randint(1, 8)):
         *way, last = random_.choice(list(_places(data))) or ("concepts",)
         part = data

@@ -272,15 +272,16 @@ def test_a_missing_package_is_named(monkeypatch):
 
 def test_ten_thousand_mutations_of_good_replies():
     random_ = random.Random(20)
-    complete, lost = 0, 0
+    complete, lost, cycles = 0, 0, 0
     for index in range(10_000):
         text = (mutated, rearranged)[index % 2](random_.choice(list(GOOD.values())), random_)
         reading = read_graph_reply(text)
         complete += reading.complete
         lost += not reading.value.concepts
+        cycles += PROPOSED in reading.value.extra
         assert reading.complete == (INCOMPLETE not in reading.value.extra)
         assert read_json(write_json(reading.value)) == reading.value, index
-    assert 500 < complete < 9500 and lost < 2500
+    assert 500 < complete < 9500 and lost < 2500 and cycles > 200
 
 
 def test_no_damage_to_any_text_escapes_from_any_reader():
