@@ -70,6 +70,10 @@ class Editor:
         card.first.click()
         self.page.wait_for_function("before => window.app.graph.id !== before && window.app.graph.nodes.length", arg=before)
 
+    def load(self, workflow):
+        """Open a workflow as if its file had been dropped on the page."""
+        self.page.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
+
     def find_template(self, card, name):
         """Bring the template's card into view: this pack's own group in the dialog's list on the left."""
         self.page.get_by_role("dialog").get_by_text(PACK, exact=False).first.click()
@@ -93,10 +97,21 @@ class Editor:
         }""", types)
 
     def nodes(self):
-        """Every node on the canvas: id, type, title, whether it is red, its widget values."""
+        """Every node on the canvas: id, type, title, whether it is red, the models it says it needs, its widget values."""
         return self.page.evaluate("""() => window.app.graph.nodes.map(node => ({
             id: String(node.id), type: node.type, title: node.title, red: Boolean(node.has_errors),
+            models: node.properties?.models ?? [],
             widgets: Object.fromEntries((node.widgets ?? []).map(widget => [widget.name, widget.value]))}))""")
+
+    def red_nodes(self, once=()):
+        """Ids of the red nodes, some time after those of `once` have become red: the page looks for absent models by and by."""
+        from playwright.sync_api import TimeoutError as NotInTime
+
+        with contextlib.suppress(NotInTime):
+            self.page.wait_for_function("ids => ids.every(id => window.app.graph.getNodeById(Number(id))?.has_errors)",
+                                        arg=sorted(once), timeout=20_000)
+        self.page.wait_for_timeout(2000)
+        return {node["id"] for node in self.nodes() if node["red"]}
 
     def unknown_nodes(self):
         """Types on the canvas that nobody registered; the page draws them red."""

@@ -1,5 +1,6 @@
 """A person's way through the page: choose our template, queue it, see the sheet; break the graph and read why."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,50 @@ TOWN = "town_counterfactual"
 BROKEN = '{"concepts": [{"name": "weather", "value": "sunny"}, {"name": "weather", "value": "rainy"}]}'
 
 
+@pytest.fixture
+def infos(server):
+    """The live nodes of a server that has, like a fresh ComfyUI, its sample picture and no models."""
+    from csg.evaluation.comfy_client import find_comfyui
+
+    server.client.upload_image(find_comfyui() / "input" / "example.png")
+    return server.client.nodes()
+
+
+def lacking(nodes, infos):
+    """Ids of nodes that choose a file which the server does not offer; the page marks them and shows where to get it."""
+    def lacks(node):
+        combos = infos.get(node["type"], {"input": {}})["input"].get("required", {}).items()
+        offered = {name: kind if isinstance(kind, list) else options[0].get("options", []) for name, (kind, *options) in combos
+                   if isinstance(kind, list) or kind == "COMBO"}  # fmt: skip
+        chosen = {name: node["widgets"].get(name) for name in offered}
+        return any(isinstance(value, str) and Path(value).suffix and value not in offered[name] for name, value in chosen.items())
+
+    return {node["id"] for node in nodes if lacks(node)}
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "workflows").glob("*.json")))
-def test_every_template_opens_with_nothing_red(editor, name):
+def test_every_template_opens_with_nothing_red_but_absent_models(infos, editor, name):
     editor.open_template(name)
     assert editor.unknown_nodes() == []
-    assert not [node["title"] for node in editor.nodes() if node["red"]]
+    absent = lacking(editor.nodes(), infos)
+    assert editor.red_nodes(once=absent) == absent
+    for node in editor.nodes():
+        if node["id"] in absent:
+            assert node["models"], f"the page cannot say where the model of {node['title']} is to be had"
+            assert {model["name"] for model in node["models"]} <= set(node["widgets"].values())
+
+
+def test_a_node_of_ours_that_is_unknown_or_red_is_not_excused(infos, editor):
+    workflow = json.loads((ROOT / "workflows" / "sdxl_qwen3_vl.json").read_text(encoding="utf-8"))
+    ours = next(node for node in workflow["nodes"] if node["type"] == "CSG_ExtractConcepts")
+    editor.load({**workflow, "nodes": [{**node, "type": "CSG_Nothing"} if node is ours else node for node in workflow["nodes"]]})
+    assert editor.unknown_nodes() == ["CSG_Nothing"]
+    editor.load(workflow)
+    editor.set_widget("CSG_ExtractConcepts", "max_concepts", 9999)
+    assert editor.queue()["end"] == "refused"
+    absent = lacking(editor.nodes(), infos)
+    assert editor.red_nodes(once=absent) == absent | {str(ours["id"])}
+    assert {node["title"] for node in editor.nodes() if node["id"] in absent} == {"Load SDXL", "Load Qwen3-VL"}
 
 
 def test_the_town_template_runs_to_the_sheet(editor):
