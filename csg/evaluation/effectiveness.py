@@ -11,12 +11,14 @@ import torch
 
 from ..causal.counterfactual import ConceptPhrase, Counterfactual
 from ..vlm.interview import Interview
+from ..vlm.jsontext import spoken
 from ..vlm.prompting import PromptBook, fenced
 from ..vlm.protocol import Progress, VisionLanguageModel
 from ..vlm.replies import read_answer
-from ..vlm.schemas import AnswerReply
+from ..vlm.schemas import AnswerReply, plain
 
 MAX_TOKENS = 512
+MAX_QUOTED = 80
 
 
 @dataclass(frozen=True)
@@ -79,4 +81,5 @@ def _verdict(interview: Interview, edit: ConceptPhrase) -> Verdict:
     answer = interview.ask("effectiveness", {"phrase": fenced(sought)}, AnswerReply, read_answer)
     asked = f"{sought} is gone" if edit.removes else f"{sought} is seen"
     said = answer.reading.value
-    return Verdict(edit.concept, asked, said is not None and said is not edit.removes, answer.reply.strip()[:80])
+    wrote = plain(spoken(answer.reply), MAX_QUOTED) or plain(answer.reply, MAX_QUOTED)
+    return Verdict(edit.concept, asked, said is not None and said is not edit.removes, wrote)

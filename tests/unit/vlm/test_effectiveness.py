@@ -36,6 +36,12 @@ def test_an_answer_that_is_neither_counts_as_wrong_after_one_more_try():
     assert "who knows" in result.report()
 
 
+def test_each_answer_is_one_line_of_the_report():
+    vlm = ScriptedVLM("<think>Is it?\nIt is.</think>\n**Yes**,\nclearly.\u202e", "<think>no", "no", {"answer": "no"})
+    lines = effectiveness(vlm, IMAGE, WET).report().splitlines()
+    assert len(lines) == 4 and lines[1].endswith("(the model wrote: **Yes**, clearly.)") and "<think>no" in lines[2]
+
+
 def test_nothing_changed_is_vacuously_effective():
     result = effectiveness(ScriptedVLM(), IMAGE, propagate(street_graph(), {}))
     assert result.score == 1 and result.verdicts == () and "nothing to ask" in result.report()
