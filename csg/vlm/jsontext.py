@@ -13,6 +13,7 @@ from .protocol import VLMError
 MAX_CHARACTERS = 200_000
 MAX_REPAIRED_CHARACTERS = 60_000
 MAX_STARTS = 1000
+MAX_SCANNED = 10 * MAX_CHARACTERS
 MAX_DEPTH = 64
 
 _THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL | re.IGNORECASE)
@@ -63,14 +64,16 @@ def _score(data: dict[str, Any], wanted: Collection[str]) -> int:
 def _whole_objects(text: str, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
     """Yield the outermost objects and lists of the text that are JSON already."""
     decoder, place = json.JSONDecoder(strict=False), 0  # models write line breaks inside strings
+    scanned = 0
     for _ in range(MAX_STARTS):
         bracket = _BRACKET.search(text, place)
-        if bracket is None:
+        if bracket is None or scanned > MAX_SCANNED:
             return
         try:
             data, place = decoder.raw_decode(text, bracket.start())
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError) as error:
             place = bracket.end()
+            scanned += getattr(error, "pos", place) - bracket.start()
         else:
             if _depths(text[bracket.start() : place])[1] <= MAX_DEPTH:
                 yield from _as_object(data, wanted)

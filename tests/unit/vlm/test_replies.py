@@ -2,6 +2,7 @@
 import json
 import random
 import sys
+import time
 
 import pytest
 
@@ -80,6 +81,12 @@ def test_deep_nesting_is_no_reply(depth, opening, closing):
     deep = opening * depth + "1" + closing * depth
     assert not read_graph_reply(f'{{"base_prompt": {deep}, "concepts": [{{"name": "a", "value": {deep}}}]}}').complete
     assert not read_graph_reply(f'{{"more": {deep}, {json.dumps(MINIMAL)[1:]}').complete
+
+
+def test_a_reply_made_to_be_slow_is_given_up():
+    start = time.process_time()
+    assert not read_graph_reply("[" * 900 + "1," * 100_000).complete
+    assert time.process_time() - start < 3
 
 
 @pytest.mark.parametrize("text", ["", "   ", "I cannot help with that.", "42", "null", "[]", "[1, 2]", '"text"', "{" * 5000])
