@@ -91,6 +91,36 @@ def test_every_topology_inverts_exactly_and_is_edited(comfy, monkeypatch, kind, 
     assert 0 < masks.mean() < 0.7 and not hooks_of(lab.model)
 
 
+FULL_SIZE = {  # width, context, deepest transformers; how many attention layers make the masks, at which latent
+    "SDXL": ({"context_dim": 2048, "adm_in_channels": 2816, "transformer_depth": [0, 0, 2, 2, 10, 10], "transformer_depth_middle": 10,
+              "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10], "num_head_channels": 64}, 50, 128),
+    "SD15": ({"context_dim": 768, "num_heads": 8}, 5, 64),
+    "SD20": ({"context_dim": 1024, "num_head_channels": 64}, 5, 96),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FULL_SIZE)
+def test_the_layers_of_the_full_models_are_the_references(comfy, monkeypatch, kind):
+    """Those of the down and up blocks at a quarter of the latent: 20 + 30 in SDXL, 2 + 3 in SD1.5 and SD2. Without numbers."""
+    from comfy.ldm.modules import attention as layers_of_comfyui
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+    from comfy.ops import disable_weight_init
+
+    more, layers, side = FULL_SIZE[kind]
+    shape, heads = tiny_models.TOPOLOGIES[kind]
+    config = {**shape, **{name: heads[name] for name in heads if name.startswith("num")}, **more, "model_channels": 320}
+    monkeypatch.setattr(layers_of_comfyui, "optimized_attention", lambda q, *_, **__: q)  # it asks how much memory is free
+    attention = comfy.module("csg.diffusion.attention")
+    capture = attention.AttentionCapture(attention.cells_of(side, side), {"words": attention.Words((1, 2), 77)})
+    with torch.device("meta"), torch.inference_mode():
+        unet = UNetModel(**config, dtype=torch.float32, operations=disable_weight_init)
+        y = torch.empty(2, config["adm_in_channels"]) if config["adm_in_channels"] else None
+        with capture.hooked([unet]), capture.rows(["base", "words"]):
+            unet(torch.empty(2, 4, side, side), torch.zeros(2), torch.empty(2, 77, config["context_dim"]), y=y)
+    assert capture._counts == {"words": layers}
+    assert capture.maps()["words"].shape == (1, side // 4, side // 4)
+
+
 @pytest.mark.parametrize("kind", ["SD15", "SD20"])
 def test_a_model_without_a_zero_conditioning_says_what_to_connect(comfy, kind):
     with pytest.raises(ValueError, match="empty prompt.*negative"):

@@ -5,7 +5,6 @@ import torch
 
 from tests.host.test_sampling import path, samples
 
-
 GUIDED, REPLAYED = ("base", "mask", "contrast", "mask_source"), ("preserve", "release")
 
 
