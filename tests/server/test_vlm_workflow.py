@@ -92,16 +92,44 @@ def test_a_failing_server_is_told_on_the_node_that_asked(server, chat, behaviour
         server.client.run(workflow(chat, behaviour))
 
 
-def test_the_sdxl_workflow_fits_the_live_nodes(server):
-    infos = server.client.nodes()
-    for entry in SDXL.values():
+def misfits(prompt, infos):
+    """Everything in a prompt that the live nodes would not take, files that the user brings aside."""
+    for entry in prompt.values():
         known = infos[entry["class_type"]]["input"]
-        names = {**known.get("required", {}), **known.get("optional", {})}
-        assert set(entry["inputs"]) <= set(names) and set(known.get("required", {})) <= set(entry["inputs"])
-        for name, value in entry["inputs"].items():
-            if isinstance(value, list):
-                source = infos[SDXL[value[0]]["class_type"]]["output"][value[1]]
-                assert names[name][0] in (source, "*"), f"{entry['class_type']}.{name}"
+        specs = {**known.get("required", {}), **known.get("optional", {})}
+        wrong = set(entry["inputs"]) - set(specs) | set(known.get("required", {})) - set(entry["inputs"])
+        yield from (f"{entry['class_type']}.{name}: unknown or missing" for name in wrong)
+        for name in set(entry["inputs"]) & set(specs):
+            kind, *options = specs[name]
+            if not fits(entry["inputs"][name], kind, options[0] if options else {}, prompt, infos):
+                yield f"{entry['class_type']}.{name}: {entry['inputs'][name]!r}"
+
+
+def fits(value, kind, options, prompt, infos):
+    if isinstance(value, list):
+        source, output = value
+        return kind in (infos[prompt[source]["class_type"]]["output"][output], "*")
+    if isinstance(kind, list) or kind == "COMBO":
+        offered = kind if isinstance(kind, list) else options["options"]
+        return value in offered or Path(value).suffix in (".safetensors", ".png")
+    return not isinstance(value, (int, float)) or options.get("min", value) <= value <= options.get("max", value)
+
+
+@pytest.mark.parametrize("prompt", [WORKFLOW, SDXL], ids=["vlm_counterfactual", "sdxl_qwen3_vl"])
+def test_the_workflows_fit_the_live_nodes(server, prompt):
+    assert list(misfits(prompt, server.client.nodes())) == []
+
+
+@pytest.mark.parametrize(
+    ("node", "name", "value"),
+    [("CLIPLoader", "type", "qwen9"), ("CSG_ExtractConcepts", "max_concepts", 9999), ("CSG_ExtractConcepts", "colour", "red"),
+     ("CSG_VLMFromTextEncoder", "clip", ["1", 0]), ("CSG_Sampler", "base", "nothing")],
+)  # fmt: skip
+def test_a_workflow_that_does_not_fit_would_be_seen(server, node, name, value):
+    prompt = json.loads(json.dumps(SDXL))
+    next(entry for entry in prompt.values() if entry["class_type"] == node)["inputs"][name] = value
+    (wrong,) = misfits(prompt, server.client.nodes())
+    assert wrong.startswith(f"{node}.{name}: ")
 
 
 def test_the_sdxl_workflow_names_its_models_on_the_canvas():
@@ -109,3 +137,6 @@ def test_the_sdxl_workflow_names_its_models_on_the_canvas():
     notes = " ".join(node["widgets_values"][0] for node in document["nodes"] if node["type"] == "MarkdownNote")
     for name in ("sd_xl_base_1.0.safetensors", "qwen3vl_4b_fp8_scaled.safetensors", "models/text_encoders"):
         assert name in notes
+    asked = {model["name"]: model for node in document["nodes"] for model in node["properties"].get("models", [])}
+    chosen = {entry["inputs"].get("ckpt_name") or entry["inputs"].get("clip_name") for entry in SDXL.values()} - {None}
+    assert asked.keys() == chosen and {model["directory"] for model in asked.values()} == {"checkpoints", "text_encoders"}
