@@ -22,7 +22,7 @@ class StorageError(ValueError):
 
 
 def save(inversion: Inversion, path: Path) -> None:
-    """Write an inversion with its conditionings; StorageError for conditionings that are more than text."""
+    """Write an inversion with its conditionings, wholly or not at all; StorageError for conditionings that are more than text."""
     tensors = {name: getattr(inversion, name) for name in PARTS}
     tensors |= {f"settings.{k}": v for k, v in inversion.settings.items() if isinstance(v, Tensor)}
     for name in ("source", "negative"):
@@ -30,7 +30,12 @@ def save(inversion: Inversion, path: Path) -> None:
     settings = {k: v for k, v in inversion.settings.items() if isinstance(v, PLAIN)}
     about = {"method": inversion.method, "order": inversion.order, "source_guidance": inversion.source_guidance}
     metadata = {"format": FORMAT, "version": VERSION, "about": json.dumps(about), "settings": json.dumps(settings)}
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path, metadata)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def conditioning_tensors(name: str, conditioning: Any) -> dict[str, Tensor]:  # noqa: ANN401
@@ -60,6 +65,7 @@ def load(path: Path) -> Inversion:
         raise StorageError(f"{path.name} holds no inversion (format {metadata.get('format')!r}); choose a file that Save Inversion wrote.")
     if metadata.get("version") != VERSION:
         raise StorageError(f"{path.name} has version {metadata.get('version')!r}; this pack reads version {VERSION}. Update the pack.")
+    check_shapes(path.name, tensors)
     about, settings = json.loads(metadata["about"]), json.loads(metadata["settings"])
     settings |= {k.removeprefix("settings."): v for k, v in tensors.items() if k.startswith("settings.")}
     return Inversion(
@@ -67,6 +73,15 @@ def load(path: Path) -> Inversion:
         source=conditioning_of("source", tensors), negative=conditioning_of("negative", tensors),
         source_guidance=float(about["source_guidance"]),
     )  # fmt: skip
+
+
+def check_shapes(name: str, tensors: dict[str, Tensor]) -> None:
+    """Raise StorageError unless the parts belong to one inversion: N + 1 levels, a path through them, N noises of its shape."""
+    sigmas, path, denoised, noises = (tensors[part] for part in PARTS)
+    fits = path.ndim == 5 and denoised.ndim == 5 and len(sigmas) == len(path) == len(noises) + 1 > len(denoised)
+    if not fits or not path.shape[1:] == noises.shape[1:] == denoised.shape[1:]:
+        found = ", ".join(f"{part} {tuple(tensors[part].shape)}" for part in PARTS)
+        raise StorageError(f"{name} holds parts of different inversions ({found}); save the inversion again.")
 
 
 def conditioning_of(name: str, tensors: dict[str, Tensor]) -> list | None:

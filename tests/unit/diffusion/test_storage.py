@@ -1,5 +1,7 @@
 """Inversions survive a file, and files that are none are named."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,8 +14,6 @@ def inversion(source=None):
     table = torch.linspace(0.03, 14, 1000)
     sigmas = noise_levels(table, leading_timesteps(6, 0.15), to_zero=True)
     made = invert_sde(lambda x, s: x / (1 + s[:, None, None, None] ** 2), torch.randn(1, 4, 8, 8), sigmas, seed=3)
-    from dataclasses import replace
-
     return replace(made.described(steps=6, model="abc", samples=torch.ones(1, 4, 8, 8)), source=source, source_guidance=3.5)
 
 
@@ -33,6 +33,29 @@ def test_a_prompt_with_more_than_text_is_refused_by_name(tmp_path):
     source = [[torch.zeros(1, 77, 16), {"pooled_output": None, "control": object()}]]
     with pytest.raises(storage.StorageError, match="source prompt.*control"):
         storage.save(inversion(source), tmp_path / "a.safetensors")
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    def half(tensors, path, metadata):
+        path.write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    storage.save(inversion(), tmp_path / "a.safetensors")
+    before = (tmp_path / "a.safetensors").read_bytes()
+    monkeypatch.setattr(storage, "save_file", half)
+    for name in ("a", "b"):
+        with pytest.raises(KeyboardInterrupt):
+            storage.save(inversion(), tmp_path / f"{name}.safetensors")
+    assert [one.name for one in tmp_path.iterdir()] == ["a.safetensors"]
+    assert (tmp_path / "a.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("change", [{"sigmas": slice(1, None)}, {"noises": slice(2, None)}, {"path": (slice(None), slice(None), 0)}])
+def test_parts_that_do_not_belong_together_are_refused(tmp_path, change):
+    made = inversion()
+    storage.save(replace(made, **{name: getattr(made, name)[cut] for name, cut in change.items()}), tmp_path / "a.safetensors")
+    with pytest.raises(storage.StorageError, match=r"a\.safetensors holds parts of different inversions \(sigmas "):
+        storage.load(tmp_path / "a.safetensors")
 
 
 def test_other_files_are_refused_with_what_they_are(tmp_path):
