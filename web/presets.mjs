@@ -4,13 +4,14 @@
  * @typedef {{name: string, values: Record<string, Record<string, number>>}} Preset
  */
 
-/** @type {Preset[]} steps and warm-up scale together; the rest is the paper's */
+/** @type {Preset[]} steps and warm-up scale together; the rest is the paper's; edits by hand keep their own scale and threshold */
 export const PRESETS = [["Paper: 100 steps", 100, 10], ["Balanced: 50 steps", 50, 5], ["Fast: 20 steps", 20, 2]].map(
   ([name, steps, warmup]) => ({
     name: String(name),
     values: {
       CSG_Invert: { steps: Number(steps), skip: 0.15, source_guidance: 3.5 },
       CSG_EncodeEdits: { scale: 8, threshold: 0.7, warmup: Number(warmup) },
+      CSG_ConceptEdit: { warmup: Number(warmup) },
     },
   }),
 );

@@ -11,11 +11,13 @@ const value = ({ widgets }, name) => widgets.find((one) => one.name === name).va
 test("a preset sets inversions and encoders of the whole graph alike, and tells their widgets", () => {
   const invert = node("CSG_Invert", { steps: 7, skip: 0.5, source_guidance: 1, seed: 3 });
   const encode = node("CSG_EncodeEdits", { scale: 1, threshold: 0, warmup: 0 });
+  const byHand = node("CSG_ConceptEdit", { scale: 5, threshold: 0.9, warmup: 10 });
   const other = node("KSampler", { steps: 30 });
-  const graph = { nodes: [invert, encode, other] };
+  const graph = { nodes: [invert, encode, byHand, other] };
   invert.graph = graph;
   applyPreset(invert, PRESETS[2]);
   assert.deepEqual([value(invert, "steps"), value(encode, "warmup"), value(encode, "scale")], [20, 2, 8]);
+  assert.deepEqual(byHand.widgets.map((widget) => widget.value), [5, 0.9, 2]);
   assert.equal(invert.widgets[0].told, 20);
   assert.deepEqual([value(invert, "seed"), value(other, "steps")], [3, 30]);
 });
@@ -24,6 +26,7 @@ test("the paper's preset is the paper's settings", () => {
   assert.deepEqual(PRESETS[0].values, {
     CSG_Invert: { steps: 100, skip: 0.15, source_guidance: 3.5 },
     CSG_EncodeEdits: { scale: 8, threshold: 0.7, warmup: 10 },
+    CSG_ConceptEdit: { warmup: 10 },
   });
 });
 
