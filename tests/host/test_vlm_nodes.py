@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -383,6 +385,18 @@ def test_every_token_is_shown_and_an_interrupt_ends_the_writing_there(comfy, sho
     with pytest.raises(management.InterruptProcessingException):
         ask(comfy, vlm, temperature=1.0, max_tokens=5000)
     assert shown[-1] == (3, 5000)
+
+
+@pytest.mark.parametrize("behaviour", ["slow", "hangs"])
+def test_an_interrupt_reaches_a_server_that_writes_or_is_silent(comfy, chat, behaviour):
+    import comfy.model_management as management
+
+    vlm = comfy.module("nodes.host_vlm").server(chat.url(behaviour), "tiny", "", 60)
+    timer, start = threading.Timer(0.5, management.interrupt_current_processing), time.monotonic()
+    timer.start()
+    with pytest.raises(management.InterruptProcessingException):
+        ask(comfy, vlm, max_tokens=5000)
+    assert 0.5 <= time.monotonic() - start < 4 and len(chat.requests) == 1
 
 
 def test_an_interrupt_reaches_a_local_model(comfy, model):
