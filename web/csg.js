@@ -7,9 +7,11 @@ import { app } from "../../scripts/app.js";
 import { applyPreset, offersPresets, PRESETS } from "./presets.mjs";
 
 const NODE = "CSG_GraphEditor";
-const SIZE = [720, 560];
+const SIZE = [800, 600];
 /** Whether an editor was ever needed. */
 let wanted = false;
+/** What runs report is told in its order: a mask belongs to the counterfactual before it. @type {Promise<void>} */
+let reports = Promise.resolve();
 
 /** @param {any} node shows the drawing instead of its text box; the text stays the value */
 function showDrawing(node) {
@@ -41,6 +43,12 @@ async function load(node, element, text) {
   }
 }
 
+/** @param {{node: string, output: Record<string, unknown>}} detail what a node that ran sends to the page */
+async function tell(detail) {
+  const { report } = await import("./editor/node.mjs");
+  await report(detail, app.rootGraph ?? app.graph);
+}
+
 app.registerExtension({
   name: "csg.graph_editor",
   nodeCreated(/** @type {any} */ node) {
@@ -51,10 +59,8 @@ app.registerExtension({
     return [null, ...PRESETS.map((preset) => ({ content: preset.name, callback: () => applyPreset(node, preset) }))];
   },
   setup() {
-    api.addEventListener("executed", async (/** @type {CustomEvent} */ { detail }) => {
-      if (!wanted) return;
-      const { report } = await import("./editor/node.mjs");
-      report(detail, app.rootGraph ?? app.graph);
+    api.addEventListener("executed", (/** @type {CustomEvent} */ { detail }) => {
+      if (wanted) reports = reports.then(() => tell(detail)).catch(console.error);
     });
   },
 });

@@ -87,10 +87,12 @@ class Editor:
             graph.clear();
             window.testNodes = (window.testNodes ?? 0) + 100;
             graph.state.lastNodeId = window.testNodes;
-            const made = types.map((type, place) => {
+            let x = 80;
+            const made = types.map(type => {
                 const node = window.LiteGraph.createNode(type);
-                node.pos = [80 + 480 * place, 120];
+                node.pos = [x, 120];
                 graph.add(node);
+                x += Math.max(node.size[0], 400) + 80;
                 return node;
             });
             made.slice(1).forEach((node, place) => made[place].connect(0, node, node.inputs.findIndex(input => !input.widget)));
@@ -185,6 +187,19 @@ def workbench(chromium, server, request):
         editor.set_setting("Comfy.VueNodes.Enabled", request.param == "nodes 2.0")
         yield editor
         editor.set_setting("Comfy.VueNodes.Enabled", False)
+
+
+@pytest.fixture(scope="session")
+def mask_file(server, tmp_path_factory):
+    """A picture that the server has, as nodes report it to the page."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", (256, 256), "#31557c")
+    ImageDraw.Draw(picture).ellipse((30, 150, 226, 250), fill="#e0b04a")
+    path = tmp_path_factory.mktemp("pictures") / "mask.png"
+    picture.save(path)
+    server.client.upload_image(path)
+    return {"filename": path.name, "subfolder": "", "type": "input"}
 
 
 @pytest.fixture

@@ -140,6 +140,18 @@ class Drawing:
             [type, output],
         )
 
+    def report_all(self, type, *outputs):
+        """What the page is told at once when several nodes have run; all are taken for the same one."""
+        self.page.evaluate("""([type, outputs]) => {
+            const node = window.app.graph.nodes.find(node => node.type === type);
+            for (const output of outputs)
+                window.app.api.dispatchCustomEvent("executed", { node: String(node.id), display_node: String(node.id), output });
+        }""", [type, outputs])  # fmt: skip
+
+    def view(self):
+        """Where the drawing stands in its frame, and how large."""
+        return self.page.locator(".csg-scene .viewport").get_attribute("transform")
+
     def picture(self, name):
         """Keep how the editor looks under output/screenshots."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)

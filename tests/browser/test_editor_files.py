@@ -40,7 +40,10 @@ def test_the_text_and_the_drawing_say_the_same(drawing):
     area.wait_for()
     text = area.input_value()
     area.fill(text.replace("}\n", "  house -> -> ground\n}\n"))
-    assert drawing.page.locator(".csg-text .wrong").inner_text() == str(text.count("\n"))
+    line = text.count("\n")
+    assert drawing.page.locator(".csg-text .wrong").inner_text() == str(line)
+    assert area.evaluate("area => getComputedStyle(area).backgroundPositionY") == f"{10 + 20 * (line - 1)}px"
+    assert "got ->" in drawing.page.locator(".csg-text .problem").inner_text()
     area.fill(text.replace("}\n", "  house -> ground [proposed]\n}\n"))
     assert drawing.edges() == [("weather", "ground"), ("house", "ground")]
     assert drawing.graph()["edges"][1]["status"] == "proposed"
@@ -118,6 +121,17 @@ def test_a_file_that_is_no_graph_is_refused_with_its_line(drawing, tmp_path):
     drawing.page.wait_for_function("() => document.querySelector('.csg-status').dataset.kind === 'refused'")
     assert "a → b → a" in drawing.said() or "b → a → b" in drawing.said()
     assert drawing.names() == ["weather", "ground", "house"]
+
+
+def test_an_empty_graph_offers_graphs_to_begin_with(drawing):
+    drawing.start(EMPTY)
+    drawing.root.locator(".csg-empty").get_by_role("button", name="Still life").click()
+    drawing.card("candle").wait_for()
+    assert drawing.root.locator(".csg-empty").is_hidden()
+    drawing.menu("Empty the graph")
+    assert drawing.names() == [] and drawing.root.locator(".csg-empty").is_visible()
+    drawing.press("Undo")
+    assert "candle" in drawing.names()
 
 
 @pytest.mark.parametrize(("label", "concept"), [

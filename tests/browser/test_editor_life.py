@@ -27,9 +27,9 @@ def test_intervene_queue_and_find_the_result_after_a_reload(drawing):
     }""")
     drawing.press("Intervene")
     drawing.chip("weather", "rainy").click()
+    drawing.page.wait_for_timeout(1200)  # the page has written its draft of the edits before the results come
     assert drawing.editor.queue()["end"] == "execution_success"
     drawing.card("ground").locator(".result", has_text="dry → wet").wait_for()
-    drawing.picture("editor-result")
     drawing.page.wait_for_timeout(1500)
     drawing.page.reload()
     drawing.editor.ready()
@@ -40,24 +40,30 @@ def test_intervene_queue_and_find_the_result_after_a_reload(drawing):
     assert drawing.root.get_attribute("data-stale") == "true"
 
 
-def test_a_run_shows_reasons_masks_and_effectiveness_in_the_masks_colours(drawing):
+def test_a_run_shows_reasons_masks_and_effectiveness_in_the_masks_colours(drawing, mask_file):
     drawing.start(WEATHER, ["CSG_Propagate"])
-    drawing.report("CSG_Propagate", csg_counterfactual=[json.dumps({
+    drawing.report_all("CSG_Propagate", {"csg_counterfactual": [json.dumps({
         "weather": {"factual": "sunny", "counterfactual": "rainy", "role": "intervened", "reason": ""},
         "ground": {"factual": "dry", "counterfactual": "wet", "role": "changed", "reason": "rain wets the ground"},
-        "house": {"factual": "red", "counterfactual": "red", "role": "preserved", "reason": ""}})])
-    image = {"filename": "example.png", "subfolder": "", "type": "input"}
-    drawing.report("CSG_Propagate", csg_masks=[{"concept": "ground", "image": image}],
-                   csg_effectiveness=[{"concept": "weather", "answer": True}, {"concept": "ground", "answer": False}])
+        "house": {"factual": "red", "counterfactual": "red", "role": "preserved", "reason": ""}})]},
+        {"csg_masks": [{"concept": "ground", "image": mask_file}, {"concept": "weather", "image": {**mask_file, "filename": "gone.png"}}],
+         "csg_effectiveness": [{"concept": "weather", "answer": True}, {"concept": "ground", "answer": False}]})
     result = drawing.card("ground").locator(".result")
     result.locator("image").wait_for(state="attached")
     assert result.locator(".outcome").text_content() == "dry → wet" and "rain wets" in result.text_content()
-    assert "filename=example.png" in result.locator("image").get_attribute("href")
+    assert f"filename={mask_file['filename']}" in result.locator("image").get_attribute("href")
+    drawing.card("weather").locator(".result .thumb").wait_for(state="detached")
+    said = drawing.card("ground").get_attribute("aria-label")
+    assert "Last run: dry became wet." in said and "Not visible in the picture." in said
     assert result.locator(".tick").get_attribute("data-good") == "false"
     assert drawing.card("weather").locator(".tick").get_attribute("data-good") == "true"
     assert drawing.card("house").locator(".result").count() == 0
     colours = [drawing.card(name).locator(".bar").get_attribute("fill") for name in ("weather", "ground", "house")]
     assert colours == list(PALETTE[:3])
+    drawing.details("ground")
+    drawing.page.locator(".csg-panel img.mask").wait_for()
+    assert drawing.page.locator(".csg-panel .seen").inner_text() == "Not visible in the picture"
+    drawing.press("Details")
 
 
 def connect_extraction(drawing, graph):
@@ -134,8 +140,12 @@ def test_undo_and_redo_by_keys_go_on_in_comfyuis_history(drawing):
         drawing.page.keyboard.press(key)
         done.append(drawing.graph()["interventions"])
     assert done == [{"weather": "rainy"}, {}, {"weather": "rainy"}, {"weather": "rainy", "house": "blue"}]
+    house = "JSON.parse(window.app.graph.nodes[0].widgets[0].value).interventions.house"
     drawing.editor.command("Comfy.Undo")
-    drawing.page.wait_for_function("() => !JSON.parse(window.app.graph.nodes[0].widgets[0].value).interventions.house")
+    drawing.page.wait_for_function(f"() => !{house}")
+    drawing.editor.command("Comfy.Redo")
+    drawing.page.wait_for_function(f"() => {house} === 'blue'")
+    drawing.card("house").locator("xpath=self::*[@data-role='intervened']").wait_for()
 
 
 def test_a_copied_node_carries_its_graph_and_lives_on_its_own(drawing):

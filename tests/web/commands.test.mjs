@@ -3,7 +3,7 @@ import test from "node:test";
 
 import * as basic from "../../web/editor/commands.mjs";
 import * as details from "../../web/editor/details.mjs";
-import { History } from "../../web/editor/commands.mjs";
+import { History } from "../../web/editor/history.mjs";
 import { describe as asText, revise } from "../../web/editor/dagitty.mjs";
 import { readJson, toObject } from "../../web/editor/json.mjs";
 import { conceptOf, edgeOf, makeGraph } from "../../web/editor/model.mjs";

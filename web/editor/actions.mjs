@@ -22,6 +22,7 @@ export class Actions {
       editor.run((graph) => commands.setValue(graph, name, value), { say: t("said.value", { name, value }) });
       return;
     }
+    if (conceptOf(editor.graph, name).value === value) return this.hold(name);
     const released = editor.graph.interventions.get(name) === value;
     const say = released ? t("said.released", { name }) : t("said.do", { name, value });
     editor.run((graph) => commands.toggleDo(graph, name, value), { say });
@@ -54,6 +55,16 @@ export class Actions {
   /** @param {{cause: string, effect: string}} edge */
   confirm(edge) {
     this.editor.run((graph) => commands.confirm(graph, edge), { say: this.editor.t("said.confirmed", { ...edge }) });
+  }
+
+  confirmAll() {
+    const { editor } = this;
+    const count = editor.graph.edges.filter(({ status }) => status === "proposed").length;
+    editor.run(commands.confirmAll, { say: editor.t("said.confirmed_all", { count }) });
+  }
+
+  releaseAll() {
+    this.editor.run(commands.releaseAll, { say: this.editor.t("said.released_all") });
   }
 
   /** @param {{cause: string, effect: string}} edge */

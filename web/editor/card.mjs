@@ -2,22 +2,24 @@
  * How large a concept's card is and what stands where on it. Pure geometry, no drawing.
  *
  * @import { Concept } from "./model.mjs"
+ * @import { Result } from "./results.mjs"
  * @typedef {{value: string, text: string, x: number, y: number, width: number}} Chip
+ * @typedef {{y: number, height: number, reason: string[]}} Told the last run's result, its reason in lines
  * @typedef {{
  *   width: number, height: number, title: string, chips: Chip[], more: number,
- *   moreAt: {x: number, y: number, width: number} | null, resultY: number | null
+ *   moreAt: {x: number, y: number, width: number} | null, told: Told | null
  * }} Card
  */
-import { fitted, widthOf } from "./text_size.mjs";
+import { fitted, widthOf, wrapped } from "./text_size.mjs";
 
 export const WIDTH = 196;
 export const CHIP_HEIGHT = 22;
-export const RESULT_HEIGHT = 46;
-export const THUMB = 36;
+export const THUMB = 40;
 export const FONTS = Object.freeze({
   title: "600 14px Inter, system-ui, sans-serif",
   chip: "500 12px Inter, system-ui, sans-serif",
   result: "500 12.5px Inter, system-ui, sans-serif",
+  reason: "400 11px Inter, system-ui, sans-serif",
 });
 
 const LEFT = 18;
@@ -29,16 +31,22 @@ const MORE = 34;
 
 /**
  * @param {Concept} concept
- * @param {boolean} hasResult whether a line for the last run's result is needed
+ * @param {Result} [result] of the last run
  * @returns {Card}
  */
-export function layOut(concept, hasResult) {
+export function layOut(concept, result) {
   const icons = concept.scope === "global" ? 20 : 0;
   const title = fitted(concept.name, WIDTH - LEFT - RIGHT - icons - 4, FONTS.title);
   const { chips, more, moreAt, rows } = chipRows(concept);
   const chipsEnd = HEAD + rows * (CHIP_HEIGHT + GAP) + 4;
-  const height = chipsEnd + (hasResult ? RESULT_HEIGHT : 0);
-  return { width: WIDTH, height, title, chips, more, moreAt, resultY: hasResult ? chipsEnd : null };
+  const told = result ? tell(result, chipsEnd) : null;
+  return { width: WIDTH, height: chipsEnd + (told?.height ?? 0), title, chips, more, moreAt, told };
+}
+
+/** @param {Result} result @param {number} y @returns {Told} */
+function tell({ reason, mask }, y) {
+  const lines = wrapped(reason, WIDTH - LEFT - RIGHT - (mask ? THUMB + 8 : 0), FONTS.reason, 2);
+  return { y, height: Math.max(34 + 14 * lines.length, mask ? THUMB + 12 : 0), reason: lines };
 }
 
 /** @param {Concept} concept */

@@ -11,7 +11,7 @@
  *   colour: string, result: Result | undefined, stale: boolean, label: string
  * }} CardState
  */
-import { CHIP_HEIGHT, FONTS, RESULT_HEIGHT, THUMB } from "./card.mjs";
+import { CHIP_HEIGHT, FONTS, THUMB } from "./card.mjs";
 import { iconPath, svg } from "./dom.mjs";
 import { fitted, widthOf } from "./text_size.mjs";
 
@@ -60,7 +60,7 @@ function near(state, t, targets) {
   if (concept.scope === "global") group.append(smallIcon("globe", card.width - 26, 10, t("scope.global")));
   for (const chip of card.chips) group.append(drawChip(chip, state, targets));
   if (card.moreAt) group.append(drawMore(card, concept.name, targets));
-  if (result && card.resultY !== null) group.append(drawResult(result, card.resultY, state, t));
+  if (result && card.told) group.append(drawResult(result, card.told, state, t));
   return group;
 }
 
@@ -97,15 +97,16 @@ function drawMore({ moreAt, more }, name, targets) {
   return group;
 }
 
-/** What is read from afar: the name and the value, large. @param {CardState} state */
+/** What is read from afar: the name and the value, large; from farther still the name alone. @param {CardState} state */
 function far({ concept, card, forced, result }) {
   const value = forced ?? (result?.counterfactual !== concept.value ? result?.counterfactual : undefined);
   const room = card.width - 28;
-  const [name, shown] = [FONTS.title.replace("14px", "24px"), FONTS.title.replace("14px", "22px")];
+  const [name, shown, alone] = ["24px", "22px", "40px"].map((size) => FONTS.title.replace("14px", size));
   const middle = card.height / 2;
   return svg("g", { class: "far" },
     svg("text", { class: "far-name", x: 18, y: middle - 5 }, fitted(concept.name, room, name)),
-    svg("text", { class: "far-value", x: 18, y: middle + 23 }, fitted(value ? `→ ${value}` : concept.value, room, shown)));
+    svg("text", { class: "far-value", x: 18, y: middle + 23 }, fitted(value ? `→ ${value}` : concept.value, room, shown)),
+    svg("text", { class: "far-alone", x: 18, y: middle + 14 }, fitted(concept.name, room, alone)));
 }
 
 /** @param {CardState} state @param {Translate} t @returns {SVGElement[]} */
@@ -135,39 +136,38 @@ function badgeText(role, concept, forced, t) {
 
 /**
  * @param {Result} result
- * @param {number} y
+ * @param {import("./card.mjs").Told} told
  * @param {CardState} state
  * @param {Translate} t
  */
-function drawResult(result, y, { card, stale }, t) {
+function drawResult(result, { y, height, reason }, { card, stale }, t) {
   const changed = result.factual !== result.counterfactual;
-  const right = (result.mask ? THUMB + 8 : 0) + (result.effective === undefined ? 0 : 22);
-  const room = card.width - 28 - right;
+  const left = 18 + (result.effective === undefined ? 0 : 22);
+  const room = card.width - left - 12 - (result.mask ? THUMB + 8 : 0);
   const words = changed ? `${result.factual} → ${result.counterfactual}` : t("result.same", { value: result.factual });
   const group = svg("g", { class: "result", "data-changed": String(changed), "data-stale": String(stale), transform: `translate(0,${y})` },
     svg("title", {}, [words, result.reason].filter(Boolean).join("\n")),
     svg("path", { class: "rule", d: `M18,0H${card.width - 12}` }),
-    svg("text", { class: "outcome", x: 18, y: result.reason ? 19 : 27 }, fitted(words, room, FONTS.result)),
-    svg("text", { class: "reason", x: 18, y: 35 }, fitted(result.reason, room, FONTS.chip)));
-  if (result.mask) group.append(thumbnail(result.mask, card.width));
-  if (result.effective !== undefined) group.append(tick(result.effective, card.width - right - 4, t));
+    svg("text", { class: "outcome", x: left, y: 21 }, fitted(words, room, FONTS.result)),
+    ...reason.map((line, index) => svg("text", { class: "reason", x: 18, y: 37 + 14 * index }, line)));
+  if (result.mask) group.append(thumbnail(result.mask, card.width, height));
+  if (result.effective !== undefined) group.append(tick(result.effective, t));
   return group;
 }
 
-/** @param {string} href @param {number} width */
-function thumbnail(href, width) {
-  const x = width - THUMB - 8;
-  const y = (RESULT_HEIGHT - THUMB) / 2;
-  const box = { x, y, width: THUMB, height: THUMB };
-  return svg("g", { class: "thumb" },
-    svg("image", { ...box, href, preserveAspectRatio: "xMidYMid slice" }),
+/** A picture that the server no longer has leaves no hole. @param {string} href @param {number} width @param {number} height */
+function thumbnail(href, width, height) {
+  const box = { x: width - THUMB - 8, y: Math.min(8, (height - THUMB) / 2), width: THUMB, height: THUMB };
+  const group = svg("g", { class: "thumb" },
+    svg("image", { ...box, href, preserveAspectRatio: "xMidYMid slice", onerror: () => group.remove() }),
     svg("rect", { ...box, rx: 3 }));
+  return group;
 }
 
-/** @param {boolean} good @param {number} x @param {Translate} t */
-function tick(good, x, t) {
-  return svg("g", { class: "tick", "data-good": String(good), transform: `translate(${x},${RESULT_HEIGHT / 2 - 8})` },
+/** @param {boolean} good @param {Translate} t */
+function tick(good, t) {
+  return svg("g", { class: "tick", "data-good": String(good), transform: "translate(18,9)" },
     svg("title", {}, t(good ? "result.effective" : "result.ineffective")),
-    svg("circle", { cx: 8, cy: 8, r: 9 }),
+    svg("circle", { cx: 8, cy: 8, r: 8 }),
     svg("path", { d: iconPath(good ? "check" : "close"), transform: "translate(2.4,2.4) scale(.7)" }));
 }

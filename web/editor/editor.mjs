@@ -1,6 +1,7 @@
 /**
  * The editor: one graph, its history, and the parts that show and change it.
  *
+ * @import { Actions } from "./actions.mjs"
  * @import { Translate } from "./i18n.mjs"
  * @import { Gestures } from "./gestures.mjs"
  * @import { Inspector } from "./inspector.mjs"
@@ -19,9 +20,9 @@
  * }} Host what the editor needs from where it lives
  * @typedef {{mode: "edit" | "intervene", tab: "drawing" | "text", view: [number, number, number] | null, panel: boolean}} Session
  */
-import { Actions } from "./actions.mjs";
-import { History } from "./commands.mjs";
 import { html } from "./dom.mjs";
+import { Empty } from "./empty.mjs";
+import { History } from "./history.mjs";
 import { reasonOf } from "./i18n.mjs";
 import { readJson, writeJson } from "./json.mjs";
 import { bounds } from "./layout.mjs";
@@ -32,7 +33,8 @@ import { Scene } from "./scene.mjs";
 import { Toolbar } from "./toolbar.mjs";
 import { Viewport } from "./viewport.mjs";
 
-const PANEL_WIDTH = 264;
+/** Where the page shows the editor smaller than this, its tools grow against it. */
+const DISTANT = 0.75;
 const POINTER = ["pointerdown", "pointermove", "pointerup", "pointercancel"];
 
 export class Editor {
@@ -46,6 +48,8 @@ export class Editor {
   stale = false;
   /** @type {Graph | null} the graph of the connected input, once it is known */ upstream = null;
   /** @type {Conflict[]} */ conflicts = [];
+  /** There once there are hands: see `hands`. */
+  actions = /** @type {Actions} */ (/** @type {unknown} */ (undefined));
   /** @type {Memory} */ #memory = { base: EMPTY, latest: EMPTY, settled: new Set() };
   panelOpen = false;
   /** @type {Inspector | null} loaded when the panel is first opened */ inspector = null;
@@ -61,14 +65,13 @@ export class Editor {
     this.scene = new Scene(this.t);
     this.viewport = new Viewport(this.scene.element, this.scene.viewport, () => this.toolbar?.showZoom());
     this.painter = new Painter(this);
-    this.actions = new Actions(this);
     this.toolbar = new Toolbar(this);
     this.status = html("output", { class: "csg-status", role: "status", "aria-live": "polite" });
     this.notice = html("div", { class: "csg-notice" });
-    this.empty = html("p", { class: "csg-empty" }, this.t("notice.empty"));
-    this.stage = html("div", { class: "csg-stage" }, this.scene.element, this.empty);
+    this.empty = new Empty(this);
+    this.stage = html("div", { class: "csg-stage" }, this.scene.element, this.empty.element);
     this.element = html("section", { class: "csg-editor", "aria-label": this.t("title"), "data-capture-wheel": "true" },
-      this.toolbar.element, this.stage, this.notice, html("footer", {}, this.status, this.toolbar.facts));
+      this.toolbar.element, this.stage, html("footer", {}, this.notice, this.status, this.toolbar.facts));
     this.#awaitPointer();
     this.#awaitKeys();
     this.#watchSize();
@@ -83,7 +86,7 @@ export class Editor {
     stage.addEventListener("pointerdown", (event) => hold(stage, event), { signal });
     for (const type of POINTER) stage.addEventListener(type, (event) => early.push(/** @type {PointerEvent} */ (event)), { signal: waiting.signal });
     this.element.addEventListener("pointerover", async () => {
-      const { Gestures } = await import("./gestures.mjs");
+      const [{ Gestures }] = await Promise.all([import("./gestures.mjs"), this.hands()]);
       waiting.abort();
       if (!signal.aborted) this.gestures = new Gestures(this, signal, early);
     }, { once: true });
@@ -100,10 +103,16 @@ export class Editor {
     };
     this.element.addEventListener("keydown", keep, { signal: waiting.signal });
     this.element.addEventListener("focusin", async () => {
-      const { Keyboard } = await import("./keyboard.mjs");
+      const [{ Keyboard }] = await Promise.all([import("./keyboard.mjs"), this.hands()]);
       waiting.abort();
       if (!signal.aborted) this.keyboard = new Keyboard(this, signal, early);
     }, { once: true });
+  }
+
+  /** What hands can do, loaded with the first of them. @returns {Promise<Actions>} */
+  async hands() {
+    const { Actions } = await import("./actions.mjs");
+    return (this.actions ??= new Actions(this));
   }
 
   async #needText() {
@@ -115,7 +124,7 @@ export class Editor {
   }
 
   async #needPanel() {
-    const { Inspector } = await import("./inspector.mjs");
+    const [{ Inspector }] = await Promise.all([import("./inspector.mjs"), this.hands()]);
     if (this.inspector) return;
     this.inspector = new Inspector(this);
     this.stage.append(this.inspector.element);
@@ -124,7 +133,7 @@ export class Editor {
 
   /** Asks for a new concept's name where it stands. @returns {Promise<QuickEntry>} */
   async quick() {
-    const { QuickEntry } = await import("./quick_entry.mjs");
+    const [{ QuickEntry }] = await Promise.all([import("./quick_entry.mjs"), this.hands()]);
     if (!this.#quick) {
       this.#quick = new QuickEntry(this);
       this.stage.append(this.#quick.element);
@@ -138,7 +147,11 @@ export class Editor {
   }
 
   #watchSize() {
-    const size = new ResizeObserver(() => this.#keepFitted());
+    const size = new ResizeObserver(([{ contentRect }]) => {
+      this.viewport.resized(contentRect);
+      this.#followTheme();
+      this.#keepFitted();
+    });
     const theme = new MutationObserver(() => this.#followTheme());
     size.observe(this.stage);
     for (const element of [document.documentElement, document.body]) theme.observe(element, { attributeFilter: ["class", "style"] });
@@ -148,8 +161,7 @@ export class Editor {
   /** Until somebody pans or zooms, all of the graph is shown. */
   #keepFitted() {
     const { width, height } = this.viewport.size;
-    this.#followTheme();
-    if (this.viewport.free && width && height && this.graph.concepts.length) this.fit();
+    if (this.viewport.free && width && height) this.#makeRoom();
   }
 
   /** Whether the ground, whatever palette it is from, is light or dark. */
@@ -163,6 +175,7 @@ export class Editor {
    * @param {string} text JSON, DAGitty or DOT
    */
   async load(text) {
+    void this.viewport.size;
     try {
       const foreign = /^\s*[^{\s]/.test(text);
       const stored = foreign ? (await import("./files.mjs")).readAny(text) : readJson(text);
@@ -256,7 +269,13 @@ export class Editor {
   /** @param {string} words @param {"plain" | "refused"} [kind] */
   say(words, kind = "plain") {
     this.status.textContent = words;
+    this.status.title = words;
     this.status.dataset.kind = kind;
+  }
+
+  /** A refusal has been read when the hands go on. */
+  unsay() {
+    if (this.status.dataset.kind === "refused") this.say("");
   }
 
   undo() {
@@ -320,9 +339,27 @@ export class Editor {
     this.#keepFitted();
   }
 
+  /** All beside the panel, if it can be read there; or else at least what has the focus. */
+  #makeRoom() {
+    const { viewport } = this;
+    if (!viewport.free) return this.#reveal();
+    this.fit();
+    if (!this.covered || !viewport.isFar) return;
+    viewport.fit(this.bounds);
+    this.#reveal();
+  }
+
   /** Pixels of the drawing that the panel covers. */
   get covered() {
-    return this.panelOpen ? PANEL_WIDTH : 0;
+    if (!this.panelOpen || !this.inspector) return 0;
+    const [panel, whole] = [this.inspector.element, this.stage].map((each) => each.getBoundingClientRect().width);
+    return whole ? (panel / whole) * this.viewport.size.width : 0;
+  }
+
+  /** @param {number} outer how much the page around scales the editor */
+  setOuter(outer) {
+    this.viewport.setOuter(outer);
+    this.element.classList.toggle("distant", outer < DISTANT);
   }
 
   /** @param {boolean} open @param {string} [field] where typing goes on */
@@ -330,12 +367,16 @@ export class Editor {
     this.panelOpen = open;
     if (open) await this.#needPanel();
     this.render();
-    if (open) this.#reveal();
+    this.#makeRoom();
     if (open && field) this.inspector?.focus(field);
   }
 
+  get bounds() {
+    return bounds(this.scene.boxes.values());
+  }
+
   fit() {
-    this.viewport.fit(bounds(this.scene.boxes.values()), this.covered);
+    this.viewport.fit(this.bounds, this.covered);
   }
 
   render() {
@@ -345,7 +386,7 @@ export class Editor {
     this.inspector?.render();
     this.textTab?.render();
     this.toolbar.render();
-    this.empty.hidden = this.graph.concepts.length > 0;
+    this.empty.element.hidden = this.graph.concepts.length > 0;
   }
 
   /** @returns {Session} what is worth keeping when ComfyUI builds the node anew */

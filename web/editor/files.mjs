@@ -9,7 +9,6 @@ import { readDot, writeDot } from "./dot.mjs";
 import { readJson, writeJson } from "./json.mjs";
 import { makeGraph } from "./model.mjs";
 
-export const PRESETS = ["portrait", "street", "landscape", "still-life", "town"];
 const READERS = { json: readJson, dagitty: readDagitty, dot: readDot };
 const WRITERS = { json: writeJson, dagitty: writeDagitty, dot: writeDot };
 const LARGEST = 1_000_000;

@@ -46,6 +46,7 @@ export class Gestures {
   #press(event) {
     if (event.button > 1) return;
     const { scene } = this.editor;
+    this.editor.unsay();
     this.#down.set(event.pointerId, event);
     if (this.#down.size === 2) return this.#pinch();
     if (this.#down.size > 2) return;
@@ -243,7 +244,10 @@ export class Gestures {
         if (!far(start, event)) this.#tapConcept(event, { kind: "card", name: cause });
         else if (effect !== null && effect !== cause) editor.actions.connect(cause, effect);
       },
-      cancel: clear,
+      cancel: () => {
+        clear();
+        editor.unsay();
+      },
     };
   }
 
@@ -258,6 +262,7 @@ export class Gestures {
     scene.showCycle(names);
     if (refused) editor.say(reasonOf(editor.t, refused), "refused");
     else if (effect !== null && effect !== cause) editor.say(editor.t("label.edge", { cause, effect }));
+    else editor.unsay();
   }
 
   /** @param {Point} point @returns {string | null} */

@@ -122,11 +122,11 @@ export class Inspector {
     const { editor } = this;
     const index = editor.graph.concepts.indexOf(concept);
     const dot = html("i", { class: "dot", style: `background:${colourOf(index)}` });
+    if (editor.mode !== "edit") return [this.#heading(concept.name, dot), ...this.#doParts(concept), ...this.#result(concept), ...this.#links(concept)];
     const name = this.#line("name", concept.name, (text) => (graph) => commands.renameConcept(graph, concept.name, text, this.editor.extracted), { "aria-label": this.t("panel.name") });
     name.addEventListener("change", () => this.#follow(concept.name, name.value.trim()));
-    const parts = editor.mode === "edit" ? this.#editParts(concept) : this.#doParts(concept);
-    const remove = editor.mode === "edit" && html("button", { type: "button", class: "wide remove", onclick: () => editor.actions.remove() }, icon("trash"), this.t("panel.remove"));
-    return [this.#heading(this.t("concept"), dot), this.#labelled(this.t("panel.name"), name), ...parts, ...this.#result(concept), ...this.#links(concept), ...(remove ? [remove] : [])];
+    const remove = html("button", { type: "button", class: "wide remove", onclick: () => editor.actions.remove() }, icon("trash"), this.t("panel.remove"));
+    return [this.#heading(this.t("concept"), dot), this.#labelled(this.t("panel.name"), name), ...this.#editParts(concept), ...this.#result(concept), ...this.#links(concept), remove];
   }
 
   /** A renamed concept stays selected. @param {string} from @param {string} to */
@@ -194,8 +194,10 @@ export class Inspector {
     const words = result.factual === result.counterfactual ? this.t("result.same", { value: result.factual }) : `${result.factual} → ${result.counterfactual}`;
     return [
       html("h4", {}, this.t(stale ? "result.stale_title" : "result.title")),
-      html("p", { class: "outcome" }, words), result.reason && html("p", { class: "hint" }, result.reason),
-      result.mask && html("img", { src: result.mask, alt: this.t("result.mask", { name }), class: "mask" }),
+      html("p", { class: "outcome" }, words),
+      result.effective !== undefined && html("p", { class: "seen", "data-good": String(result.effective) }, icon(result.effective ? "check" : "close"), this.t(result.effective ? "result.effective" : "result.ineffective")),
+      result.reason && html("p", { class: "hint" }, result.reason),
+      result.mask && html("img", { src: result.mask, alt: this.t("result.mask", { name }), class: "mask", onerror: (/** @type {Event} */ { target }) => /** @type {Element} */ (target).remove() }),
     ].filter((each) => each instanceof HTMLElement);
   }
 
@@ -214,6 +216,7 @@ export class Inspector {
   #link(edge, end) {
     const { actions } = this.editor;
     const go = html("button", { type: "button", class: "link", title: edge.reason, onclick: () => this.editor.select([edgeKey(edge)], edgeKey(edge)) }, end);
+    if (this.editor.mode !== "edit") return html("li", { "data-status": edge.status }, go);
     const confirm = edge.status === "proposed" && iconButton(this.t("edge_confirm"), "check", () => actions.confirm(edge));
     const reject = iconButton(this.t(edge.status === "proposed" ? "edge_reject" : "edge_remove"), "close", () => actions.reject(edge));
     return html("li", { "data-status": edge.status }, go, confirm, reject);
@@ -232,7 +235,7 @@ export class Inspector {
       html("p", { class: "outcome" }, `${cause} → ${effect}`),
       html("p", { class: "hint" }, this.t(`status.${status}`)),
       this.#labelled(this.t("panel.reason"), why),
-      html("div", { class: "row" },
+      html("div", { class: "row stacked" },
         button(this.t(status === "proposed" ? "edge_confirm" : "edge_propose"), () => actions.toggleStatus(edge)),
         button(this.t(status === "proposed" ? "edge_reject" : "edge_remove"), () => actions.reject(edge)),
         button(this.t("edge_reverse"), turn)),

@@ -1,16 +1,21 @@
 /**
  * Places for concepts by dagre's layered layout: causes above their effects, or to their
- * left, whichever fills a picture better.
+ * left, whichever fills a picture better. A crowd is packed into columns instead.
  *
  * @import { Graph, Point } from "./model.mjs"
  * @typedef {{width: number, height: number}} Size
  * @typedef {{x: number, y: number, width: number, height: number}} Box top left corner and size
  */
 import dagre from "../vendor/dagre.mjs";
+import { compact } from "./compact.mjs";
 
 /** @typedef {"TB" | "LR"} Flow from top to bottom, or from left to right */
-const GAPS = { TB: { nodesep: 26, ranksep: 58, edgesep: 12 }, LR: { nodesep: 20, ranksep: 72, edgesep: 12 } };
+const GAPS = { TB: { nodesep: 26, ranksep: 58, edgesep: 12 }, LR: { nodesep: 20, ranksep: 64, edgesep: 12 } };
 const ASPECT = 1.45;
+/** More of either would keep dagre busy for longer than a drawing may take to appear. */
+const CROWD = { concepts: 32, edges: 64 };
+/** How much larger the packed drawing must be shown before it is preferred to dagre's. */
+const WORTH = 1.4;
 
 /**
  * Top left corners of all concepts. Those in `fixed` stay where they are.
@@ -22,7 +27,7 @@ const ASPECT = 1.45;
 export function arrange(graph, sizeOf, fixed = new Map()) {
   const free = graph.concepts.filter(({ name }) => !fixed.has(name));
   if (free.length === 0) return new Map(fixed);
-  const drawn = better(layered(graph, sizeOf, "LR"), layered(graph, sizeOf, "TB"), sizeOf);
+  const drawn = best(graph, sizeOf);
   if (fixed.size === 0) return drawn;
   const [dx, dy] = drift(drawn, fixed);
   const places = new Map(fixed);
@@ -55,16 +60,21 @@ function layered(graph, sizeOf, flow) {
 
 /**
  * The drawing that is larger when it is shown whole.
- * @param {Map<string, Point>} one
- * @param {Map<string, Point>} other
+ * @param {Graph} graph
  * @param {(name: string) => Size} sizeOf
  */
-function better(one, other, sizeOf) {
-  const cost = (/** @type {Map<string, Point>} */ places) => {
-    const { width, height } = bounds([...places].map(([name, [x, y]]) => ({ x, y, ...sizeOf(name) })));
-    return Math.max(width / ASPECT, height);
-  };
-  return cost(one) <= cost(other) ? one : other;
+function best(graph, sizeOf) {
+  const packed = compact(graph, sizeOf, ASPECT);
+  if (graph.concepts.length > CROWD.concepts || graph.edges.length > CROWD.edges) return packed;
+  const ranked = [layered(graph, sizeOf, "LR"), layered(graph, sizeOf, "TB"), packed]
+    .map((places, index) => ({ places, cost: costOf(places, sizeOf) * (index === 2 ? WORTH : 1) }));
+  return ranked.reduce((one, other) => (other.cost < one.cost ? other : one)).places;
+}
+
+/** @param {Map<string, Point>} places @param {(name: string) => Size} sizeOf */
+function costOf(places, sizeOf) {
+  const { width, height } = bounds([...places].map(([name, [x, y]]) => ({ x, y, ...sizeOf(name) })));
+  return Math.max(width / ASPECT, height);
 }
 
 /**

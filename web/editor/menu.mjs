@@ -4,8 +4,9 @@
  * @import { Editor } from "./editor.mjs"
  */
 import * as commands from "./commands.mjs";
-import { html } from "./dom.mjs";
-import { Files, PRESETS } from "./files.mjs";
+import { html, iconButton } from "./dom.mjs";
+import { PRESETS } from "./empty.mjs";
+import { Files } from "./files.mjs";
 
 const FORMS = { json: "JSON", dagitty: "DAGitty", dot: "DOT", svg: "SVG", png: "PNG" };
 const KEYS = ["n", "Enter", "c", "arrows", "e", "digits", "h", "i", "Delete", "undo", "l", "f", "t", "Escape"];
@@ -18,7 +19,7 @@ export class Menu {
     this.files = new Files(editor);
     this.element = html("div", { class: "csg-menu", role: "menu", hidden: true, onkeydown: (/** @type {KeyboardEvent} */ event) => this.#key(event) });
     this.element.addEventListener("focusout", (event) => this.#left(event));
-    button.after(this.element);
+    editor.element.append(this.element);
   }
 
   toggle() {
@@ -35,7 +36,7 @@ export class Menu {
     const { t } = this.editor;
     this.element.replaceChildren(
       this.#part(t("menu.presets"), PRESETS.map((name) => this.#item(t(`presets.${name}`), () => this.files.preset(name)))),
-      this.#part(t("menu.file"), [this.#item(t("menu.import"), () => this.files.choose()), ...this.#exports()]),
+      this.#part(t("menu.file"), [this.#item(t("menu.import"), () => this.files.choose()), this.#exports()]),
       this.#part(t("menu.help"), [this.#item(t("menu.keys"), () => showKeys(this.editor)), this.#item(t("menu.clear"), () => this.#clear())]),
     );
     this.element.hidden = false;
@@ -43,12 +44,16 @@ export class Menu {
     this.element.querySelector("button")?.focus();
   }
 
+  /** The forms of a file, in one line. */
   #exports() {
-    return Object.entries(FORMS).map(([form, name]) => this.#item(this.editor.t("menu.export", { form: name }), () => this.files.save(form)));
+    const { t } = this.editor;
+    const items = Object.entries(FORMS).map(([form, name]) => this.#item(name, () => this.files.save(form), t("menu.export", { form: name })));
+    return html("div", { class: "forms" }, html("span", {}, t("menu.save")), ...items);
   }
 
   #clear() {
     this.editor.run((graph) => commands.removeConcepts(graph, graph.concepts.map(({ name }) => name)));
+    this.editor.fit();
   }
 
   /** @param {string} title @param {HTMLElement[]} items */
@@ -56,14 +61,14 @@ export class Menu {
     return html("div", { role: "group", "aria-label": title }, html("h4", {}, title), ...items);
   }
 
-  /** @param {string} label @param {() => unknown} act */
-  #item(label, act) {
+  /** @param {string} label @param {() => unknown} act @param {string} [spoken] what it is called where the label is short */
+  #item(label, act, spoken) {
     const choose = () => {
       this.close();
       this.button.focus();
       act();
     };
-    return html("button", { type: "button", role: "menuitem", onclick: choose }, label);
+    return html("button", { type: "button", role: "menuitem", onclick: choose, title: spoken, "aria-label": spoken }, label);
   }
 
   /** @param {FocusEvent} event */
@@ -75,7 +80,7 @@ export class Menu {
   #key(event) {
     const items = [...this.element.querySelectorAll("button")];
     const at = items.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
     if (!step && event.key !== "Escape") return;
     event.preventDefault();
     event.stopPropagation();
@@ -88,6 +93,7 @@ export class Menu {
 /** @param {Editor} editor */
 export function showKeys(editor) {
   const { t } = editor;
+  if (editor.stage.querySelector(".csg-sheet")) return;
   const close = () => {
     sheet.remove();
     (editor.scene.elementOf(editor.focus) ?? editor.scene.element).focus({ preventScroll: true });
@@ -96,9 +102,10 @@ export function showKeys(editor) {
     event.stopPropagation();
     if (event.key === "Escape") close();
   };
-  const rows = KEYS.flatMap((key) => [html("dt", {}, t(`keys.${key}.key`)), html("dd", {}, t(`keys.${key}.does`))]);
-  const button = html("button", { type: "button", class: "wide", onclick: close }, t("panel.close"));
-  const sheet = html("div", { class: "csg-sheet", role: "dialog", "aria-label": t("menu.keys"), onkeydown: escape }, html("h3", {}, t("menu.keys")), html("dl", {}, ...rows), button);
+  const rows = KEYS.map((key) => html("div", {}, html("dt", {}, t(`keys.${key}.key`)), html("dd", {}, t(`keys.${key}.does`))));
+  const button = iconButton(t("panel.close"), "close", close);
+  const sheet = html("div", { class: "csg-sheet", role: "dialog", "aria-label": t("menu.keys"), onkeydown: escape },
+    html("header", {}, html("h3", {}, t("menu.keys")), button), html("dl", {}, ...rows));
   editor.stage.append(sheet);
   button.focus();
 }

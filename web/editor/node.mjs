@@ -18,7 +18,7 @@ const REMEMBERED = 12;
 
 /** @type {Promise<void> | null} */ let styled = null;
 /** @type {Promise<Record<string, unknown>> | null} */ let words = null;
-/** @type {Map<string, Session>} how each node's editor was left */ const sessions = new Map();
+/** @type {Map<string, {session: Session, runs: Map<string, Found>}>} how each node's editor was left */ const left = new Map();
 /** @type {Set<NodeEditor>} */ const live = new Set();
 
 /**
@@ -101,8 +101,9 @@ class NodeEditor {
   }
 
   #resume() {
-    const session = sessions.get(this.#place);
-    if (session) this.editor.resume(session);
+    const before = left.get(this.#place);
+    if (before) this.editor.resume(before.session);
+    this.#runs = before?.runs ?? this.#runs;
     const kept = this.node.properties?.[KEPT];
     if (!kept?.found) return;
     this.#running = String(kept.meaning);
@@ -113,7 +114,7 @@ class NodeEditor {
   /** Looks for what no event tells: a value set by others, the canvas's zoom, a link. */
   #pulse() {
     const { app } = this.comfy;
-    this.editor.viewport.setOuter(app.canvas?.ds?.scale ?? 1);
+    this.editor.setOuter(app.canvas?.ds?.scale ?? 1);
     const text = String(this.widget?.value ?? "");
     const linked = this.#linked;
     if (text === this.#text && linked === this.#wasLinked) return;
@@ -174,8 +175,16 @@ class NodeEditor {
     this.#runs.delete(meaning);
     this.#runs.set(meaning, found);
     shorten(this.#runs);
-    this.node.properties[KEPT] = { meaning, found, ...(this.upstream && { upstream: this.upstream }) };
+    this.#keep({ meaning, found, ...(this.upstream && { upstream: this.upstream }) });
     this.#show();
+  }
+
+  /** Results are saved with the workflow; its draft, which a reload shows, is written only when told of a change. @param {object} kept */
+  #keep(kept) {
+    const { app, api } = this.comfy;
+    if (JSON.stringify(kept) === JSON.stringify(this.node.properties[KEPT])) return;
+    this.node.properties[KEPT] = kept;
+    api.dispatchCustomEvent("graphChanged", (app.rootGraph ?? app.graph).serialize());
   }
 
   /** Shows the results of this very graph, or else the last ones, marked stale. */
@@ -201,9 +210,9 @@ class NodeEditor {
   }
 
   #dispose() {
-    sessions.delete(this.#place);
-    sessions.set(this.#place, this.editor.session);
-    shorten(sessions);
+    left.delete(this.#place);
+    left.set(this.#place, { session: this.editor.session, runs: this.#runs });
+    shorten(left);
     live.delete(this);
     this.editor.dispose();
   }

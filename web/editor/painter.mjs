@@ -5,6 +5,7 @@
  * @import { Card } from "./card.mjs"
  * @import { CardState } from "./card_view.mjs"
  * @import { Concept, Edge, Point, Role } from "./model.mjs"
+ * @import { Result } from "./results.mjs"
  * @import { EdgeState } from "./scene.mjs"
  */
 import { layOut } from "./card.mjs";
@@ -16,7 +17,7 @@ const FURTHEST = 20000;
 
 export class Painter {
   /** @type {Map<string, Point>} where each concept was drawn last */ places = new Map();
-  /** @type {WeakMap<Concept, Card[]>} by whether a result is shown */ #cards = new WeakMap();
+  /** @type {WeakMap<Concept, {card: Card, result: Result | undefined}>} */ #cards = new WeakMap();
 
   /** @param {Editor} editor */
   constructor(editor) {
@@ -64,14 +65,16 @@ export class Painter {
   sizeOf(name) {
     const { graph, results } = this.editor;
     const concept = graph.concepts.find((each) => each.name === name);
-    return concept ? this.#layOut(concept, tells(results.get(name))) : { width: 0, height: 0 };
+    return concept ? this.#layOut(concept, telling(results.get(name))) : { width: 0, height: 0 };
   }
 
-  /** @param {Concept} concept @param {boolean} hasResult */
-  #layOut(concept, hasResult) {
-    const known = this.#cards.get(concept) ?? [];
-    this.#cards.set(concept, known);
-    return (known[Number(hasResult)] ??= layOut(concept, hasResult));
+  /** @param {Concept} concept @param {Result | undefined} result */
+  #layOut(concept, result) {
+    const known = this.#cards.get(concept);
+    if (known && known.result === result) return known.card;
+    const card = layOut(concept, result);
+    this.#cards.set(concept, { card, result });
+    return card;
   }
 
   /**
@@ -83,15 +86,14 @@ export class Painter {
   #card(concept, index, parts) {
     const { graph, mode, results, stale } = this.editor;
     const role = parts.get(concept.name) ?? "factual";
-    const told = results.get(concept.name);
-    const result = tells(told) ? told : undefined;
+    const result = telling(results.get(concept.name));
     return {
       concept,
       role,
       mode,
       result,
       stale,
-      card: this.#layOut(concept, Boolean(result)),
+      card: this.#layOut(concept, result),
       forced: graph.interventions.get(concept.name),
       colour: colourOf(index),
       label: this.#label(concept, role),
@@ -110,6 +112,8 @@ export class Painter {
       t("label.causes", { names: listed(parents(graph, name)) }),
       t("label.effects", { names: listed(children(graph, name)) }),
       result ? t("label.result", { factual: result.factual, counterfactual: result.counterfactual }) : "",
+      result?.reason ?? "",
+      result?.effective === undefined ? "" : `${t(result.effective ? "result.effective" : "result.ineffective")}.`,
       result && stale ? t("label.stale") : "",
     ].filter(Boolean).join(" ").slice(0, 1200);
   }
@@ -129,5 +133,5 @@ export class Painter {
 /** @param {Point} point @returns {Point} */
 const within = ([x, y]) => [Math.max(-FURTHEST, Math.min(FURTHEST, x)), Math.max(-FURTHEST, Math.min(FURTHEST, y))];
 
-/** A concept that the run left alone needs no words. @param {import("./results.mjs").Result | undefined} result */
-const tells = (result) => Boolean(result && (result.role !== "preserved" || result.factual !== result.counterfactual));
+/** A concept that the run left alone needs no words. @param {Result | undefined} result */
+const telling = (result) => (result && (result.role !== "preserved" || result.factual !== result.counterfactual) ? result : undefined);

@@ -46,8 +46,9 @@ export class QuickEntry {
     this.#name = name;
     element.hidden = false;
     element.value = "";
-    element.style.left = `${Math.max(6, box.x * scale + x)}px`;
-    element.style.top = `${Math.max(6, box.y * scale + y)}px`;
+    const zoom = Number(getComputedStyle(element).zoom) || 1;
+    element.style.left = `${Math.max(6, box.x * scale + x) / zoom}px`;
+    element.style.top = `${Math.max(6, box.y * scale + y) / zoom}px`;
     element.focus({ preventScroll: true });
   }
 

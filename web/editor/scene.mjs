@@ -21,6 +21,9 @@ import { iconPath, svg } from "./dom.mjs";
 import { flowOf } from "./layout.mjs";
 import { edgeKey } from "./model.mjs";
 
+/** With more edges than this, those of the selected concept stand out. */
+const CROWDED = 24;
+
 export class Scene {
   /** @type {Registry} */ #targets = new WeakMap();
   /** @type {Map<string, SVGGElement>} */ #cards = new Map();
@@ -117,9 +120,11 @@ export class Scene {
       const { edge, cut, flows, dim } = state;
       Object.assign(group.dataset, { status: edge.status, cut, flows, dim });
       group.classList.toggle("selected", selected.has(key));
+      group.classList.toggle("touched", selected.has(edge.cause) || selected.has(edge.effect));
       group.setAttribute("aria-label", state.label);
       this.#route(group, state);
     }
+    this.element.classList.toggle("crowded", edges.length > CROWDED);
   }
 
   /** @param {Edge} edge */
@@ -129,14 +134,23 @@ export class Scene {
 
   /** @param {Edge} edge */
   #newEdge({ cause, effect }) {
-    const buttons = ["confirm", "reject"].map((kind, index) => this.#edgeButton(/** @type {"confirm" | "reject"} */ (kind), index, cause, effect));
     const group = svg("g", { class: "csg-edge", role: "button", "aria-roledescription": this.t("edge"), tabindex: -1 },
-      svg("title"), svg("path", { class: "hit" }), svg("path", { class: "line" }), svg("path", { class: "head" }), svg("path", { class: "cut" }),
-      svg("g", { class: "choices" }, ...buttons));
+      svg("title"), svg("path", { class: "hit" }), svg("path", { class: "line" }), svg("path", { class: "head" }), svg("path", { class: "cut" }));
     keepsKeys(group);
     this.#targets.set(group, { kind: "edge", cause, effect });
     this.edgeLayer.append(group);
     return group;
+  }
+
+  /** Where a proposed edge is decided; few edges are. @param {SVGGElement} group @param {Edge} edge */
+  #choices(group, { cause, effect, status }) {
+    const present = group.querySelector(".choices");
+    if (status !== "proposed") return present?.remove();
+    if (present) return present;
+    const kinds = /** @type {const} */ (["confirm", "reject"]);
+    const choices = svg("g", { class: "choices" }, ...kinds.map((kind, index) => this.#edgeButton(kind, index, cause, effect)));
+    group.append(choices);
+    return choices;
   }
 
   /** @param {"confirm" | "reject"} kind @param {number} index @param {string} cause @param {string} effect */
@@ -153,13 +167,13 @@ export class Scene {
     const { from, to } = this.#ends(edge);
     const curve = between(from, to, this.#flow);
     const whole = pathOf(curve);
-    const [title, hit, line, head, mark, choices] = /** @type {Element[]} */ ([...group.children]);
+    const [title, hit, line, head, mark] = /** @type {Element[]} */ ([...group.children]);
     if (title.textContent !== label) title.textContent = label;
     hit.setAttribute("d", whole);
     line.setAttribute("d", cut ? cutPath(curve) : whole);
     head.setAttribute("d", headOf(curve));
     mark.setAttribute("d", cut ? cutMark(curve) : "");
-    if (edge.status === "proposed") choices.setAttribute("transform", `translate(${pointAt(curve, 0.5).join(",")})`);
+    this.#choices(group, edge)?.setAttribute("transform", `translate(${pointAt(curve, 0.5).join(",")})`);
   }
 
   /** One element of the drawing is reached by Tab. @param {string | null} focus a concept's name or an edge's key */

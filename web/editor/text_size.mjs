@@ -26,6 +26,27 @@ export function widthOf(text, font) {
 }
 
 /**
+ * The text in lines, cut between words; the last one ends in an ellipsis if there is more.
+ * @param {string} text
+ * @param {number} room pixels
+ * @param {string} font
+ * @param {number} most lines
+ * @returns {string[]}
+ */
+export function wrapped(text, room, font, most) {
+  const words = text.slice(0, LONGEST).split(/\s+/).filter(Boolean);
+  /** @type {string[]} */
+  const lines = [];
+  while (words.length && lines.length < most - 1) {
+    let count = 1;
+    while (count < words.length && widthOf(words.slice(0, count + 1).join(" "), font) <= room) count += 1;
+    if (widthOf(words[0], font) > room) break;
+    lines.push(words.splice(0, count).join(" "));
+  }
+  return words.length ? [...lines, fitted(words.join(" "), room, font)] : lines;
+}
+
+/**
  * The text, or its beginning and an ellipsis; line breaks and control marks are drawn as blanks.
  * @param {string} text
  * @param {number} room pixels

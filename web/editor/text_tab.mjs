@@ -11,6 +11,9 @@ import { readAny } from "./files.mjs";
 import { reasonOf } from "./i18n.mjs";
 import { EMPTY } from "./model.mjs";
 
+/** Pixels above the first line, and of each line, as in the style sheet. */
+const [TOP, LINE] = [10, 20];
+
 export class TextTab {
   /** @type {{details?: {line?: number}} | null} */ #error = null;
   /** @type {Graph} the graph before it was typed in */ #before = EMPTY;
@@ -26,7 +29,8 @@ export class TextTab {
     });
     this.problem = html("p", { class: "problem", role: "alert" });
     this.help = html("p", { class: "help" }, editor.t("text.help"));
-    this.element = html("div", { class: "csg-text" }, html("div", { class: "lines" }, this.gutter, this.area), this.problem, this.help);
+    this.lines = html("div", { class: "lines" }, this.gutter, this.area);
+    this.element = html("div", { class: "csg-text" }, this.lines, this.problem, this.help);
   }
 
   focus() {
@@ -115,5 +119,8 @@ export class TextTab {
 
   #scrolled() {
     this.gutter.scrollTop = this.area.scrollTop;
+    const wrong = this.#error?.details?.line ?? 0;
+    this.lines.classList.toggle("marked", wrong > 0);
+    this.lines.style.setProperty("--wrong", `${TOP + LINE * (wrong - 1) - this.area.scrollTop}px`);
   }
 }

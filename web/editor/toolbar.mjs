@@ -4,7 +4,6 @@
  * @import { Editor } from "./editor.mjs"
  * @import { Menu } from "./menu.mjs"
  */
-import * as commands from "./commands.mjs";
 import { html, icon, iconButton } from "./dom.mjs";
 
 export class Toolbar {
@@ -23,7 +22,7 @@ export class Toolbar {
     this.element = html("header", { class: "csg-toolbar", role: "toolbar", "aria-label": this.t("do.toolbar") },
       this.modes, this.#add(), html("span", { class: "gap" }),
       html("span", { class: "group drawing-only" }, this.undo, this.redo,
-        iconButton(this.t("do.arrange"), "layout", () => editor.actions.arrange()), iconButton(this.t("do.fit"), "fit", () => editor.fit()), this.panel),
+        iconButton(this.t("do.arrange"), "layout", () => this.#act("arrange"), { class: "csg-button fold" }), iconButton(this.t("do.fit"), "fit", () => editor.fit(), { class: "csg-button fold" }), this.panel),
       this.tabs, this.more);
   }
 
@@ -72,12 +71,17 @@ export class Toolbar {
     const proposed = graph.edges.filter(({ status }) => status === "proposed").length;
     const button = (/** @type {string} */ label, /** @type {() => void} */ act) => html("button", { type: "button", onclick: act }, label);
     const lines = [
-      conflicts.length && html("p", { class: "warning" }, t("conflict.found", { count: conflicts.length }), button(t("conflict.show"), () => this.#showConflicts())),
-      stale && html("p", { class: "stale" }, t("result.stale")),
-      proposed > 0 && html("p", {}, t("notice.proposed", { count: proposed }), button(t("notice.confirm_all"), () => editor.run(commands.confirmAll, { say: t("said.confirmed_all", { count: proposed }) }))),
-      graph.interventions.size > 0 && html("p", {}, t("notice.pending", { count: graph.interventions.size }), button(t("notice.release_all"), () => editor.run(commands.releaseAll, { say: t("said.released_all") }))),
+      conflicts.length && html("p", { class: "warning", title: t("conflict.found", { count: conflicts.length }) }, t("conflict.title", { count: conflicts.length }), button(t("conflict.show"), () => this.#showConflicts())),
+      stale && html("p", { class: "stale", title: t("result.stale") }, t("result.stale_short")),
+      proposed > 0 && html("p", {}, t("notice.proposed", { count: proposed }), button(t("notice.confirm_all"), () => this.#act("confirmAll"))),
+      graph.interventions.size > 0 && html("p", {}, t("notice.pending", { count: graph.interventions.size }), button(t("notice.release_all"), () => this.#act("releaseAll"))),
     ];
     notice.replaceChildren(...lines.filter((each) => each instanceof HTMLElement));
+  }
+
+  /** @param {"arrange" | "confirmAll" | "releaseAll"} action */
+  async #act(action) {
+    (await this.editor.hands())[action]();
   }
 
   #showConflicts() {

@@ -5,9 +5,10 @@
  * @import { Point } from "./model.mjs"
  */
 
-const LEAST = 0.2;
+const LEAST = 0.1;
 const MOST = 3;
 const FAR = 0.62;
+const FARTHEST = 0.34;
 
 export class Viewport {
   x = 0;
@@ -16,6 +17,8 @@ export class Viewport {
   outer = 1;
   /** Nobody has panned or zoomed since all was shown. */
   free = true;
+  /** Asking the page for it while a drawing is made would lay that out twice. */
+  #size = { width: 0, height: 0 };
 
   /**
    * @param {SVGSVGElement} frame
@@ -44,7 +47,13 @@ export class Viewport {
 
   /** The frame's size in its own pixels. @returns {{width: number, height: number}} */
   get size() {
-    return { width: this.frame.clientWidth, height: this.frame.clientHeight };
+    if (!this.#size.width) this.resized({ width: this.frame.clientWidth, height: this.frame.clientHeight });
+    return this.#size;
+  }
+
+  /** @param {{width: number, height: number}} size */
+  resized({ width, height }) {
+    this.#size = { width, height };
   }
 
   /** @param {number} dx @param {number} dy in the frame's pixels */
@@ -75,20 +84,26 @@ export class Viewport {
     this.#lod();
   }
 
-  /** From afar the cards show less, larger. */
-  #lod() {
-    this.frame.classList.toggle("far", this.scale * this.outer < FAR);
+  get isFar() {
+    return this.scale * this.outer < FAR;
   }
 
-  /** Shows the whole box, no larger than life. @param {Box} box @param {number} [right] pixels covered at the right */
+  /** From afar the cards show less, larger. */
+  #lod() {
+    this.frame.classList.toggle("far", this.isFar);
+    this.frame.classList.toggle("farthest", this.scale * this.outer < FARTHEST);
+  }
+
+  /** Shows the whole box, hardly larger than life; nothing at its own size. @param {Box} box @param {number} [right] pixels covered at the right */
   fit(box, right = 0) {
     const { width, height } = this.size;
     const room = width - right;
-    if (box.width === 0 || room <= 0 || height <= 0) return;
-    const margin = 28;
+    if (room <= 0 || height <= 0) return;
+    this.free = true;
+    if (box.width === 0) return this.set(0, 0, 1);
+    const margin = 26;
     const scale = Math.min(1.15, (room - 2 * margin) / box.width, (height - 2 * margin) / box.height);
     const bounded = Math.max(LEAST, scale);
-    this.free = true;
     this.set((room - box.width * bounded) / 2 - box.x * bounded, (height - box.height * bounded) / 2 - box.y * bounded, bounded);
   }
 
@@ -101,6 +116,6 @@ export class Viewport {
     const top = box.y * this.scale + this.y;
     const dx = shift(left, left + box.width * this.scale, width - right);
     const dy = shift(top, top + box.height * this.scale, height);
-    if (dx || dy) this.pan(dx, dy);
+    if (dx || dy) this.set(this.x + dx, this.y + dy, this.scale);
   }
 }
