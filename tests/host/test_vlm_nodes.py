@@ -440,6 +440,40 @@ def qwen(comfy):
     patch.undo()
 
 
+@pytest.fixture(params=["float32", "bfloat16"])
+def qwen_file(qwen, request, tmp_path):
+    """The tiny model as a file among ComfyUI's text encoders, in one precision or the other."""
+    import comfy.text_encoders.qwen3vl as native
+    import folder_paths
+    from safetensors.torch import save_file
+
+    patch = pytest.MonkeyPatch()
+    for sizes in (native.QWEN3VL_CONFIGS, native.QWEN3VL_VISION):  # what ComfyUI takes a file of unknown width for
+        patch.setitem(sizes, "qwen3vl_8b", sizes["qwen3vl_4b"])
+    prefix, dtype = "qwen3vl_4b.transformer.", getattr(torch, request.param)
+    weights = {key.removeprefix(prefix): weight.to(dtype) for key, weight in qwen.cond_stage_model.state_dict().items()
+               if key.startswith(prefix)}  # fmt: skip
+    weights = {key.replace("model.", "model.language_model.", 1) if key.startswith("model.") else f"model.{key}": weight
+               for key, weight in weights.items()}  # fmt: skip
+    assert "model.visual.merger.linear_fc2.weight" in weights, "by this name ComfyUI knows the model"
+    save_file(weights, tmp_path / "tiny_qwen3vl.safetensors")
+    folder_paths.add_model_folder_path("text_encoders", str(tmp_path))
+    yield "tiny_qwen3vl.safetensors", dtype
+    folder_paths.folder_names_and_paths["text_encoders"][0].remove(str(tmp_path))
+    patch.undo()
+
+
+def test_a_file_is_loaded_by_load_clip_and_asked(comfy, qwen_file):
+    comfy.forget()
+    name, dtype = qwen_file
+    loader = {"class_type": "CLIPLoader", "inputs": {"clip_name": name, "type": "stable_diffusion", "device": "default"}}
+    wrap = {"class_type": "CSG_VLMFromTextEncoder", "inputs": {"clip": ["9", 0]}}
+    outcome = comfy.run({"9": loader, "1": wrap, "2": PICTURE, "3": extract(max_tokens=64)}, outputs=[9, 3])
+    assert outcome.value(3).extra["incomplete"] and outcome.value(3, 1).strip()
+    weights = outcome.value(9).cond_stage_model.state_dict()
+    assert {weight.dtype for key, weight in weights.items() if key.endswith("_proj.weight")} == {dtype}
+
+
 def provide(comfy, name, kind, value):
     """Offer a value as a node without inputs."""
     parts = {"RETURN_TYPES": (kind,), "FUNCTION": "get", "CATEGORY": "tests", "get": lambda self: (value,),
