@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -143,7 +144,10 @@ class LocalVLM:
         """
         progress = progress or self._progress
         progress(0, question.max_tokens)
-        loaded = self._load()
+        with _offline():
+            return self._answer(self._load(), question, progress)
+
+    def _answer(self, loaded: _Loaded, question: Question, progress: Progress) -> str:
         inputs = _inputs(loaded.processor, question)
         length = inputs["input_ids"].shape[1]
         cache = _cache_bytes(loaded.model, length + question.max_tokens)
@@ -166,6 +170,8 @@ class LocalVLM:
     def _model(self) -> Any:
         from transformers import AutoModelForImageTextToText
 
+        if self._attention == "flash_attention_2" and find_spec("flash_attn") is None:
+            raise VLMError("flash_attention_2 needs the package flash-attn: pip install flash-attn, or choose sdpa.")
         options = {"attn_implementation": self._attention, **_precision(self._dtype)}
         if self._dtype in ROOM:  # such weights are made on the device itself, not moved there
             weights = sum(file.stat().st_size for file in self._folder.glob("*.safetensors"))
@@ -247,6 +253,18 @@ def _watcher(start: int, total: int, progress: Progress) -> Any:
             return torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
 
     return Watcher()
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Let nothing be fetched meanwhile: for some models transformers gets kernels, which are code, from its hub."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 @contextmanager

@@ -216,6 +216,29 @@ def test_loading_opens_no_connection(folder, monkeypatch):
     assert isinstance(ask(LocalVLM(folder), PICTURE, max_tokens=2), str)
 
 
+@pytest.mark.parametrize("moment", ["transformers.AutoProcessor.from_pretrained", "csg.vlm.local._sampling"])
+def test_what_a_library_would_fetch_on_the_way_is_not_fetched(folder, monkeypatch, moment):
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    before = constants.HF_HUB_OFFLINE
+
+    def fetches(*_, **__):
+        return get_session().get("https://huggingface.co/kernels-community/flash-attn2")
+
+    monkeypatch.setattr(moment, fetches)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: pytest.fail("a connection was tried"))
+    with pytest.raises((VLMError, OfflineModeIsEnabled), match="offline mode"):
+        ask(LocalVLM(folder), PICTURE, max_tokens=2)
+    assert constants.HF_HUB_OFFLINE == before
+
+
+def test_flash_attention_without_its_package_is_told(folder, monkeypatch):
+    monkeypatch.setattr("csg.vlm.local.find_spec", lambda name: None)
+    with pytest.raises(VLMError, match="needs the package flash-attn"):
+        ask(LocalVLM(folder, attention="flash_attention_2"))
+
+
 def test_a_model_without_a_chat_template_is_told(folder, tmp_path):
     mute = altered(folder, tmp_path / "mute")
     (mute / "chat_template.jinja").unlink()
