@@ -107,7 +107,7 @@ class Lab:
             self.clip, counterfactual, method.scale, method.threshold, warmup, concepts, method.global_scale).result  # fmt: skip
         return self.pack["sample"].Sampler.execute(
             self.model, inversion, edits, method.base, method.mask, method.preserve, method.contrast, method.mask_source,
-            method.release, positive,
+            method.release, positive, method.cut,
         ).result[0]  # fmt: skip
 
     def _counterfactual(self, change: Change, method: Method) -> Any:  # noqa: ANN401

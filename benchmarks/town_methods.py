@@ -41,6 +41,7 @@ class Method:
     mask: str = "intersect"
     mask_source: str = "edit"
     contrast: str = "unconditional"
+    cut: str = "quantile"
     preserve: str = "off"
     release: float = 0.0
     cfg: float = 3.0
@@ -64,12 +65,12 @@ def shipped() -> Method:
     """Causal Semantic Guidance as the Town workflow has it."""
     nodes = {entry["_meta"]["title"]: entry["inputs"] for entry in json.loads(WORKFLOW.read_text()).values()}
     invert, encode, edit = nodes["Invert"], nodes["Encode the edits"], nodes["Edit"]
-    own = ("base", "mask", "mask_source", "contrast", "preserve", "release")
+    own = ("base", "mask", "mask_source", "contrast", "cut", "preserve", "release")
     return Method(
         steps=invert["steps"], skip=invert["skip"], source="source" in invert, source_guidance=invert["source_guidance"],
         zero_noise_steps=invert["zero_noise_steps"], concepts=ALL if encode["concepts"] == ALL else DESCENDANTS,
         scale=encode["scale"], threshold=encode["threshold"], warmup=encode["warmup"] / invert["steps"],
-        global_scale=encode["global_scale"], **{name: edit[name] for name in own},
+        global_scale=encode["global_scale"], **{name: edit[name] for name in own if name in edit},
     )  # fmt: skip
 
 
@@ -103,7 +104,8 @@ AXES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "mask": tuple({"mask": kind} for kind in ("intersect", "attention", "noise", "none")),
     "mask_source": tuple({"mask_source": kind} for kind in ("edit", "factual", "both")),
     "global_concepts": ({"scoped": True}, {"scoped": False}),
-    "contrast": ({"contrast": "unconditional"}, {"contrast": "factual"}),
+    "contrast": tuple({"contrast": kind} for kind in ("unconditional", "factual", "captions")),
+    "cut": ({"cut": "quantile"}, {"cut": "otsu"}),
     "release": tuple({"release": share} for share in (0.0, 0.5, 1.0)),
     "preserve": ({"preserve": "off"}, {"preserve": "blend"}),
     "frontier": tuple({"scale": s, "threshold": t} for s in (2.0, 3.0, 5.0, 8.0) for t in (0.0, 0.4, 0.7, 0.85)),

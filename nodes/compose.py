@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..csg.diffusion import guidance as csg
 from ..csg.diffusion.inversion import Inversion
 from . import host, host_patch
-from .sample import BASE, EDITS, INVERSION, MASK, MODEL, NEGATIVE, contrast, mask_source, preserve, release
+from .sample import BASE, EDITS, INVERSION, MASK, MODEL, NEGATIVE, contrast, cut, mask_source, preserve, release
 
 CATEGORY = "CSG/sampling"
 
@@ -24,13 +24,13 @@ class ApplyToModel(io.ComfyNode):
             category=CATEGORY,
             description="Adds concept edits to a model, so that any stock KSampler follows them: semantic guidance for text-to-image too.",
             search_aliases=["sega", "semantic guidance", "ledits", "patch model", "csg"],
-            inputs=[MODEL, EDITS, MASK, contrast(optional=True)],
+            inputs=[MODEL, EDITS, MASK, contrast(optional=True), cut()],
             outputs=[io.Model.Output("model", tooltip="A patched clone; the model that came in stays as it is.")],
         )
 
     @classmethod
-    def execute(cls, model: Any, edits: host.Edits, mask: str, contrast: str = "unconditional") -> io.NodeOutput:  # noqa: ANN401
-        return io.NodeOutput(host_patch.patched(model, edits, csg.GuidanceSettings(mask, contrast=contrast)))
+    def execute(cls, model: Any, edits: host.Edits, mask: str, contrast: str = "unconditional", cut: str = "quantile") -> io.NodeOutput:  # noqa: ANN401
+        return io.NodeOutput(host_patch.patched(model, edits, csg.GuidanceSettings(mask, contrast=contrast, cut=cut)))
 
 
 class Guider(io.ComfyNode):
@@ -48,16 +48,16 @@ class Guider(io.ComfyNode):
                 NEGATIVE,
                 io.Float.Input("source_guidance", default=1.0, min=1.0, max=30.0, step=0.1, optional=True, advanced=True,
                                tooltip="Guidance of base = source; the same as at the inversion."),
-                contrast(optional=True), mask_source(optional=True),
+                contrast(optional=True), mask_source(optional=True), cut(),
             ],
             outputs=[io.Guider.Output("guider", tooltip="For SamplerCustomAdvanced.")],
         )  # fmt: skip
 
     @classmethod
     def execute(cls, model: Any, edits: host.Edits, base: str, mask: str, positive: Any = None, negative: Any = None,  # noqa: ANN401
-                source_guidance: float = 1.0, contrast: str = "unconditional", mask_source: str = "edit") -> io.NodeOutput:  # fmt: skip
+                source_guidance: float = 1.0, contrast: str = "unconditional", mask_source: str = "edit", cut: str = "quantile") -> io.NodeOutput:  # fmt: skip
         chosen = host.Base(base, negative, None if base == host.UNCONDITIONAL else positive, source_guidance)
-        return io.NodeOutput(host.CSGGuider(model, chosen, edits, csg.GuidanceSettings(mask, mask_source, contrast)))
+        return io.NodeOutput(host.CSGGuider(model, chosen, edits, csg.GuidanceSettings(mask, mask_source, contrast, cut)))
 
 
 class ReplaySampler(io.ComfyNode):

@@ -62,19 +62,28 @@ class EncodeEdits(io.ComfyNode):
                 global_scale: float = 2.0) -> io.NodeOutput:  # fmt: skip
         common = csg.ConceptTerm("", "", scale, threshold, warmup)
         chosen = counterfactual.edits(concepts)
-        terms = tuple(encoded(clip, edit, common, global_scale) for edit in chosen)
-        target, source = host_model.encode_text(clip, counterfactual.prompt), host_model.encode_text(clip, counterfactual.graph.base_prompt)
+        captions = counterfactual.graph.base_prompt, counterfactual.prompt
+        terms = tuple(encoded(clip, edit, common, global_scale, captions) for edit in chosen)
+        source, target = (host_model.encode_text(clip, caption) for caption in captions)
         colours = {name: concept_hex(i) for i, name in enumerate(counterfactual.graph.names)}
         return io.NodeOutput(host.Edits(terms, target, source, counterfactual.prompt, colours), target, source, counterfactual.prompt)
 
 
-def encoded(clip: Any, edit: ConceptPhrase, common: csg.ConceptTerm, global_scale: float) -> csg.ConceptTerm:  # noqa: ANN401
-    """One concept edit with its conditionings; a change to nothing becomes guidance away from what is there."""
+def encoded(
+    clip: Any, edit: ConceptPhrase, common: csg.ConceptTerm, global_scale: float, captions: tuple[str, str]  # noqa: ANN401
+) -> csg.ConceptTerm:
+    """One concept edit with its conditionings and its words in the captions (before, after).
+
+    A change to nothing becomes guidance away from what is there.
+    """
     phrase = edit.factual_phrase if edit.removes else edit.phrase
-    term = replace(common, concept=edit.concept, phrase=phrase, remove=edit.removes, scope=edit.scope)
+    term = replace(common, concept=edit.concept, phrase=phrase, remove=edit.removes, scope=edit.scope, captioned=True)
     if edit.scope == csg.GLOBAL:
         return replace(term, scale=global_scale)
-    return with_conditionings(clip, term, edit.factual_phrase)
+    before, after = captions
+    words = host_model.phrase_positions(clip, before if edit.removes else after, phrase)
+    old_words = host_model.phrase_positions(clip, before, edit.factual_phrase)
+    return with_conditionings(clip, replace(term, caption_tokens=words, factual_caption_tokens=old_words), edit.factual_phrase)
 
 
 def with_conditionings(clip: Any, term: csg.ConceptTerm, factual_phrase: str = "") -> csg.ConceptTerm:  # noqa: ANN401

@@ -112,23 +112,36 @@ class CSGGuider(comfy.samplers.CFGGuider):
         conds = {"negative": self.base.negative or zeros_conditioning(self.model_patcher)}
         if self.base.kind != UNCONDITIONAL:
             conds["positive"] = self.base.positive
-        if any(t.scope == csg.GLOBAL for t in self.terms):
-            if self.edits.target is None or self.edits.source is None:
-                raise ValueError("A global concept needs the whole captions: make the edits with Encode Concept Edits.")
-            conds["target"] = self.edits.target
-            if not (self.base.kind == SOURCE and same_conditioning(self.edits.source, self.base.positive)):
-                conds["caption"] = self.edits.source
+        if any(self.settings.by_captions(t) for t in self.terms):
+            conds |= self._caption_conditionings()
         for k, term in enumerate(self.terms):
             if term.scope == csg.LOCAL:
-                conds |= self._term_conditionings(k, term)
+                conds |= self._term_conditionings(k, term, "caption" if "caption" in conds else "positive")
         own = ("positive", "negative")
         return {k: c if k in own else with_control(c, conds["negative"]) for k, c in conds.items()}
 
-    def _term_conditionings(self, k: int, term: csg.ConceptTerm) -> dict[str, Conditioning]:
-        conds = {f"concept {k}": term.conditioning}
-        self._words[f"concept {k}"] = Words(term.tokens, term.conditioning[0][0].shape[1])
+    def _caption_conditionings(self) -> dict[str, Conditioning]:
+        """The whole captions after and before; the one before only where the base is another."""
+        if self.edits.target is None or self.edits.source is None:
+            raise ValueError("A global concept needs the whole captions: make the edits with Encode Concept Edits.")
+        own = self.base.kind == SOURCE and same_conditioning(self.edits.source, self.base.positive)
+        return {"target": self.edits.target} | ({} if own else {"caption": self.edits.source})
+
+    def _term_conditionings(self, k: int, term: csg.ConceptTerm, before: str) -> dict[str, Conditioning]:
+        """The term's own rows; one whose words stand in a caption is looked at there, and needs none for itself."""
+        if self.settings.by_captions(term) and term.caption_tokens:
+            caption = self.edits.source if term.remove else self.edits.target
+            where = Words(term.caption_tokens, caption[0][0].shape[1], before if term.remove else "target")
+            conds, self._words[f"concept {k}"] = {}, where
+        else:
+            conds = {f"concept {k}": term.conditioning}
+            self._words[f"concept {k}"] = Words(term.tokens, term.conditioning[0][0].shape[1])
         wanted = self.settings.contrast == csg.FACTUAL or self.settings.mask_source != csg.EDIT
-        if wanted and term.factual_conditioning is not None:
+        if not wanted or term.factual_conditioning is None:
+            return conds
+        if self.settings.by_captions(term) and term.factual_caption_tokens:
+            self._words[f"factual {k}"] = Words(term.factual_caption_tokens, self.edits.source[0][0].shape[1], before)
+        else:
             conds[f"factual {k}"] = term.factual_conditioning
             self._words[f"factual {k}"] = Words(term.factual_tokens, term.factual_conditioning[0][0].shape[1])
         return conds
@@ -163,13 +176,15 @@ class CSGGuider(comfy.samplers.CFGGuider):
         return 0 if sigmas is None or not self.terms else int((sigmas[:-1] - timestep[0]).abs().argmin())
 
     def _rows(self, active: Sequence[int], own_base: bool) -> list[str]:
-        local = [k for k in active if self.terms[k].scope == csg.LOCAL]
+        by_captions = [k for k in active if self.settings.by_captions(self.terms[k])]
+        local = [k for k in active if k not in by_captions]
         rows = ["positive"] if own_base and self.base.kind != UNCONDITIONAL else []
         if local or (own_base and (self.base.kind == UNCONDITIONAL or self.base.guided)):
             rows.append("negative")
-        if len(local) < len(active):
+        if by_captions:
             rows += [key for key in ("target", "caption") if key in self.conds]
-        rows += [f"concept {k}" for k in local]
+        looked_at = by_captions if self.settings.uses_attention else []
+        rows += [f"concept {k}" for k in (*local, *looked_at) if f"concept {k}" in self.conds]
         if self.settings.contrast == csg.FACTUAL:
             rows += [f"factual {k}" for k in local if f"factual {k}" in self.conds]
         return rows
@@ -184,7 +199,7 @@ class CSGGuider(comfy.samplers.CFGGuider):
         said = csg.Predictions(
             self._base_prediction(out, x, timestep, options) if base is None else base,
             out.get("negative"),
-            {k: out[f"concept {k}"] for k in local},
+            {k: out[f"concept {k}"] for k in local if f"concept {k}" in out},
             {k: out[f"factual {k}"] for k in local if f"factual {k}" in out},
             attention={k: maps[key] for k, key in zip(local, wanted, strict=False)},
         )
@@ -207,10 +222,11 @@ class CSGGuider(comfy.samplers.CFGGuider):
 
     def _factual_attention(self, local: Sequence[int], timestep: Tensor, options: dict) -> dict[int, Tensor]:
         """Where the factual phrases look in the original picture: on the reference path at this level."""
-        keys = {k: f"factual {k}" for k in local if f"factual {k}" in self.conds}
+        keys = {k: f"factual {k}" for k in local if f"factual {k}" in self._words}
         if self.reference is None or not keys:
             return {}
-        _, maps = self._evaluate(list(keys.values()), list(keys.values()), self.reference, timestep, options)
+        rows = dict.fromkeys(self._words[key].row or key for key in keys.values())
+        _, maps = self._evaluate(list(rows), list(keys.values()), self.reference, timestep, options)
         return {k: maps[key] for k, key in keys.items()}
 
     def _evaluate(

@@ -73,19 +73,33 @@ def encode_text(clip: Any, text: str) -> Conditioning:  # noqa: ANN401
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
 
-def word_positions(clip: Any, text: str) -> tuple[int, ...]:  # noqa: ANN401
-    """Columns of the text's own tokens in its conditioning, begin, end and padding left out."""
+def _words(clip: Any, text: str) -> list[tuple[int, int]]:  # noqa: ANN401
+    """(column, token) of the text's own tokens in its conditioning, begin, end and padding left out."""
     tokens = clip.tokenize(text)
     chunks = tokens.get("g") or next(iter(tokens.values()))
     found, start = [], 0
     for chunk in chunks:
         ids = [int(entry[0]) if isinstance(entry[0], int) else -1 for entry in chunk]
         end = ids.index(49407, 1) if 49407 in ids[1:] else len(ids)
-        found += range(start + 1, start + end)
+        found += [(start + i, ids[i]) for i in range(1, end)]
         start += len(chunk)
-    if not found:
+    return found
+
+
+def word_positions(clip: Any, text: str) -> tuple[int, ...]:  # noqa: ANN401
+    """Columns of the text's own tokens in its conditioning."""
+    if not (found := _words(clip, text)):
         raise ValueError(f"The phrase {text!r} has no words that the text encoder knows; write a short noun phrase.")
-    return tuple(found)
+    return tuple(column for column, _ in found)
+
+
+def phrase_positions(clip: Any, caption: str, phrase: str) -> tuple[int, ...]:  # noqa: ANN401
+    """Columns of the phrase's tokens where it first stands in the caption's conditioning; none if it does not."""
+    whole, sought = _words(clip, caption), [token for _, token in _words(clip, phrase)]
+    for i in range(len(whole) - len(sought) + 1 if sought else 0):
+        if [token for _, token in whole[i : i + len(sought)]] == sought:
+            return tuple(column for column, _ in whole[i : i + len(sought)])
+    return ()
 
 
 def model_identity(patcher: comfy.model_patcher.ModelPatcher) -> str:

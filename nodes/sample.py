@@ -58,8 +58,17 @@ def preserve(optional: bool = False) -> io.Combo.Input:
 def contrast(optional: bool = False) -> io.Combo.Input:
     """What a concept's guidance is measured against."""
     return io.Combo.Input(
-        "contrast", options=[csg.UNCONDITIONAL, csg.FACTUAL], default=csg.UNCONDITIONAL, optional=optional, advanced=True,
-        tooltip="What a concept is measured against. unconditional (paper), or the factual phrase: new minus old. Costs one more row per concept.",
+        "contrast", options=[csg.UNCONDITIONAL, csg.FACTUAL, csg.CAPTIONS], default=csg.UNCONDITIONAL, optional=optional, advanced=True,
+        tooltip="What moves a concept. unconditional (paper): its phrase against no prompt. factual: its new phrase against its old one; one more row per concept. "
+        "captions: the whole caption after against the one before, inside the concept's mask; two rows in all, for the edits of a counterfactual. With captions begin at scale 1 with Town, and at 3 to 8 with models that need guidance.",
+    )  # fmt: skip
+
+
+def cut(optional: bool = True) -> io.Combo.Input:
+    """Where a mask ends."""
+    return io.Combo.Input(
+        "cut", options=[csg.QUANTILE, csg.OTSU], default=csg.QUANTILE, optional=optional, advanced=True,
+        tooltip="Where a mask ends. quantile (paper): the threshold's share of the picture, whatever is shown. otsu: where the map itself parts in two, so that a lamp gets a small mask and a sky a large one; the threshold then only counts if it is 0.",
     )  # fmt: skip
 
 
@@ -209,7 +218,7 @@ class Sampler(io.ComfyNode):
             inputs=[
                 MODEL, INVERSION, EDITS, BASE, MASK,
                 preserve(), contrast(), mask_source(), release(),
-                POSITIVE,
+                POSITIVE, cut(),
             ],
             outputs=[
                 io.Latent.Output("latent", tooltip="The counterfactual picture; decode it with the VAE."),
@@ -219,9 +228,10 @@ class Sampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, inversion: Inversion, edits: host.Edits, base: str, mask: str, preserve: str = "off",  # noqa: ANN401
-                contrast: str = "unconditional", mask_source: str = "edit", release: float = 0.0, positive: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
+                contrast: str = "unconditional", mask_source: str = "edit", release: float = 0.0, positive: Any = None,  # noqa: ANN401
+                cut: str = "quantile") -> io.NodeOutput:  # fmt: skip
         host_model.check_model(inversion, model)
-        settings = csg.GuidanceSettings(mask, mask_source, contrast)
+        settings = csg.GuidanceSettings(mask, mask_source, contrast, cut)
         guider = host.CSGGuider(model, edit_base(inversion, base, positive), edits, settings)
         latent = host.run_replay(guider, inversion, preserve, release)
         return io.NodeOutput(latent, pixel_masks(guider.mean.result(latent["samples"].shape)))

@@ -20,10 +20,14 @@ SCORES_AT_ONCE = 1 << 24  # 64 MiB of float32, while a layer's attention is redu
 
 @dataclass(frozen=True)
 class Words:
-    """Columns of one conditioning: positions of the phrase's words among `length` tokens."""
+    """Columns of one conditioning: positions of the phrase's words among `length` tokens.
+
+    `row` names the conditioning whose row is looked at, where that is not the words' own.
+    """
 
     positions: tuple[int, ...]
     length: int
+    row: Key | None = None
 
     def columns(self, tokens: int, device: torch.device | str = "cpu") -> Tensor:
         """1 at the words' columns among `tokens`, else 0; the host repeats short conditionings to match long ones.
@@ -69,6 +73,9 @@ class AttentionCapture:
 
     def __init__(self, cells: tuple[int, int], words: Mapping[Key, Words]) -> None:
         self.cells, self.words = cells, words
+        self._in_row: dict[Key, list[Key]] = {}
+        for key, one in words.items():
+            self._in_row.setdefault(key if one.row is None else one.row, []).append(key)
         self._sums: dict[Key, Tensor] = {}
         self._counts: dict[Key, int] = {}
         self._columns: dict[tuple, Tensor] = {}
@@ -120,7 +127,8 @@ class AttentionCapture:
                 f"The attention layers saw {len(q)} rows for {len(keys)} conditionings: another node rearranges the "
                 "batch inside the attention (attention couple does). Remove it, or choose mask = noise."
             )
-        chunks = [c for c in zip(keys, q.chunk(len(keys)), k.chunk(len(keys)), strict=True) if c[0] in self.words]
+        parts = zip(keys, q.chunk(len(keys)), k.chunk(len(keys)), strict=True)
+        chunks = [(key, qs, ks) for row, qs, ks in parts for key in self._in_row.get(row, ())]
         step = max(1, SCORES_AT_ONCE // (len(q) // len(keys) * heads * q.shape[1] * k.shape[1]))
         for start in range(0, len(chunks), step):
             some, qs, ks = zip(*chunks[start : start + step], strict=True)

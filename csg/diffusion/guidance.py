@@ -18,7 +18,8 @@ INTERSECT, ATTENTION, NOISE, NONE = "intersect", "attention", "noise", "none"
 MASKS = (INTERSECT, ATTENTION, NOISE, NONE)
 LOCAL, GLOBAL = "local", "global"
 EDIT, FACTUAL, BOTH = "edit", "factual", "both"
-UNCONDITIONAL = "unconditional"
+UNCONDITIONAL, CAPTIONS = "unconditional", "captions"
+QUANTILE, OTSU = "quantile", "otsu"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,10 @@ class ConceptTerm:
 
     scale s_e, threshold lambda in [0, 1), the steps between which it acts (`cooldown` 0 = until the end), `remove` for
     guidance away from the phrase, `scope` local (masked) or global (whole captions, no mask), and an optional user
-    `mask` (B, H, W) in [0, 1] of any size. Conditionings and word positions are the host's.
+    `mask` (B, H, W) in [0, 1] of any size. Conditionings and word positions are the host's. `captioned`: the whole
+    captions tell of this change too, and `caption_tokens` are its words there: of the phrase in the new caption, or, if
+    it is removed, in the old one; `factual_caption_tokens` those of the factual phrase in the old one. None where the
+    caption words it otherwise.
     """
 
     concept: str
@@ -44,6 +48,9 @@ class ConceptTerm:
     factual_phrase: str = ""
     factual_conditioning: Any = None
     factual_tokens: tuple[int, ...] = ()
+    captioned: bool = False
+    caption_tokens: tuple[int, ...] = ()
+    factual_caption_tokens: tuple[int, ...] = ()
 
     def active(self, i: int) -> bool:
         """Whether the concept acts at step `i` (counted over kept steps)."""
@@ -52,15 +59,20 @@ class ConceptTerm:
 
 @dataclass(frozen=True)
 class GuidanceSettings:
-    """How the terms are formed: which masks, from which attention, against which reference."""
+    """How the terms are formed: which masks, from which attention, cut where, against which reference.
+
+    `cut`: masks end at the threshold's quantile (the paper), or where the map itself parts in two (Otsu).
+    """
 
     mask: str = INTERSECT
     mask_source: str = EDIT
     contrast: str = UNCONDITIONAL
+    cut: str = QUANTILE
     joint_warmup: bool = False
 
     def __post_init__(self) -> None:
-        allowed = {"mask": MASKS, "mask_source": (EDIT, FACTUAL, BOTH), "contrast": (UNCONDITIONAL, FACTUAL)}
+        allowed = {"mask": MASKS, "mask_source": (EDIT, FACTUAL, BOTH), "contrast": (UNCONDITIONAL, FACTUAL, CAPTIONS),
+                   "cut": (QUANTILE, OTSU)}  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(values)}.")
@@ -69,6 +81,10 @@ class GuidanceSettings:
     def uses_attention(self) -> bool:
         """Whether M1 is needed."""
         return self.mask in (INTERSECT, ATTENTION)
+
+    def by_captions(self, term: ConceptTerm) -> bool:
+        """Whether the term's guidance is the difference of the whole captions."""
+        return term.scope == GLOBAL or (self.contrast == CAPTIONS and term.captioned)
 
 
 def first_guided_step(terms: Sequence[ConceptTerm], steps: int, joint: bool = False) -> int:
@@ -93,6 +109,25 @@ def quantile_mask(values: Tensor, threshold: float) -> Tensor:
     return (values >= level[:, None, None]).float()
 
 
+def otsu_mask(values: Tensor) -> Tensor:
+    """1 in the upper one of the two classes into which a picture's values (B, h, w) part best, else 0.
+
+    Otsu (1979): of all cuts the one with the largest variance between the classes. The share of the picture follows
+    from the map: little for a lamp, much for a sky.
+    """
+    ordered = values.float().flatten(1).sort(1).values
+    sums, n = ordered.cumsum(1), ordered.shape[1]
+    low = torch.arange(1, n, device=values.device)
+    below, above = sums[:, :-1] / low, (sums[:, -1:] - sums[:, :-1]) / (n - low)
+    first = (low * (n - low) * (above - below) ** 2).argmax(1, keepdim=True) + 1
+    return (values >= ordered.gather(1, first)[:, :, None]).float()
+
+
+def cut_mask(values: Tensor, threshold: float, cut: str = QUANTILE) -> Tensor:
+    """The binary mask of a map (B, h, w), cut as the settings say; a threshold of 0 leaves nothing out either way."""
+    return otsu_mask(values) if cut == OTSU and threshold > 0 else quantile_mask(values, threshold)
+
+
 def smoothing(device: torch.device | str = "cpu") -> Tensor:
     """The reference's 3x3 Gaussian: its exponent halves the distance twice, so the effective deviation is 1/sqrt(2).
 
@@ -102,16 +137,16 @@ def smoothing(device: torch.device | str = "cpu") -> Tensor:
     return torch.outer(taps / taps.sum(), taps / taps.sum())
 
 
-def attention_mask(attention: Tensor, threshold: float, size: tuple[int, int]) -> Tensor:
-    """M1: attention (B, ch, cw) -> binary mask (B, 1, h, w): smoothed, cut at its quantile, enlarged to `size`."""
+def attention_mask(attention: Tensor, threshold: float, size: tuple[int, int], cut: str = QUANTILE) -> Tensor:
+    """M1: attention (B, ch, cw) -> binary mask (B, 1, h, w): smoothed, cut, enlarged to `size`."""
     padded = F.pad(attention[:, None].float(), (1, 1, 1, 1), mode="reflect")
     smooth = F.conv2d(padded, smoothing(attention.device)[None, None])[:, 0]
-    return F.interpolate(quantile_mask(smooth, threshold)[:, None], size, mode="nearest")
+    return F.interpolate(cut_mask(smooth, threshold, cut)[:, None], size, mode="nearest")
 
 
-def noise_mask(psi: Tensor, threshold: float) -> Tensor:
-    """M2: guidance (B, C, h, w) -> binary mask (B, 1, h, w): its channel-summed magnitude against its quantile."""
-    return quantile_mask(psi.float().abs().sum(1), threshold)[:, None]
+def noise_mask(psi: Tensor, threshold: float, cut: str = QUANTILE) -> Tensor:
+    """M2: guidance (B, C, h, w) -> binary mask (B, 1, h, w): its channel-summed magnitude, cut."""
+    return cut_mask(psi.float().abs().sum(1), threshold, cut)[:, None]
 
 
 @dataclass
@@ -161,7 +196,7 @@ def first_mask(term: ConceptTerm, k: int, said: Predictions, settings: GuidanceS
         maps.append(said.attention[k])
     if settings.mask_source != EDIT and k in said.factual_attention:
         maps.append(said.factual_attention[k])
-    return torch.stack([attention_mask(m, term.threshold, size) for m in maps]).amax(0)
+    return torch.stack([attention_mask(m, term.threshold, size, settings.cut) for m in maps]).amax(0)
 
 
 def concept_mask(
@@ -173,26 +208,36 @@ def concept_mask(
     if settings.uses_attention:
         mask = mask * first_mask(term, k, said, settings, size)
     if settings.mask in (INTERSECT, NOISE):
-        mask = mask * noise_mask(psi, term.threshold)
+        mask = mask * noise_mask(psi, term.threshold, settings.cut)
     return mask
 
 
 def guide(terms: Sequence[ConceptTerm], active: Sequence[int], said: Predictions, settings: GuidanceSettings) -> Guided:
-    """The base prediction plus every active term (eq. 12 with the base the caller chose).
-
-    A global term adds its scale times the difference of the whole captions, unmasked; several share one difference.
-    """
+    """The base prediction plus every active term (eq. 12 with the base the caller chose)."""
+    shared = [k for k in active if settings.by_captions(terms[k]) and said.caption_difference is not None]
     total, masks = said.base.float(), {}
-    shared = [k for k in active if terms[k].scope == GLOBAL]
-    if shared and said.caption_difference is not None:
-        total = total + max(terms[k].scale for k in shared) * said.caption_difference.float()
-        masks |= {k: torch.ones_like(total[:, :1]) for k in shared}
+    if shared:
+        masks = {k: _caption_mask(terms[k], k, said, settings) for k in shared}
+        total = total + torch.stack([terms[k].scale * masks[k] for k in shared]).amax(0) * said.caption_difference.float()
     for k in active:
-        if terms[k].scope == LOCAL:
+        if not settings.by_captions(terms[k]):
             psi = local_psi(terms[k], k, said, settings)
             masks[k] = concept_mask(terms[k], k, psi, said, settings)
             total = total + psi * masks[k]
     return Guided(total, masks)
+
+
+def _caption_mask(term: ConceptTerm, k: int, said: Predictions, settings: GuidanceSettings) -> Tensor:
+    """Where a term that the captions tell of acts, (B, 1, h, w).
+
+    All such terms share one difference of the whole captions, which tells of every change at once: where several act,
+    the strongest counts, not their sum. A global term acts everywhere.
+    """
+    difference = said.caption_difference.float()
+    if term.scope == GLOBAL:
+        return torch.ones_like(difference[:, :1])
+    mask = concept_mask(term, k, difference, said, settings)
+    return mask if term.mask is None else mask * user_mask(term.mask, difference)
 
 
 def soft_edge(mask: Tensor, radius: int = 1) -> Tensor:

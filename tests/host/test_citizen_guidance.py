@@ -122,6 +122,60 @@ def test_the_sources_caption_is_not_evaluated_twice(lab, inversion):
     assert gap(found, base + 2.0 * (out["target"] - out["positive"])) < 1e-5
 
 
+def captioned(lab, *words, **options):
+    """Edits of a counterfactual: the captions tell of every term, whose words stand there at these columns."""
+    terms = [replace(t, captioned=True, caption_tokens=w, **options) for t, w in zip(lab.edits(len(words), 3.0).terms, words, strict=True)]
+    return lab.host.Edits(tuple(terms), tiny_models.conditioning(6), lab.source)
+
+
+def test_with_captions_concepts_share_two_rows_and_look_into_the_caption(lab, inversion):
+    settings = lab.guidance.GuidanceSettings("attention", contrast="captions")
+    watch = watched(lab, inversion, captioned(lab, (1, 2), (4,)), settings=settings)
+    out, found = watch.at(GUIDED)
+    assert list(out) == ["positive", "negative", "target"]
+    maps = watch.evaluated[0][3]
+    assert set(maps) == {"concept 0", "concept 1"} and gap(maps["concept 0"], maps["concept 1"]) > 1e-4
+    union = torch.maximum(*(lab.guidance.attention_mask(maps[f"concept {k}"], 0.6, (16, 16)) for k in range(2)))
+    base = out["negative"] + 3.5 * (out["positive"] - out["negative"])
+    assert gap(found, base + 3.0 * union * (out["target"] - out["positive"])) < 1e-5
+
+
+def test_a_phrase_that_the_caption_words_otherwise_gets_a_row_to_look_at(lab, inversion):
+    settings = lab.guidance.GuidanceSettings("attention", contrast="captions")
+    out, _ = watched(lab, inversion, captioned(lab, (1, 2), ()), settings=settings).at(GUIDED)
+    assert list(out) == ["positive", "negative", "target", "concept 1"]
+    unmasked = lab.guidance.GuidanceSettings("none", contrast="captions")
+    assert list(watched(lab, inversion, captioned(lab, (1, 2)), settings=unmasked).at(GUIDED)[0])[-1] == "target"
+
+
+def test_a_removed_phrase_is_looked_for_in_the_old_caption(lab, inversion):
+    """What goes has no words in the new caption, and its guidance is the captions' difference without a sign."""
+    settings = lab.guidance.GuidanceSettings("attention", contrast="captions")
+    watch = watched(lab, inversion, captioned(lab, (1, 2), remove=True), settings=settings)
+    out, found = watch.at(GUIDED)
+    mask = lab.guidance.attention_mask(watch.evaluated[0][3]["concept 0"], 0.6, (16, 16))
+    kept = watched(lab, inversion, captioned(lab, (1, 2)), settings=settings)
+    assert gap(kept.evaluated[0][3]["concept 0"], watch.evaluated[0][3]["concept 0"]) > 1e-4
+    base = out["negative"] + 3.5 * (out["positive"] - out["negative"])
+    assert gap(found, base + 3.0 * mask * (out["target"] - out["positive"])) < 1e-5
+
+
+def test_old_phrases_are_looked_for_in_the_old_caption_on_the_original(lab, inversion):
+    """One row for all of them, on the reference path; without their words there, the phrase's own row."""
+    edits = with_factuals(captioned(lab, (1, 2), (4,)))
+    first = replace(edits.terms[0], factual_caption_tokens=(3, 4))
+    settings = lab.guidance.GuidanceSettings("attention", "factual", "captions")
+    for terms, rows in (((first, replace(edits.terms[1], factual_caption_tokens=(5,))), ["positive"]),
+                        ((first, edits.terms[1]), ["positive", "factual 1"])):  # fmt: skip
+        watch = watched(lab, inversion, replace(edits, terms=terms), settings=settings)
+        (_, x, own, _), (_, at, old, maps) = watch.evaluated[:2]
+        assert list(own) == ["positive", "negative", "target"] and list(old) == rows
+        assert gap(at, inversion.path[GUIDED]) < 1e-6 and set(maps) == {"factual 0", "factual 1"}
+        mask = lab.guidance.attention_mask(maps["factual 0"], 0.6, (16, 16))
+        acted = watch.guider.mean.result((1, 4, 16, 16))[0, 0]
+        assert (acted[mask[0, 0] == 1] > 0).all() and (acted == 0).any()
+
+
 def timed(lab):
     """Three concepts, of which two begin later and one ends before the others."""
     terms = lab.edits(count=3).terms

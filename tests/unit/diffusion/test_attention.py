@@ -142,6 +142,20 @@ def test_conditionings_may_come_in_several_calls(network):
         assert torch.allclose(together.maps()[key], apart.maps()[key], atol=1e-6)
 
 
+def test_several_phrases_are_read_from_one_row(network):
+    """Words that name a row are looked for there, each phrase for itself."""
+    x, fine, context = inputs(1)
+    words = {"a": Words((1, 2), 5, "whole"), "b": Words((3,), 5, "whole"), "alone": Words((1, 2), 5)}
+    capture, alone = AttentionCapture((4, 6), words), AttentionCapture((4, 6), {"b": Words((3,), 5)})
+    with capture.hooked([network]), capture.rows(["whole", "alone"]):
+        network(*(torch.cat([part, part]) for part in (x, fine, context)))
+    with alone.hooked([network]), alone.rows(["b"]):
+        network(x, fine, context)
+    maps = capture.maps()
+    assert torch.allclose(maps["a"], maps["alone"], atol=1e-6) and torch.allclose(maps["b"], alone.maps()["b"], atol=1e-6)
+    assert not torch.allclose(maps["a"], maps["b"], atol=1e-3)
+
+
 def test_maps_do_not_depend_on_how_many_scores_fit_at_once(network, monkeypatch):
     words = {key: Words((n,), 5) for n, key in enumerate("abc", 1)}
     found = []

@@ -37,6 +37,39 @@ def test_every_picture_of_a_batch_has_its_own_quantile():
     assert csg.quantile_mask(values, 0.7).sum((1, 2)).tolist() == [5, 5]
 
 
+def variance_within(values, mask):
+    """The summed squared distances of the values from the means of their classes."""
+    return sum(((part - part.mean()) ** 2).sum() for part in (values[mask == 1], values[mask == 0]))
+
+
+def test_otsu_cuts_where_the_two_classes_are_tightest():
+    """The largest variance between the classes is the smallest within: compared with every other cut there is."""
+    values = torch.stack([random(8, 8, seed=s).exp() for s in range(5)])
+    masks = csg.otsu_mask(values)
+    for one, mask in zip(values, masks, strict=True):
+        others = [variance_within(one, (one >= level).float()) for level in one.flatten().sort().values[1:]]
+        assert variance_within(one, mask) <= min(others) + 1e-4
+        assert one[mask == 1].min() > one[mask == 0].max()
+
+
+def test_the_size_of_an_otsu_mask_follows_the_map():
+    small, large = torch.zeros(1, 8, 8), torch.zeros(1, 8, 8)
+    small[0, 0, :2], large[0, :5] = 5.0, 5.0
+    noise = 0.1 * random(1, 8, 8)
+    assert [int(csg.otsu_mask(m + noise).sum()) for m in (small, large)] == [2, 40]
+    assert csg.otsu_mask(torch.zeros(1, 8, 8)).all()
+
+
+def test_the_cut_is_the_thresholds_or_otsus_and_a_threshold_of_0_is_everywhere():
+    values = random(1, 8, 8).exp()
+    assert torch.equal(csg.cut_mask(values, 0.7), csg.quantile_mask(values, 0.7))
+    assert torch.equal(csg.cut_mask(values, 0.7, "otsu"), csg.otsu_mask(values))
+    assert csg.cut_mask(values, 0.0, "otsu").all()
+    given = said(attention={0: values}, concepts={0: random(1, 4, 8, 8, seed=3)})
+    by_cut = [csg.guide([term()], [0], given, GuidanceSettings("intersect", cut=cut)).masks[0] for cut in ("quantile", "otsu")]
+    assert not torch.equal(*by_cut)
+
+
 def test_half_precision_is_compared_in_full():
     values = (1 + torch.arange(64.0) / 2048).view(1, 8, 8).half()
     assert csg.quantile_mask(values, 0.75).dtype == torch.float32
@@ -167,6 +200,24 @@ def test_global_terms_share_one_difference_of_captions():
     assert guided.masks[0].all() and guided.masks[1].all()
 
 
+def test_captioned_terms_share_the_captions_difference_inside_their_masks():
+    """The strongest of overlapping concepts counts; a term that the captions do not tell of keeps its own guidance."""
+    difference = random(1, 4, 8, 8, seed=5)
+    given = said(caption_difference=difference, concepts={2: random(1, 4, 8, 8, seed=2)},
+                 attention={0: random(1, 2, 2, seed=6).exp(), 1: random(1, 2, 2, seed=7).exp()})  # fmt: skip
+    left = torch.zeros(1, 8, 8)
+    left[..., :6] = 1
+    terms = [term(scale=2.0, captioned=True, mask=left), term(scale=3.0, captioned=True, mask=left.flip(-1)), term(scale=1.0)]
+    guided = csg.guide(terms, [0, 1, 2], given, GuidanceSettings("none", contrast="captions"))
+    strength = torch.full((8, 8), 3.0)
+    strength[:, :2] = 2.0
+    expected = given.base + strength * difference + (given.concepts[2] - given.unconditional)
+    assert torch.allclose(guided.denoised, expected, atol=1e-5)
+    masked = csg.guide(terms[:1], [0], given, GuidanceSettings("intersect", contrast="captions"))
+    m1, m2 = csg.attention_mask(given.attention[0], 0.7, (8, 8)), csg.noise_mask(difference, 0.7)
+    assert torch.equal(masked.masks[0], m1 * m2 * left)
+
+
 def test_when_terms_act():
     terms = [term(warmup=3, cooldown=6), term(warmup=5), term(warmup=0, scale=0.0)]
     assert [csg.active_terms(terms, i) for i in (2, 3, 5, 6)] == [[], [0], [0, 1], [1]]
@@ -175,7 +226,7 @@ def test_when_terms_act():
     assert csg.first_guided_step(terms, 3) == 3 and csg.first_guided_step([], 20) == 20
 
 
-@pytest.mark.parametrize("name", ["mask", "mask_source", "contrast"])
+@pytest.mark.parametrize("name", ["mask", "mask_source", "contrast", "cut"])
 def test_unknown_settings_are_refused_with_the_known_ones(name):
     with pytest.raises(ValueError, match=f"{name} is 'magic'; it is one of"):
         GuidanceSettings(**{name: "magic"})
