@@ -26,6 +26,7 @@ DTYPES = ("auto", "bfloat16", "float16", "float32", "8-bit", "4-bit")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 ACTIVATION_BYTES = 512 * 2**20
 CONFIG = "config.json"
+ADAPTER = "adapter_config.json"
 ROOM = {"8-bit": 0.6, "4-bit": 0.4}
 """What quantised weights take of the size of their files (16 bit); some layers are never quantised."""
 FIRST_MOVABLE = (0, 48)
@@ -67,6 +68,8 @@ def check_folder(folder: Path) -> None:
             f"The model in {folder.name} ({kind}) cannot look at pictures, or this version of transformers does not "
             "know it. Use a vision-language model, such as Qwen3-VL, or update transformers."
         )
+    if (folder / ADAPTER).exists():
+        raise VLMError(f"The folder {folder.name} holds an adapter, which fetches its model from elsewhere. Merge the two first.")
     if not any(folder.glob("*.safetensors")):
         raise VLMError(f"The folder {folder.name} has no *.safetensors file; other weight formats are not loaded.")
 

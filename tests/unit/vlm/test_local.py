@@ -199,6 +199,13 @@ def test_other_weights_and_no_config_are_refused(folder, tmp_path):
         LocalVLM(bare)
 
 
+def test_an_adapter_that_names_another_model_is_refused(folder, tmp_path):
+    adapter = altered(folder, tmp_path / "adapter")
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "../../elsewhere"}')
+    with pytest.raises(VLMError, match="adapter holds an adapter.*Merge"):
+        LocalVLM(adapter)
+
+
 def test_code_in_a_folder_is_never_run(folder, tmp_path):
     evil = altered(folder, tmp_path / "evil", auto_map={"AutoModelForImageTextToText": "evil.Model", "AutoConfig": "evil.Config"})
     mark = tmp_path / "ran"
@@ -230,7 +237,7 @@ def test_what_a_library_would_fetch_on_the_way_is_not_fetched(folder, monkeypatc
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: pytest.fail("a connection was tried"))
     with pytest.raises((VLMError, OfflineModeIsEnabled), match="offline mode"):
         ask(LocalVLM(folder), PICTURE, max_tokens=2)
-    assert constants.HF_HUB_OFFLINE == before
+    assert before == constants.HF_HUB_OFFLINE
 
 
 def test_flash_attention_without_its_package_is_told(folder, monkeypatch):
