@@ -47,7 +47,7 @@ def frontier_plot(rows: Mapping[str, Rows], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.2), layout="constrained")
     lines: dict[str, list[tuple[float, Rows]]] = {}
     for label, found in rows.items():
-        scale, threshold = re.fullmatch(r"scale = (.+), threshold = (.+)", label).groups()
+        scale, threshold = re.match(r"scale = (.+?), threshold = ([^,]+)", label).groups()
         lines.setdefault(threshold, []).append((float(scale), found))
     colours = plt.get_cmap("viridis")
     for number, (threshold, points) in enumerate(sorted(lines.items(), key=lambda entry: float(entry[0]))):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from in_process import ROOT
 from town_lab import INTERVENED_ON, model_digest
-from town_methods import AXES, COMPARED, CSG, FIELDS, REFERENCES, Method, ablation, methods, shipped
+from town_methods import AXES, BASELINES, CSG, FIELDS, REFERENCES, Method, ablation, methods, shipped
 
 from csg.evaluation.journal import Journal
 from csg.evaluation.statistics import Interval, bootstrap, paired_difference
@@ -84,7 +84,7 @@ def _interval(rows: Rows, field: str) -> Interval:
 
 def goals(rows: Mapping[str, Rows]) -> str:
     """CSG against the best baseline of each figure, per kind of intervention: paired differences and the verdict."""
-    baselines = [label for label in COMPARED if label != CSG and label in rows]
+    baselines = [label for label in BASELINES if label in rows]
     if CSG not in rows or not baselines:
         return "CSG or every baseline is missing, so there is nothing to judge."
     lines = [

@@ -13,7 +13,7 @@ import town_methods  # noqa: E402
 import town_plots  # noqa: E402
 import town_report  # noqa: E402
 from town_lab import INTERVENED_ON, interventions  # noqa: E402
-from town_methods import ALL, AXES, COMPARED, CSG, INTERVENED, NO_EDIT, ablation, methods, shipped  # noqa: E402
+from town_methods import ALL, AXES, COMPARED, CSG, INTERVENED, NO_EDIT, PAPER, ablation, methods, shipped  # noqa: E402
 
 from csg.town import world  # noqa: E402
 
@@ -60,13 +60,13 @@ def test_the_whole_run_is_two_hundred_scenes_of_six_interventions():
     assert len(edits) == 200 * 6 * (len(COMPARED) + 2)
     assert len({item.scene for item in items}) == 200
     assert {item.label for item in items if item.measure == town.REVERSIBILITY} == {*COMPARED, NO_EDIT}
-    assert len([item for item in items if item.measure == town.COMPOSITION]) == 10 * 5
+    assert len([item for item in items if item.measure == town.COMPOSITION]) == 10 * (len(COMPARED) + 1)
     assert options.journal.name == "town.jsonl"
 
 
 def test_quick_is_small_and_kept_apart():
     options, items = asked("--quick")
-    assert len([i for i in items if i.measure == town.EDIT]) == 2 * 3 * 6
+    assert len([i for i in items if i.measure == town.EDIT]) == 2 * 3 * (len(COMPARED) + 2)
     assert {item.method.steps for item in items} == {town.QUICK_STEPS} and options.journal.name == "town_quick.jsonl"
 
 
@@ -104,7 +104,7 @@ def test_every_ablation_has_the_shipped_setting_or_changes_only_its_axis(axis):
     variants = ablation(csg, axis)
     assert len(variants) == len(AXES[axis]) and len({v.settings for v in variants.values()}) == len(variants)
     changed = {name for v in variants.values() for name, value in vars(v).items() if value != vars(csg)[name]}
-    allowed = {"frontier": {"scale", "threshold"}, "base": {"base", "source"}, "global_concepts": {"scoped"}}.get(
+    allowed = {"frontier": {"scale", "threshold", "cut"}, "base": {"base", "source"}, "global_concepts": {"scoped"}}.get(
         axis, {axis}
     )
     assert changed <= allowed
@@ -112,7 +112,7 @@ def test_every_ablation_has_the_shipped_setting_or_changes_only_its_axis(axis):
 
 def test_only_csg_and_the_whole_prompts_know_the_graph():
     known = methods(shipped())
-    assert {name for name in COMPARED if known[name].concepts == ALL} == {"DDIM", "DDPM", CSG}
+    assert {name for name in COMPARED if known[name].concepts == ALL} == {"DDIM", "DDPM", PAPER, CSG}
     assert known["LEDITS++ direct"].concepts == INTERVENED and not known["LEDITS++ direct"].scoped
     assert not known["LEDITS++ direct"].source
 
