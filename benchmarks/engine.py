@@ -2,24 +2,26 @@
 
 Against diffusers' LEDITS++ pipeline on the same weights and settings, and against the bare UNet calls that the same
 edit needs: first edit (with the inversion), further edit, peak memory, for 1, 3 and 8 concepts. Both sides run in this
-process by turns; the best of their runs counts. On the CPU the time is that of the process, on one thread. `--full`
-measures SDXL in its full size with random weights instead of the small models: 1024 x 1024 on a GPU, 512 x 512 else.
-Needs what the parity tests need (diffusers).
+process by turns; the best of their runs counts. On the CPU the time is that of the process, on one thread. Peak memory is
+that of the tensors above the model's weights, by torch's own account: of the inversion, and of the edit above the
+inversion that is kept. (On a CPU this pack inverts a small picture's levels in batches, since that is faster: more memory
+than diffusers, who goes level by level.) All weights are random. `--full` measures SDXL in its full size instead of the
+small models: 1024 x 1024 on a GPU, 512 x 512 else. Needs what the parity tests need (diffusers).
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
+import itertools
 import json
 import platform
 import re
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,6 @@ RESULTS = ROOT / "benchmarks" / "results"
 PARITY = ROOT / "tests" / "parity"
 CONCEPTS, WORDS = (1, 3, 8), 3
 SKIP, SCALE, THRESHOLD, ZERO, SEED = 0.15, 8.0, 0.7, 3, 7
-MMAP_THRESHOLD = -3  # of glibc's mallopt
 MIB = 2**20
 
 TINY = {"block_out_channels": (32, 64, 128), "attention_head_dim": (2, 4, 8), "transformer_layers_per_block": (1, 2, 3),
@@ -52,6 +53,12 @@ class Subject:
     warmup: int
     dtype: torch.dtype = torch.float32
     device: torch.device = torch.device("cpu")
+    large: bool = False
+
+    @property
+    def zero_noise_steps(self) -> int:
+        """The reference's 3, but none of a run so short that little else would be left."""
+        return ZERO if self.steps > 2 * ZERO else 0
 
     @property
     def title(self) -> str:
@@ -60,23 +67,7 @@ class Subject:
         return f"{self.name}, {pixels} x {pixels}, {kind}, {self.steps} steps, warm-up {self.warmup}"
 
 
-@dataclass
-class Cost:
-    """Seconds of the first and of a further edit, and MiB at the peak above what was there before."""
-
-    first: list[float] = field(default_factory=list)
-    further: list[float] = field(default_factory=list)
-    peak: list[float] = field(default_factory=list)
-
-    def add(self, first: float, further: float, peak: float) -> None:
-        """One run."""
-        self.first.append(first)
-        self.further.append(further)
-        self.peak.append(peak)
-
-    def best(self) -> dict[str, float]:
-        """The least of all runs."""
-        return {"first": min(self.first), "further": min(self.further), "peak_mib": min(self.peak)}
+Cost = dict[str, float]  # seconds of a first and a further edit, peak MiB of the inversion and of the edit
 
 
 def diffusers_unet(subject: Subject) -> torch.nn.Module:
@@ -115,32 +106,21 @@ def comfy_config(shape: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class Memory:
-    """The peak of what is allocated: by the GPU's own account, else of this process, as Linux keeps it."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        if device.type != "cuda":
-            ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 1 << 16)  # or freed tensors would stay in the process
-
-    def begin(self) -> None:
-        """Start to watch."""
+@contextmanager
+def peak_mib(device: torch.device, cost: Cost, name: str) -> Iterator[None]:
+    """Notes how many MiB of tensors are there at the worst moment, above what there was before, by torch's own account."""
+    if device.type == "cuda":
         gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            self.before = torch.cuda.memory_allocated()
-        else:
-            Path("/proc/self/clear_refs").write_text("5")
-            self.before = self._resident("VmRSS")
-
-    def peak(self) -> float:
-        """MiB above what there was at the beginning."""
-        now = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else self._resident("VmHWM")
-        return (now - self.before) / MIB
-
-    @staticmethod
-    def _resident(kind: str) -> int:
-        return int(re.search(rf"{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        yield
+        cost[name] = (torch.cuda.max_memory_allocated() - before) / MIB
+        return
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        yield
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    sizes = (e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
+    cost[name] = max(itertools.accumulate(sizes), default=0) / MIB
 
 
 def seconds(device: torch.device, run: Callable[[], Any]) -> tuple[float, Any]:
@@ -166,7 +146,7 @@ class Theirs:
 
     def invert(self) -> Any:  # noqa: ANN401
         """A pipeline that holds an inversion."""
-        return self.reference.invert(self.latent, self.subject.steps, SKIP, ZERO, seed=SEED)
+        return self.reference.invert(self.latent, self.subject.steps, SKIP, self.subject.zero_noise_steps, seed=SEED)
 
     def edit(self, pipe: Any, count: int) -> torch.Tensor:  # noqa: ANN401
         """The edited latent, model space."""
@@ -186,7 +166,8 @@ class Ours:
 
     def invert(self) -> Any:  # noqa: ANN401
         """An inversion."""
-        return self.sample.Invert.execute(self.patcher, self.picture, self.subject.steps, SKIP, 3.5, SEED, "diffusers", ZERO).result[0]
+        settings = (self.subject.steps, SKIP, 3.5, SEED, "diffusers", self.subject.zero_noise_steps)
+        return self.sample.Invert.execute(self.patcher, self.picture, *settings).result[0]
 
     def edit(self, inversion: Any, count: int) -> torch.Tensor:  # noqa: ANN401
         """The edited latent, model space."""
@@ -200,28 +181,31 @@ class Ours:
 
 
 class Bare:
-    """The UNet calls that our first and our further edit make, and nothing else."""
+    """The UNet calls that our first edit makes, noted while it is made; later made again, and nothing else."""
 
-    def __init__(self, ours: Ours, count: int) -> None:
-        self.unet, self.calls = ours.patcher.model.diffusion_model, []
-        forward = self.unet.forward
+    def __init__(self, unet: torch.nn.Module) -> None:
+        self.unet, self.calls, self.inverting = unet, [], 0
 
-        def noting(x: torch.Tensor, t: torch.Tensor, **given: Any) -> torch.Tensor:  # noqa: ANN401
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Forget the calls of before, and note those made inside."""
+        self.calls, forward = [], self.unet.forward
+
+        def noted(x: torch.Tensor, t: torch.Tensor, **given: Any) -> torch.Tensor:  # noqa: ANN401
             self.calls.append((x, t, {name: given[name] for name in ("context", "y")}))
             return forward(x, t, **given)
 
-        self.unet.forward = noting
+        self.unet.forward = noted
         try:
-            inversion = ours.invert()
-            self.inverting = len(self.calls)
-            ours.edit(inversion, count)
+            yield
         finally:
             del self.unet.forward
 
-    def edit(self, start: int) -> None:
-        """All calls from the `start`-th."""
-        for x, t, given in self.calls[start:]:
-            self.unet(x, t, **given)
+    def cost(self, device: torch.device) -> Cost:
+        """Seconds of the calls of a first edit, and of a further one."""
+        parts = [seconds(device, lambda: [self.unet(x, t, **given) for x, t, given in calls])[0]  # noqa: B023
+                 for calls in (self.calls[: self.inverting], self.calls[self.inverting :])]  # fmt: skip
+        return {"first": sum(parts), "further": parts[1]}
 
     def rows(self) -> dict[str, int]:
         """How many rows the calls hold."""
@@ -253,21 +237,34 @@ def made_texts(subject: Subject) -> dict[str, Any]:
 
 
 def compared(subject: Subject, ours: Ours, theirs: Theirs, count: int, repeats: int) -> dict[str, Any]:
-    """Both sides and the bare calls by turns."""
-    memory, costs, finals = Memory(subject.device), {"ours": Cost(), "diffusers": Cost(), "bare": Cost()}, {}
-    bare = Bare(ours, count)
+    """Both sides and the bare calls by turns; the memory of small models in a run of its own: to watch it takes time."""
+    sides, bare, finals = {"ours": ours, "diffusers": theirs}, Bare(ours.patcher.model.diffusion_model), {}
+    costs: dict[str, list[Cost]] = {name: [] for name in (*sides, "bare")}
     for _ in range(repeats):
-        for name, side in (("ours", ours), ("diffusers", theirs)):
-            memory.begin()
-            inverting, inversion = seconds(subject.device, side.invert)
-            editing, latent = seconds(subject.device, lambda: side.edit(inversion, count))  # noqa: B023
-            costs[name].add(inverting + editing, editing, memory.peak())
-            finals[name] = latent.float().cpu()
-        whole, further = (seconds(subject.device, lambda: bare.edit(start))[0] for start in (0, bare.inverting))  # noqa: B023
-        costs["bare"].add(whole, further, 0.0)
+        for name, side in sides.items():
+            cost, finals[name] = once(subject, side, count, bare if side is ours else None, watch=subject.large)
+            costs[name].append(cost)
+        costs["bare"].append(bare.cost(subject.device))
+    if not subject.large:
+        for name, side in sides.items():
+            watched, _ = once(subject, side, count, None, watch=True)
+            costs[name].append({key: value for key, value in watched.items() if key.startswith("peak")})
+    best = {name: {key: min(c[key] for c in each if key in c) for key in set().union(*each)} for name, each in costs.items()}
     gap = float((finals["ours"] - finals["diffusers"]).abs().max())
-    best = {name: cost.best() for name, cost in costs.items()}
     return {"concepts": count, "rows": bare.rows(), "largest_difference": gap, **best, "ratios": ratios(best)}
+
+
+def once(subject: Subject, side: Ours | Theirs, count: int, bare: Bare | None, *, watch: bool) -> tuple[Cost, torch.Tensor]:
+    """One first edit: what it cost, and the edited latent. The edit alone is what a further one costs."""
+    cost: Cost = {}
+    with bare.noting() if bare else nullcontext():
+        with peak_mib(subject.device, cost, "peak_inversion") if watch else nullcontext():
+            inverting, inversion = seconds(subject.device, side.invert)
+        if bare:
+            bare.inverting = len(bare.calls)
+        with peak_mib(subject.device, cost, "peak_edit") if watch else nullcontext():
+            editing, latent = seconds(subject.device, lambda: side.edit(inversion, count))
+    return cost | {"first": inverting + editing, "further": editing}, latent.float().cpu()
 
 
 def ratios(best: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -278,7 +275,7 @@ def ratios(best: dict[str, dict[str, float]]) -> dict[str, float]:
         "further_faster": theirs["further"] / ours["further"],
         "overhead_first": ours["first"] / bare["first"] - 1,
         "overhead_further": ours["further"] / bare["further"] - 1,
-        "peak_share": ours["peak_mib"] / theirs["peak_mib"] if theirs["peak_mib"] > 0 else float("nan"),
+        "peak_share": max(ours["peak_inversion"], ours["peak_edit"]) / max(theirs["peak_inversion"], theirs["peak_edit"]),
     }
 
 
@@ -297,13 +294,14 @@ TABLE = """
 {machine}, torch {torch}, diffusers {diffusers}, best of {repeats}. The two sides' edited latents differ by at most {gap:.1e}.
 
 | concepts | UNet rows, first / further | first edit: ours, diffusers | further edit: ours, diffusers | first | further \
-| over bare rows, first / further | peak MiB: ours, diffusers |
-|---|---|---|---|---|---|---|---|
+| over bare rows, first / further | peak MiB, inversion: ours, diffusers | edit: ours, diffusers | peak |
+|---|---|---|---|---|---|---|---|---|---|
 """
 LINE = (
     "| {concepts} | {rows[first]} / {rows[further]} | {ours[first]:.2f} s, {diffusers[first]:.2f} s "
     "| {ours[further]:.2f} s, {diffusers[further]:.2f} s | **{ratios[first_faster]:.2f}x** | **{ratios[further_faster]:.2f}x** "
-    "| {ratios[overhead_first]:+.1%} / {ratios[overhead_further]:+.1%} | {ours[peak_mib]:.1f}, {diffusers[peak_mib]:.1f} |\n"
+    "| {ratios[overhead_first]:+.1%} / {ratios[overhead_further]:+.1%} | {ours[peak_inversion]:.1f}, {diffusers[peak_inversion]:.1f} "
+    "| {ours[peak_edit]:.1f}, {diffusers[peak_edit]:.1f} | **{ratios[peak_share]:.0%}** |\n"
 )
 
 
@@ -332,17 +330,19 @@ def save(subject: Subject, repeats: int, results: list[dict[str, Any]]) -> None:
 def subjects(arguments: argparse.Namespace) -> list[Subject]:
     """What to measure."""
     if not arguments.full:
-        return [Subject("Tiny SDXL", TINY, 16, arguments.steps or 20, 2), Subject("Town", TOWN, 32, arguments.steps or 20, 2)]
+        small = [Subject("Tiny SDXL", TINY, 16, arguments.steps or 20, 2), Subject("Town", TOWN, 32, arguments.steps or 20, 2)]
+        return [one for one in small if arguments.only in ("", one.name)]
     if torch.cuda.is_available():
         steps = arguments.steps or 100
-        return [Subject("SDXL, full size", FULL, 128, steps, steps // 10, torch.float16, torch.device("cuda"))]
-    return [Subject("SDXL, full size", FULL, 64, arguments.steps or 4, 0, torch.bfloat16)]
+        return [Subject("SDXL, full size", FULL, 128, steps, steps // 10, torch.float16, torch.device("cuda"), large=True)]
+    return [Subject("SDXL, full size", FULL, 64, arguments.steps or 4, 0, torch.bfloat16, large=True)]
 
 
 def main() -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="SDXL in its full size (about 5 GB of weights)")
+    parser.add_argument("--only", default="", choices=["Tiny SDXL", "Town"], help="one of the small models")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=0, help="default: 20; full size: 100 on a GPU, else 4")
     parser.add_argument("--concepts", type=int, nargs="+", default=CONCEPTS)
@@ -354,6 +354,7 @@ def main() -> None:
     import comfy.cli_args
 
     comfy.cli_args.args.cpu = not torch.cuda.is_available()
+    comfy.cli_args.args.use_pytorch_cross_attention = True  # as `make serve` starts it on a CPU; a GPU's own default
     sys.path.append(str(PARITY))
     torch.set_num_threads(1)
     for subject in subjects(arguments):

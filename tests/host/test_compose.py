@@ -1,58 +1,67 @@
 """The pieces for ComfyUI's own samplers do what the one node does."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from tests.host import tiny_models
 from tests.host.test_sampling import path, samples
-
-GUIDED, REPLAYED = ("base", "mask", "contrast", "mask_source"), ("preserve", "release")
 
 
 def with_custom_sampler(prompt):
-    """The path of `prompt` with SamplerCustomAdvanced beside CSG Sampler, at its settings, under the id `custom`."""
-    settings = prompt["sampler"]["inputs"]
-    own = {name: settings[name] for name in GUIDED}
-    if own["base"] == "source":
-        own |= {"positive": prompt["invert"]["inputs"]["source"], "source_guidance": prompt["invert"]["inputs"]["source_guidance"]}
-    elif own["base"] == "interventional":
-        own["positive"] = settings["positive"]
-    prompt["guider"] = {"class_type": "CSG_Guider", "inputs": {"model": ["town", 0], "edits": ["edits", 0]} | own}
-    prompt["replay"] = {"class_type": "CSG_ReplaySampler", "inputs": {
-        "inversion": ["invert", 0]} | {name: settings[name] for name in REPLAYED}}  # fmt: skip
+    """The path of `prompt` with SamplerCustomAdvanced beside CSG Sampler, under the id `custom`."""
+    prompt["guider"] = {"class_type": "CSG_Guider", "inputs": {
+        "model": ["town", 0], "edits": ["edits", 0], "base": "unconditional", "mask": "intersect"}}
+    prompt["replay"] = {"class_type": "CSG_ReplaySampler", "inputs": {"inversion": ["invert", 0]}}
     prompt["custom"] = {"class_type": "SamplerCustomAdvanced", "inputs": {
         "noise": ["replay", 2], "guider": ["guider", 0], "sampler": ["replay", 0], "sigmas": ["replay", 1],
         "latent_image": ["replay", 3]}}  # fmt: skip
     return prompt
 
 
+def test_guider_and_replay_sampler_equal_the_sampler_to_the_bit(comfy):
+    outcome = comfy.run(with_custom_sampler(path()), outputs=["sampler", "custom"])
+    assert torch.equal(samples(outcome, "sampler"), samples(outcome, "custom"))
+
+
+def counterfactual_edits(lab):
+    """Edits with factual phrases and whole captions, as Encode Concept Edits makes them."""
+    edits = lab.edits()
+    old = {"factual_phrase": "old", "factual_conditioning": tiny_models.conditioning(30), "factual_tokens": (1, 2), "captioned": True}
+    return replace(edits, terms=tuple(replace(t, **old) for t in edits.terms), target=tiny_models.conditioning(6), source=lab.source)
+
+
+@torch.inference_mode()
+def in_pieces(lab, inversion, edits, base, mask="intersect", preserve="off", release=0.0, **guided):
+    """The guider and the replaying sampler at CSG Sampler's settings."""
+    from comfy_extras.nodes_custom_sampler import SamplerCustomAdvanced
+
+    if base == "source":
+        guided |= {"positive": inversion.source, "source_guidance": inversion.source_guidance}
+    guider = lab.compose.Guider.execute(lab.model, edits, base, mask, negative=inversion.negative, **guided).result[0]
+    sampler, sigmas, noise, latent = lab.compose.ReplaySampler.execute(inversion, preserve, release).result
+    return SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).result[0]["samples"]
+
+
 SETTINGS = {
-    "paper": {},
-    "guided source": {"sampler__base": "source", "invert__source": ["edits", 2], "invert__source_guidance": 3.5},
-    "interventional": {"sampler__base": "interventional", "sampler__positive": ["edits", 1], "sampler__mask": "noise"},
-    "blend": {"sampler__preserve": "blend", "sampler__mask": "attention"},
-    "contrast": {"sampler__contrast": "factual", "sampler__mask_source": "both"},
-    "release": {"sampler__release": 0.3, "sampler__mask": "none"},
+    "mask": {"mask": "noise"},
+    "base": {"base": "interventional", "positive": tiny_models.conditioning(5)},
+    "preserve": {"preserve": "blend"},
+    "contrast": {"contrast": "factual"},
+    "captions": {"contrast": "captions"},
+    "mask source": {"mask_source": "both"},
+    "cut": {"cut": "otsu"},
+    "release": {"release": 0.3},
 }
 
 
 @pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
-def test_guider_and_replay_sampler_equal_the_sampler_to_the_bit(comfy, options):
-    outcome = comfy.run(with_custom_sampler(path(invert__steps=6, **options)), outputs=["sampler", "custom"])
-    assert torch.equal(samples(outcome, "sampler"), samples(outcome, "custom"))
-
-
-@pytest.mark.parametrize("node", ["guider", "replay"])
-def test_the_pieces_have_every_setting_that_the_sampler_has(comfy, node):
-    """Each changes the picture, so each arrives."""
-    options = {"contrast": "factual", "mask_source": "both"} if node == "guider" else {"preserve": "blend", "release": 0.3}
-    for name, value in options.items():
-        prompt = with_custom_sampler(path(invert__steps=6))
-        prompt |= {"other": dict(prompt[node]), "again": dict(prompt["custom"])}
-        prompt["other"]["inputs"] = prompt[node]["inputs"] | {name: value}
-        links = {key: ["other", link[1]] if link[0] == node else link for key, link in prompt["custom"]["inputs"].items()}
-        prompt["again"]["inputs"] = links
-        outcome = comfy.run(prompt, outputs=["custom", "again"])
-        assert not torch.equal(samples(outcome, "custom"), samples(outcome, "again")), name
+def test_the_pieces_have_every_setting_of_the_sampler_and_equal_it_to_the_bit(lab, inversion, options):
+    edits, options = counterfactual_edits(lab), {"base": "source"} | options
+    whole = lab.edit(inversion, edits, **options)[0]
+    assert torch.equal(in_pieces(lab, inversion, edits, **options), whole)
+    assert not torch.equal(whole, lab.edit(inversion, edits)[0]), "the setting changes nothing"
 
 
 def test_sigmas_of_another_schedule_are_refused(comfy):
