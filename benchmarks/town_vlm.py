@@ -36,10 +36,12 @@ from csg.town.weights import VLM_FOLDER  # noqa: E402
 from csg.vlm.extract import extract_concepts  # noqa: E402
 from csg.vlm.local import LocalVLM  # noqa: E402
 from csg.vlm.manipulate import vlm_propagate  # noqa: E402
+from csg.vlm.protocol import Question  # noqa: E402
 from csg.vlm.suggest import suggest_interventions  # noqa: E402
 
 FIRST_SCENE = 90_000_000  # training and the other measurements take their scenes elsewhere
 RESULTS = ROOT / "benchmarks" / "results"
+EVERY = 4  # of so many scenes one is asked for suggestions, and for fewer concepts
 FLOORS = {
     "valid JSON": 0.995,
     "value accuracy, mean": 0.96,
@@ -106,7 +108,7 @@ def is_json(text: str) -> bool:
 
 
 def extraction(vlm: LocalVLM, scene: Scene, tally: Tally) -> None:
-    """Concepts, values and edges from the picture alone; then with the node's usual limit of eight concepts."""
+    """Concepts, values and edges from the picture alone."""
     with tally.timed("extract"):
         found = extract_concepts(vlm, scene.image, max_concepts=12, seed=scene.number)
     read = {concept.name: concept.value for concept in found.graph.concepts}
@@ -116,6 +118,10 @@ def extraction(vlm: LocalVLM, scene: Scene, tally: Tally) -> None:
     whole = set(read) == set(world.NAMES) and set(links(found.graph)) == set(TRUE_EDGES)
     tally.count("exactly the true graph", whole)
     tally.count("base prompt exact", found.graph.base_prompt == world.caption(scene.values))
+
+
+def fewer_concepts(vlm: LocalVLM, scene: Scene, tally: Tally) -> None:
+    """The node's usual limit of eight concepts."""
     fewer = extract_concepts(vlm, scene.image, max_concepts=8, seed=scene.number)
     tally.count("eight concepts when eight are asked for", fewer.graph.names == IMPORTANCE[:8] and not fewer.notes)
 
@@ -181,23 +187,27 @@ def figures(tally: Tally) -> dict[str, Any]:
     plain |= {"value accuracy, mean": float(np.mean(list(values.values()))), "value accuracy, lowest concept": min(values.values())}
     times = {kind: {"median": float(np.median(s)), "longest": max(s)} for kind, s in tally.seconds.items()}
     missed = [name for name, floor in FLOORS.items() if plain[name] < floor]
-    return {"shares": plain, "value accuracy": values, "yes/no by concept": judged, "seconds": times, "floors missed": missed}
+    trials = {name: len(tally.hits[name]) for name in plain if name in tally.hits}
+    details = {"value accuracy": values, "yes/no by concept": judged, "seconds": times}
+    return {"shares": plain, "trials": trials, **details, "floors missed": missed}
 
 
 def report(found: Mapping[str, Any], count: int, settings: str) -> str:
     """The figures as Markdown."""
     shares = found["shares"]
-    rows = [f"| {name} | {shares[name]:.3f} | {floor} |" for name, floor in FLOORS.items()]
-    rows += [f"| {name} | {share:.3f} | |" for name, share in shares.items() if name not in FLOORS]
+    trials = found["trials"]
+    rows = [f"| {name} | {shares[name]:.3f} | {floor} | {trials.get(name, '')} |" for name, floor in FLOORS.items()]
+    rows += [f"| {name} | {share:.3f} | | {trials[name]} |" for name, share in shares.items() if name not in FLOORS]
     concepts = [f"| {n} | {found['value accuracy'][n]:.3f} | {found['yes/no by concept'][n]:.3f} |" for n in world.NAMES]
     times = [f"| {kind} | {s['median']:.2f} | {s['longest']:.2f} |" for kind, s in found["seconds"].items()]
     return "\n".join([
         "# Town's small vision-language model", "",
-        f"{count} held-out scenes, {settings}. Figures on a toy world: they say nothing about photographs. **The graph is",
-        "memorised, not discovered**: it is the same in every scene, so its figure tells that it is written down without a slip,",
-        "no more. Edited graphs lack one to four edges of the world's, and have some turned round or drawn anew; the row on",
-        "those where the graph and the world differ tells whether the model follows the graph that it is given.", "",
-        "| what | share | wanted |", "|---|---|---|", *rows, "",
+        f"{count} held-out scenes, {settings}.",
+        "Figures on a toy world: they say nothing about photographs. **The graph is memorised, not discovered**: it is the same in",
+        "every scene, so its figure tells that it is written down without a slip, no more. Edited graphs lack one to four edges of the",
+        "world's, and have some turned round or drawn anew; the row on those where the graph and the world differ tells whether",
+        "the model follows the graph that it is given.", "",
+        "| what | share | wanted | trials |", "|---|---|---|---|", *rows, "",
         "| concept | value read | yes/no |", "|---|---|---|", *concepts, "",
         "| question | median s | longest s |", "|---|---|---|", *times, "",
     ])  # fmt: skip
@@ -222,8 +232,11 @@ def main() -> None:
     if not options.grammar:
         sys.modules["xgrammar"] = None  # as on a machine without the package
     vlm, tally = LocalVLM(options.folder), Tally()
+    with tally.timed("load the model, and a first yes or no"):
+        vlm.ask(Question("Is this a picture?", max_tokens=4, temperature=0.0))
     for number, scene in enumerate(scenes(options.scenes), 1):
-        for part in (extraction, propagation, suggestion, judgement):
+        parts = (extraction, propagation, judgement) + ((fewer_concepts, suggestion) if number % EVERY == 0 else ())
+        for part in parts:
             part(vlm, scene, tally)
         if number % 20 == 0:
             log.info("%d of %d scenes", number, options.scenes)

@@ -40,7 +40,8 @@ def lessons(work: Path, tokenizer: object, settings: vlm.Settings) -> vlm.Lesson
     pictures = small_copy(work / "train/pictures.npy", work / "small.npy")
     redrawn = small_copy(work / "redrawn.npy", work / "small_redrawn.npy")
     values = np.load(work / "train/values.npy")
-    return vlm.Lessons(pictures, values, redrawn, vlm.Packer(tokenizer), settings)
+    covers = np.load(work / "train/occupancy.npy", mmap_mode="r")
+    return vlm.Lessons(vlm.Scenes(pictures, values, covers, redrawn), vlm.Packer(tokenizer), settings)
 
 
 def arguments() -> argparse.Namespace:

@@ -23,6 +23,7 @@ IMPORTANCE = (
     "season", "time", "weather", "ground", "foliage", "house", "car", "person", "lamp", "windows", "headlights", "snowman",
 )  # fmt: skip
 """The order in which concepts are named; a smaller `max_concepts` drops the last ones."""
+SMALL = ("person", "snowman", "lamp")
 DESCRIPTIONS = {
     "season": "the time of year, seen in grass and tree",
     "time": "day or night, over the whole picture",
@@ -282,23 +283,23 @@ def some_suggestions(values: Mapping[str, str], rng: np.random.Generator, sees: 
 
 
 def some_judgement(values: Mapping[str, str], rng: np.random.Generator) -> Dialogue:
-    """A random question with yes and no equally likely."""
-    name = str(rng.choice(NAMES))
+    """A random question with yes and no equally likely; small things are asked after more often."""
+    name = str(rng.choice(SMALL if rng.random() < 0.3 else NAMES))
     others = [value for value in BY_NAME[name].domain if value != values[name]]
     return judgement(values, name, values[name] if rng.random() < 0.5 else str(rng.choice(others)))
 
 
 def lesson(values: Values, rng: np.random.Generator) -> list[list[Dialogue]]:
     """All that is asked about one picture in one step of training, in rows of similar length."""
-    most = 12 if rng.random() < 0.55 else int(rng.integers(1, 25))
+    most = 12 if rng.random() < 0.4 else int(rng.integers(1, 15))
     hint = str(rng.choice(HINTS)) if rng.random() < 0.1 else ""
-    seen = [extraction(values, most, hint), *(some_judgement(values, rng) for _ in range(4))]
+    seen = [extraction(values, most, hint), *(some_judgement(values, rng) for _ in range(6))]
     own = values if rng.random() < 0.5 else any_values(rng)
-    rows = [seen, [some_propagation(own, rng, sees=True)], [some_propagation(any_values(rng), rng, sees=False)]]
+    rows = [seen, [some_propagation(own, rng, sees=rng.random() < 0.7)]]
     kind = rng.random()
-    if kind < 0.15:
+    if kind < 0.35:
         rows.append([some_suggestions(own, rng, sees=rng.random() < 0.8)])
-    elif kind < 0.25:
+    elif kind < 0.45:
         rows.append([staged(values, most, hint)[int(rng.integers(3))]])
     elif kind < 0.6:
         rows.append([some_propagation(any_values(rng), rng, sees=rng.random() < 0.3)])

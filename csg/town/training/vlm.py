@@ -6,7 +6,8 @@ these and itself. That equals separate conversations and spares repetition; the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..canvas import THINGS
+from ..world import BY_NAME
 from . import words
 from .data import decode
-from .dialogues import Dialogue, lesson
+from .dialogues import SMALL, Dialogue, lesson
 from .runs import Meter, Run, cosine_tail
 
 SIDE, PATCH, MERGE, TEMPORAL = 128, 16, 2, 2
@@ -27,19 +30,22 @@ SEEN = (GRID // MERGE) ** 2
 OPENING = 2  # tokens before the picture: <|im_start|>, user
 LONG_ROW = 144  # longer rows make a batch of their own, so that padding stays small
 IGNORED = -100
+PRESENT = 0.04  # the share of a patch from which on something stands there
 
 
 @dataclass(frozen=True)
 class Settings:
     """Measures of the model and hyper-parameters of its training."""
 
-    steps: int = 2400
-    batch: int = 10
+    steps: int = 1040
+    batch: int = 13
     rate: float = 1e-3
     warmup: int = 100
-    anneal: int = 800
+    anneal: int = 140
     decay: float = 0.995
     decoded: float = 0.2
+    small_things: float = 4.0  # how much more the phrases of small things count
+    places: float = 2.0  # weight of the guess what stands where
     seed: int = 7
     width: int = 192
     layers: int = 4
@@ -83,6 +89,7 @@ def network(tokenizer: Any, settings: Settings) -> Any:
     model = Qwen3VLForConditionalGeneration._from_config(config, attn_implementation="eager")
     model.generation_config.eos_token_id = config.text_config.eos_token_id
     model.generation_config.pad_token_id = config.text_config.pad_token_id
+    model.model.visual.guess = nn.Linear(settings.sight, len(THINGS))  # in training only, see `misplaced`
     return model.float()
 
 
@@ -209,8 +216,8 @@ class Sight(nn.Module):
         self.order = place.reshape(-1)
         self.where = torch.stack([self.order // GRID, self.order % GRID], 1)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Patches (B, 64, 768) -> the tokens (B, 16, width), and what is added to them in the first text layers."""
+    def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Patches (B, 64, 768) -> tokens (B, 16, width), what is added to them in the first text layers, patches' features."""
         tower = self.tower
         weight = tower.patch_embed.proj.weight.reshape(len(tower.patch_embed.proj.weight), 3, TEMPORAL, PATCH**2).sum(2)
         x = F.linear(pictures, weight.flatten(1), tower.patch_embed.proj.bias) + tower.pos_embed.weight[self.order]
@@ -221,7 +228,15 @@ class Sight(nn.Module):
             x = x + block.mlp(block.norm2(x))
             if number in tower.deepstack_visual_indexes:
                 deep.append(tower.deepstack_merger_list[len(deep)](x.flatten(0, 1)).unflatten(0, (len(x), SEEN)))
-        return tower.merger(x.flatten(0, 1)).unflatten(0, (len(x), SEEN)), deep
+        return tower.merger(x.flatten(0, 1)).unflatten(0, (len(x), SEEN)), deep, x
+
+    def misplaced(self, features: Tensor, covers: Tensor) -> Tensor:
+        """How badly a linear guess from each patch tells what stands there; `covers` (B, things, 8, 8) are shares in [0, 1].
+
+        Without it the tower finds the sky at once and a person on the pavement not in a thousand steps.
+        """
+        there = covers.flatten(2).transpose(1, 2)[:, self.order] > PRESENT
+        return F.binary_cross_entropy_with_logits(self.tower.guess(features).float(), there.float())
 
     def _attention(self, attention: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         b, n, _ = x.shape
@@ -236,9 +251,9 @@ def _half_turned(x: Tensor) -> Tensor:
     return torch.cat([-second, first], -1)
 
 
-def logits(model: Any, seen: tuple[Tensor, list[Tensor]], batch: Batch) -> Tensor:
+def logits(model: Any, seen: tuple[Tensor, list[Tensor], Tensor], batch: Batch) -> Tensor:
     """Logits (answers, vocabulary) at every place before a token of a reply; `seen` is what `Sight` made of the pictures."""
-    text, (tokens, deep) = model.model.language_model, seen
+    text, (tokens, deep, _) = model.model.language_model, seen
     x = text.embed_tokens(batch.ids)
     first, last = OPENING + 1, OPENING + 1 + SEEN
     x = torch.cat([x[:, :first], tokens[batch.picture].to(x.dtype), x[:, last:]], 1)
@@ -257,35 +272,65 @@ def answers(batch: Batch) -> Tensor:
     return wanted[wanted != IGNORED]
 
 
-def error_of(model: Any, sight: Sight, batches: Sequence[Batch], pictures: Tensor) -> tuple[Tensor, float]:
-    """Cross-entropy over the replies' tokens, and the share of them that come first."""
+def weights(tokenizer: Any, settings: Settings) -> Tensor:
+    """How much each token of a reply counts, (vocabulary,)."""
+    found = torch.ones(len(tokenizer))
+    phrases = [f", {phrase}" for name in SMALL for phrase in BY_NAME[name].phrases.values()]
+    found[tokenizer.convert_tokens_to_ids(phrases)] = settings.small_things
+    return found
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step learns from: rows of conversations, the pictures' patches, and what covers each of them."""
+
+    batches: list[Batch]
+    pictures: Tensor
+    covers: Tensor
+
+
+def errors(model: Any, sight: Sight, step: Step, weight: Tensor) -> dict[str, Tensor]:
+    """Cross-entropy over the replies' tokens, error of the guess what stands where, and the share of right tokens."""
     with torch.autocast("cpu", torch.bfloat16):
-        seen = sight(pictures)
-        found = torch.cat([logits(model, seen, batch) for batch in batches])
-    wanted = torch.cat([answers(batch) for batch in batches])
-    return F.cross_entropy(found.float(), wanted), float((found.argmax(-1) == wanted).float().mean())
+        seen = sight(step.pictures)
+        found = torch.cat([logits(model, seen, batch) for batch in step.batches])
+        misplaced = sight.misplaced(seen[2], step.covers)
+    wanted = torch.cat([answers(batch) for batch in step.batches])
+    right = (found.argmax(-1) == wanted).float().mean()
+    return {"loss": F.cross_entropy(found.float(), wanted, weight), "places": misplaced, "right": right}
 
 
 # ----------------------------------------------------------------------------------------- training
 
 
+@dataclass(frozen=True)
+class Scenes:
+    """Pictures (n, 128, 128, 3) uint8 with values (n, 12) and covers (n, things, 8, 8); the first of them also redrawn."""
+
+    pictures: np.ndarray
+    values: np.ndarray
+    covers: np.ndarray
+    redrawn: np.ndarray
+
+
 class Lessons:
     """Batches of pictures with conversations, fixed by seed and step."""
 
-    def __init__(self, pictures: np.ndarray, values: np.ndarray, decoded: np.ndarray, packer: Packer, settings: Settings) -> None:
-        self.pictures, self.values, self.decoded, self.packer, self.settings = pictures, values, decoded, packer, settings
+    def __init__(self, scenes: Scenes, packer: Packer, settings: Settings) -> None:
+        self.scenes, self.packer, self.settings = scenes, packer, settings
 
-    def __call__(self, step: int) -> tuple[list[Batch], Tensor]:
-        """The rows of one step and the pictures' patches."""
+    def __call__(self, step: int) -> Step:
+        """What one step learns from."""
         rng = np.random.default_rng((self.settings.seed, step))
-        seen, rows = [], []
+        seen, rows, chosen = [], [], []
         for _ in range(self.settings.batch):
             again = rng.random() < self.settings.decoded
-            source = self.decoded if again else self.pictures
-            index = int(rng.integers(len(source)))
-            seen.append(source[index])
-            rows.append(lesson(decode(self.values[index]), rng))
-        return self.packer(rows), _varied(patches(np.stack(seen)), rng)
+            source = self.scenes.redrawn if again else self.scenes.pictures
+            chosen.append(int(rng.integers(len(source))))
+            seen.append(source[chosen[-1]])
+            rows.append(lesson(decode(self.scenes.values[chosen[-1]]), rng))
+        covers = torch.from_numpy(self.scenes.covers[chosen]).float() / 255
+        return Step(self.packer(rows), _varied(patches(np.stack(seen)), rng), covers)
 
 
 def _varied(x: Tensor, rng: np.random.Generator) -> Tensor:
@@ -312,12 +357,12 @@ def train(lessons: Lessons, model: Any, checkpoint: Path, settings: Settings) ->
     hold = 1 - settings.anneal / settings.steps
     run = Run(model, optimiser, checkpoint, settings.steps,
               lambda step: cosine_tail(step, settings.steps, settings.rate, settings.warmup, hold), 100, settings.decay)  # fmt: skip
-    meter = Meter(run, 50)
+    meter, weight = Meter(run, 50), weights(lessons.packer.tokenizer, settings)
     model.train()
     while run.running():
-        error, right = error_of(model, sight, *lessons(run.step))
-        run.update(error)
-        meter.add(loss=error.item(), right=right)
+        found = errors(model, sight, lessons(run.step), weight)
+        run.update(found["loss"] + settings.places * found["places"])
+        meter.add(**{name: value.item() for name, value in found.items()})
     run.use_average()
     return model.eval()
 
@@ -326,7 +371,34 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write an ordinary Hugging Face folder: weights stored in half precision, to be computed with in single."""
     from safetensors.torch import load_file, save_file
 
+    del model.model.visual.guess
     model.save_pretrained(folder)
     processor(tokenizer).save_pretrained(folder)
     file = folder / "model.safetensors"
     save_file({k: v.half().contiguous() for k, v in load_file(file).items()}, file, {"format": "pt"})
+    _for_transformers_4(folder)
+    for path in folder.iterdir():
+        path.chmod(0o644)
+
+
+def _for_transformers_4(folder: Path) -> None:
+    """Say the same in the words of transformers 4.57 too, which knew Qwen3-VL first."""
+    config, spoken, both = (_json(folder / f"{name}.json") for name in ("config", "tokenizer_config", "processor_config"))
+    rope = config["text_config"]["rope_parameters"]
+    scaling = {key: value for key, value in rope.items() if key != "rope_theta"}
+    config["text_config"] |= {"rope_theta": rope["rope_theta"], "rope_scaling": scaling}
+    named = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    kept = {key: value for key, value in spoken.items() if key not in ("backend", "extra_special_tokens")}
+    owner = {"processor_class": both["processor_class"]}
+    _write_json(folder / "config.json", config)
+    _write_json(folder / "tokenizer_config.json", kept | named)
+    _write_json(folder / "preprocessor_config.json", both["image_processor"] | owner)
+    _write_json(folder / "video_preprocessor_config.json", both["video_processor"] | owner)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")

@@ -146,6 +146,15 @@ def test_packed_conversations_equal_separate_ones(tokenizer):
     assert not len(packed)
 
 
+def test_patches_and_what_covers_them_are_in_the_same_order(tokenizer):
+    model = vlm.network(tokenizer, vlm.Settings(layers=1, sight_layers=3))
+    sight = vlm.Sight(model.model.visual)
+    raster = np.arange(vlm.GRID**2, dtype=np.uint8).reshape(vlm.GRID, vlm.GRID)
+    painted = np.repeat(np.kron(raster, np.ones((vlm.PATCH, vlm.PATCH), np.uint8))[None, ..., None], 3, -1)
+    seen = ((vlm.patches(painted).mean(2) + 1) * 127.5).round().long()[0]
+    assert torch.equal(seen, sight.order)
+
+
 def _alone(model, processor, tokenizer, one, shown):
     """The logits of one conversation by transformers' own way, at the places before the reply's tokens."""
     content = [{"type": "image", "image": Image.fromarray(shown)}] if one.sees else []
