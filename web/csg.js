@@ -6,8 +6,16 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { applyPreset, offersPresets, PRESETS } from "./presets.mjs";
 
+/** The pack's, as in pyproject.toml. */
+const VERSION = "0.1.0";
+/** The editor's modules. ComfyUI lets browsers keep them, so that after an update old and new would meet. */
+const MODULES = "actions card card_view carried commands compact curve dagitty details dom dot editor empty files gestures" +
+  " history i18n inspector json keyboard layout links memory menu merge model node painter palette picture" +
+  " quick_entry results scene text_size text_tab toolbar viewport";
 const NODE = "CSG_GraphEditor";
 const SIZE = [800, 600];
+const KEPT = "csg.editor.version";
+/** @type {Promise<void> | undefined} */ let fresh;
 /** Whether an editor was ever needed. */
 let wanted = false;
 /** What runs report is told in its order: a mask belongs to the counterfactual before it. @type {Promise<void>} */
@@ -35,6 +43,7 @@ function showDrawing(node) {
 async function load(node, element, text) {
   wanted = true;
   try {
+    await (fresh ??= refresh());
     const { mount } = await import("./editor/node.mjs");
     await mount(node, element, { app, api });
   } catch (error) {
@@ -47,6 +56,14 @@ async function load(node, element, text) {
 async function tell(detail) {
   const { report } = await import("./editor/node.mjs");
   await report(detail, app.rootGraph ?? app.graph);
+}
+
+/** Asks the server again for every module, once after each update. */
+async function refresh() {
+  const known = localStorage.getItem(KEPT);
+  const files = ["presets", ...MODULES.split(" ").map((name) => `editor/${name}`)];
+  if (known && known !== VERSION) await Promise.allSettled(files.map((file) => fetch(new URL(`./${file}.mjs`, import.meta.url), { cache: "reload" })));
+  localStorage.setItem(KEPT, VERSION);
 }
 
 app.registerExtension({

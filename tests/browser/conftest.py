@@ -194,8 +194,8 @@ def mask_file(server, tmp_path_factory):
     """A picture that the server has, as nodes report it to the page."""
     from PIL import Image, ImageDraw
 
-    picture = Image.new("RGB", (256, 256), "#31557c")
-    ImageDraw.Draw(picture).ellipse((30, 150, 226, 250), fill="#e0b04a")
+    picture = Image.new("RGB", (256, 256), "black")
+    ImageDraw.Draw(picture).polygon([(0, 256), (0, 150), (90, 128), (256, 160), (256, 256)], fill="white")
     path = tmp_path_factory.mktemp("pictures") / "mask.png"
     picture.save(path)
     server.client.upload_image(path)

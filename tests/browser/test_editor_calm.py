@@ -118,6 +118,13 @@ def test_nothing_is_loaded_before_a_graph_is_on_the_canvas_and_little_then(edito
     code = [ROOT / "web" / name for name in files if name.endswith(("js", "mjs")) and "vendor" not in name]
     assert "editor/editor.mjs" in files and not files & {"editor/gestures.mjs", "editor/inspector.mjs", "editor/text_tab.mjs"}
     assert sum(path.stat().st_size for path in code) < BUDGET
+    editor.page.evaluate("localStorage.setItem('csg.editor.version', '0.0.1')")
+    asked.clear()
+    editor.open()
+    editor.set_up_nodes(["CSG_GraphEditor"])
+    editor.page.locator(".csg-card").first.wait_for()
+    every = {f"editor/{path.name}" for path in (ROOT / "web" / "editor").glob("*.mjs")}
+    assert ours(asked) >= every, "after an update the browser's old modules are replaced"
 
 
 def test_it_is_painted_at_once_and_dragged_at_60_frames(chromium, bench):

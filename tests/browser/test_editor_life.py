@@ -61,7 +61,7 @@ def test_a_run_shows_reasons_masks_and_effectiveness_in_the_masks_colours(drawin
     colours = [drawing.card(name).locator(".bar").get_attribute("fill") for name in ("weather", "ground", "house")]
     assert colours == list(PALETTE[:3])
     drawing.details("ground")
-    drawing.page.locator(".csg-panel img.mask").wait_for()
+    drawing.page.locator(".csg-panel .mask img").wait_for()
     assert drawing.page.locator(".csg-panel .seen").inner_text() == "Not visible in the picture"
     drawing.press("Details")
 

@@ -101,8 +101,8 @@ def test_what_a_screen_reader_finds(drawing):
     assert "May change." in drawing.card("ground").get_attribute("aria-label")
 
 
-def test_pictures_of_each_state(drawing):
-    drawing.start(sample_text())
+def test_pictures_of_each_state(drawing, mask_file):
+    drawing.start(sample_text(), ["CSG_Propagate"])
     drawing.page.locator(".csg-status").evaluate("status => { status.textContent = ''; }")
     drawing.picture("editor-edit")
     drawing.details("weather")
@@ -112,6 +112,14 @@ def test_pictures_of_each_state(drawing):
     drawing.chip("weather", "rainy").click()
     drawing.page.wait_for_timeout(400)
     drawing.picture("editor-intervene")
+    drawing.report_all("CSG_Propagate", {"csg_counterfactual": [json.dumps({
+        "weather": {"factual": "sunny", "counterfactual": "rainy", "role": "intervened", "reason": ""},
+        "ground": {"factual": "dry", "counterfactual": "wet", "role": "changed", "reason": "rain wets the ground"}})]},
+        {"csg_masks": [{"concept": name, "image": mask_file} for name in ("weather", "ground")],
+         "csg_effectiveness": [{"concept": name, "answer": True} for name in ("weather", "ground")]})  # fmt: skip
+    drawing.card("ground").locator(".thumb image").wait_for(state="attached")
+    drawing.page.wait_for_timeout(400)
+    drawing.picture("editor-result")
     drawing.press("Text")
     drawing.page.locator(".csg-text textarea").wait_for()
     drawing.picture("editor-text")

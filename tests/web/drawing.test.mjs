@@ -86,3 +86,11 @@ test("the code of the first drawing stays under 120 KB besides dagre", () => {
   const size = files.reduce((sum, file) => sum + statSync(new URL(file, web)).size, 0);
   assert.ok(size < 120_000, `${size} bytes`);
 });
+
+test("after an update every module is asked for again", () => {
+  const door = readFileSync(new URL("csg.js", web), "utf8");
+  const version = /^version\s*=\s*"(.+)"/m.exec(readFileSync(new URL("../pyproject.toml", web), "utf8"))?.[1];
+  assert.equal(/const VERSION = "(.+)"/.exec(door)?.[1], version);
+  const listed = [.../const MODULES = ([^;]+);/.exec(door)[1].matchAll(/[a-z_0-9]+/g)].map(([name]) => `${name}.mjs`);
+  assert.deepEqual(listed, readdirSync(new URL("editor/", web)).filter((file) => file.endsWith(".mjs")).sort());
+});

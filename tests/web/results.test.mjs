@@ -17,9 +17,20 @@ test("what later nodes report is joined per concept", () => {
 });
 
 test("a new counterfactual forgets the masks of the last one", () => {
-  const before = { counterfactual: {}, masks: { a: { filename: "old.png", subfolder: "", type: "temp" } }, effective: { a: true } };
+  const before = { counterfactual: { a: { factual: "x", counterfactual: "z" } }, masks: { a: { filename: "old.png", subfolder: "", type: "temp" } }, effective: { a: true } };
   const after = join(before, { csg_counterfactual: ['{"a": {"factual": "x", "counterfactual": "y"}}'] });
   assert.deepEqual(resultsOf(after, address).get("a"), { factual: "x", counterfactual: "y", role: "", reason: "", mask: null, effective: undefined });
+});
+
+test("what a cached run tells again, in any order, is one result", () => {
+  const change = { csg_counterfactual: ['{"a": {"factual": "x", "counterfactual": "y"}}'] };
+  const masks = { csg_masks: [{ concept: "a", image: { filename: "a.png", subfolder: "", type: "temp" } }] };
+  const answers = { csg_effectiveness: [{ concept: "a", answer: true }] };
+  for (const order of [[change, masks, answers], [masks, answers, change], [answers, change, masks, change]]) {
+    const found = order.reduce((known, output) => join(known, output), nothing());
+    const { mask, effective } = resultsOf(found, address).get("a");
+    assert.deepEqual([mask, effective], ["/view/a.png", true]);
+  }
 });
 
 test("outputs that say nothing about concepts are passed over", () => {

@@ -140,7 +140,7 @@ function badgeText(role, concept, forced, t) {
  * @param {CardState} state
  * @param {Translate} t
  */
-function drawResult(result, { y, height, reason }, { card, stale }, t) {
+function drawResult(result, { y, height, reason }, { card, stale, colour }, t) {
   const changed = result.factual !== result.counterfactual;
   const left = 18 + (result.effective === undefined ? 0 : 22);
   const room = card.width - left - 12 - (result.mask ? THUMB + 8 : 0);
@@ -150,17 +150,24 @@ function drawResult(result, { y, height, reason }, { card, stale }, t) {
     svg("path", { class: "rule", d: `M18,0H${card.width - 12}` }),
     svg("text", { class: "outcome", x: left, y: 21 }, fitted(words, room, FONTS.result)),
     ...reason.map((line, index) => svg("text", { class: "reason", x: 18, y: 37 + 14 * index }, line)));
-  if (result.mask) group.append(thumbnail(result.mask, card.width, height));
+  if (result.mask) group.append(thumbnail(result.mask, card.width, height, colour));
   if (result.effective !== undefined) group.append(tick(result.effective, t));
   return group;
 }
 
-/** A picture that the server no longer has leaves no hole. @param {string} href @param {number} width @param {number} height */
-function thumbnail(href, width, height) {
+/**
+ * The mask in the concept's colour. A picture that the server no longer has leaves no hole.
+ * @param {string} href
+ * @param {number} width
+ * @param {number} height
+ * @param {string} colour
+ */
+function thumbnail(href, width, height, colour) {
   const box = { x: width - THUMB - 8, y: Math.min(8, (height - THUMB) / 2), width: THUMB, height: THUMB };
   const group = svg("g", { class: "thumb" },
+    svg("rect", { class: "tint", ...box, fill: colour }),
     svg("image", { ...box, href, preserveAspectRatio: "xMidYMid slice", onerror: () => group.remove() }),
-    svg("rect", { ...box, rx: 3 }));
+    svg("rect", { class: "frame", ...box, rx: 3 }));
   return group;
 }
 

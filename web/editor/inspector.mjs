@@ -187,8 +187,9 @@ export class Inspector {
   }
 
   /** What the last run made of a concept. @param {Concept} concept */
-  #result({ name }) {
-    const { results, stale } = this.editor;
+  #result(concept) {
+    const { graph, results, stale } = this.editor;
+    const { name } = concept;
     const result = results.get(name);
     if (!result) return [];
     const words = result.factual === result.counterfactual ? this.t("result.same", { value: result.factual }) : `${result.factual} → ${result.counterfactual}`;
@@ -197,8 +198,15 @@ export class Inspector {
       html("p", { class: "outcome" }, words),
       result.effective !== undefined && html("p", { class: "seen", "data-good": String(result.effective) }, icon(result.effective ? "check" : "close"), this.t(result.effective ? "result.effective" : "result.ineffective")),
       result.reason && html("p", { class: "hint" }, result.reason),
-      result.mask && html("img", { src: result.mask, alt: this.t("result.mask", { name }), class: "mask", onerror: (/** @type {Event} */ { target }) => /** @type {Element} */ (target).remove() }),
+      result.mask && this.#mask(result.mask, name, colourOf(graph.concepts.indexOf(concept))),
     ].filter((each) => each instanceof HTMLElement);
+  }
+
+  /** @param {string} src @param {string} name @param {string} colour */
+  #mask(src, name, colour) {
+    const image = html("img", { src, alt: this.t("result.mask", { name }), onerror: () => whole.remove() });
+    const whole = html("div", { class: "mask", style: `background:${colour}` }, image);
+    return whole;
   }
 
   /** Causes and effects, each a way to go there. @param {Concept} concept */

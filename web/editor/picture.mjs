@@ -8,7 +8,7 @@ import { svg } from "./dom.mjs";
 import { bounds } from "./layout.mjs";
 
 const STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin", "opacity",
-  "fill-opacity", "font-family", "font-size", "font-weight", "text-anchor", "filter"];
+  "fill-opacity", "font-family", "font-size", "font-weight", "text-anchor", "filter", "mix-blend-mode", "isolation"];
 const MARGIN = 32;
 const SHARPNESS = 2;
 

@@ -15,7 +15,8 @@
 export const nothing = () => ({ counterfactual: {}, masks: {}, effective: {} });
 
 /**
- * Joins one node's `ui` output to what is known. A new counterfactual starts afresh.
+ * Joins one node's `ui` output to what is known. A new counterfactual starts afresh; one that
+ * comes again, or after its masks (ComfyUI tells what it has cached in any order), does not.
  * @param {Found} found
  * @param {Record<string, unknown>} output
  * @returns {Found | null} null when the output says nothing about concepts
@@ -23,10 +24,16 @@ export const nothing = () => ({ counterfactual: {}, masks: {}, effective: {} });
 export function join(found, output) {
   const { csg_counterfactual: changes, csg_masks: masks, csg_effectiveness: answers } = output;
   let result = null;
-  if (changes) result = { ...nothing(), counterfactual: table(first(changes)) };
+  if (changes) result = renewed(found, table(first(changes)));
   if (Array.isArray(masks)) result = { ...(result ?? found), masks: byConcept(masks, ({ image }) => image) };
   if (Array.isArray(answers)) result = { ...(result ?? found), effective: byConcept(answers, ({ answer }) => answer) };
   return result;
+}
+
+/** @param {Found} found @param {Record<string, Partial<Result>>} counterfactual @returns {Found} */
+function renewed(found, counterfactual) {
+  const same = [JSON.stringify({}), JSON.stringify(counterfactual)].includes(JSON.stringify(found.counterfactual));
+  return { ...(same ? found : nothing()), counterfactual };
 }
 
 /** @param {unknown} value ComfyUI sends lists */
