@@ -1,20 +1,33 @@
 /**
  * Settings that belong together, offered in the menu of the nodes that hold them.
  *
- * @typedef {{name: string, values: Record<string, Record<string, number>>}} Preset
+ * @typedef {{name: string, values: Record<string, Record<string, number | string>>}} Preset
  */
 
 /** @type {Preset[]} steps and warm-up scale together; the rest is the paper's; edits by hand keep their own scale and threshold */
-export const PRESETS = [["Paper: 100 steps", 100, 10], ["Balanced: 50 steps", 50, 5], ["Fast: 20 steps", 20, 2]].map(
+const PAPERS = [["Paper: 100 steps", 100, 10], ["Balanced: 50 steps", 50, 5], ["Fast: 20 steps", 20, 2]].map(
   ([name, steps, warmup]) => ({
     name: String(name),
     values: {
       CSG_Invert: { steps: Number(steps), skip: 0.15, source_guidance: 3.5 },
       CSG_EncodeEdits: { scale: 8, threshold: 0.7, warmup: Number(warmup) },
       CSG_ConceptEdit: { warmup: Number(warmup) },
+      CSG_Sampler: { mask: "intersect", contrast: "unconditional", mask_source: "edit", cut: "quantile" },
     },
   }),
 );
+
+/** @type {Preset} what does best on the toy world, beyond the paper; it wants the source prompt at the inversion */
+const CAPTIONS = {
+  name: "Captions, best on Town: 20 steps",
+  values: {
+    CSG_Invert: { steps: 20, skip: 0.08, source_guidance: 1 },
+    CSG_EncodeEdits: { scale: 1.5, threshold: 0.7, warmup: 0, global_scale: 1 },
+    CSG_Sampler: { base: "source", mask: "attention", preserve: "blend", contrast: "captions", mask_source: "both", cut: "otsu" },
+  },
+};
+
+export const PRESETS = [...PAPERS, CAPTIONS];
 
 /** @param {any} node @returns {boolean} whether presets are offered on this node */
 export const offersPresets = (node) => PRESETS.some(({ values }) => Object.hasOwn(values, node.comfyClass));

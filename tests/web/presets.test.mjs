@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { applyPreset, offersPresets, PRESETS } from "../../web/presets.mjs";
 
@@ -27,7 +28,21 @@ test("the paper's preset is the paper's settings", () => {
     CSG_Invert: { steps: 100, skip: 0.15, source_guidance: 3.5 },
     CSG_EncodeEdits: { scale: 8, threshold: 0.7, warmup: 10 },
     CSG_ConceptEdit: { warmup: 10 },
+    CSG_Sampler: { mask: "intersect", contrast: "unconditional", mask_source: "edit", cut: "quantile" },
   });
+});
+
+test("the captions' preset is what the Town workflow has, and the paper's leads back from it", () => {
+  const file = new URL("../../workflows/api/town_counterfactual.json", import.meta.url);
+  const nodes = Object.values(JSON.parse(readFileSync(file, "utf8"))).map(({ class_type, inputs }) => node(class_type, inputs));
+  const graph = { nodes };
+  for (const each of nodes) each.graph = graph;
+  const shown = () => nodes.map(({ widgets }) => widgets.map((widget) => widget.value));
+  const shipped = shown();
+  applyPreset(nodes[0], PRESETS[0]);
+  assert.notDeepEqual(shown(), shipped);
+  applyPreset(nodes[0], PRESETS.at(-1));
+  assert.deepEqual(shown(), shipped);
 });
 
 test("only nodes that a preset sets offer presets", () => {
