@@ -5,7 +5,8 @@ edit needs: first edit (with the inversion), further edit, peak memory, for 1, 3
 process by turns; the best of their runs counts. On the CPU the time is that of the process, on one thread. Peak memory is
 that of the tensors above the model's weights, by torch's own account: of the inversion, and of the edit above the
 inversion that is kept. (On a CPU this pack inverts a small picture's levels in batches, since that is faster: more memory
-than diffusers, who goes level by level.) All weights are random. `--full` measures SDXL in its full size instead of the
+than diffusers, who goes level by level.) All weights are random; in half precision the masks of such a model part on
+rounding, so that the two sides' latents agree in float32 only. `--full` measures SDXL in its full size instead of the
 small models: 1024 x 1024 on a GPU, 512 x 512 else. Needs what the parity tests need (diffusers).
 """
 
