@@ -68,7 +68,7 @@ def cut(optional: bool = True) -> io.Combo.Input:
     """Where a mask ends."""
     return io.Combo.Input(
         "cut", options=[csg.QUANTILE, csg.OTSU], default=csg.QUANTILE, optional=optional, advanced=True,
-        tooltip="Where a mask ends. quantile (paper): the threshold's share of the picture, whatever is shown. otsu: where the map itself parts in two, so that a lamp gets a small mask and a sky a large one; the threshold then only counts if it is 0.",
+        tooltip="Where an attention mask ends. quantile (paper): at the threshold's share of the picture, whatever is shown. otsu: where the map itself parts in two, so that a lamp gets a small mask and a sky a large one. The noise mask always ends at the threshold.",
     )  # fmt: skip
 
 

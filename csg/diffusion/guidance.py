@@ -61,7 +61,8 @@ class ConceptTerm:
 class GuidanceSettings:
     """How the terms are formed: which masks, from which attention, cut where, against which reference.
 
-    `cut`: masks end at the threshold's quantile (the paper), or where the map itself parts in two (Otsu).
+    `cut`: M1 ends at the threshold's quantile (the paper), or where the map itself parts in two (Otsu). M2 is a matter
+    of strength, not of things, and always ends at the quantile.
     """
 
     mask: str = INTERSECT
@@ -144,9 +145,9 @@ def attention_mask(attention: Tensor, threshold: float, size: tuple[int, int], c
     return F.interpolate(cut_mask(smooth, threshold, cut)[:, None], size, mode="nearest")
 
 
-def noise_mask(psi: Tensor, threshold: float, cut: str = QUANTILE) -> Tensor:
-    """M2: guidance (B, C, h, w) -> binary mask (B, 1, h, w): its channel-summed magnitude, cut."""
-    return cut_mask(psi.float().abs().sum(1), threshold, cut)[:, None]
+def noise_mask(psi: Tensor, threshold: float) -> Tensor:
+    """M2: guidance (B, C, h, w) -> binary mask (B, 1, h, w): its channel-summed magnitude against its quantile."""
+    return quantile_mask(psi.float().abs().sum(1), threshold)[:, None]
 
 
 @dataclass
@@ -208,7 +209,7 @@ def concept_mask(
     if settings.uses_attention:
         mask = mask * first_mask(term, k, said, settings, size)
     if settings.mask in (INTERSECT, NOISE):
-        mask = mask * noise_mask(psi, term.threshold, settings.cut)
+        mask = mask * noise_mask(psi, term.threshold)
     return mask
 
 
