@@ -7,6 +7,26 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOWN = "town_counterfactual"
+# What each card of the graph editor tells of the run, and whether its colour is that of a tile of Concept Masks.
+SHOWN = """async () => {
+    const { graph, nodeOutputs, api } = window.app;
+    const overlay = graph.nodes.find(node => node.type === 'CSG_MaskOverlay');
+    const image = new Image();
+    image.src = api.apiURL('/view?' + new URLSearchParams(nodeOutputs[overlay.id].images[0]));
+    await image.decode();
+    const context = Object.assign(document.createElement('canvas'), { width: image.width, height: image.height }).getContext('2d');
+    context.drawImage(image, 0, 0);
+    const { data } = context.getImageData(0, 0, image.width, image.height);
+    const seen = new Set();
+    const hex = part => part.toString(16).padStart(2, '0');
+    for (let at = 0; at < data.length; at += 4) seen.add([...data.slice(at, at + 3)].map(hex).join(''));
+    return Object.fromEntries([...document.querySelectorAll('.csg-card')].filter(card => card.querySelector('.outcome')).map(card => [
+        card.getAttribute('aria-label').split(':')[0], {
+            outcome: card.querySelector('.outcome').textContent,
+            masked: Boolean(card.querySelector('.thumb image')),
+            inOverlay: seen.has(card.querySelector('.bar').getAttribute('fill').slice(1)),
+        }]));
+}"""
 BROKEN = '{"concepts": [{"name": "weather", "value": "sunny"}, {"name": "weather", "value": "rainy"}]}'
 
 
@@ -64,6 +84,10 @@ def test_the_town_template_runs_to_the_sheet(editor):
     editor.screenshot(TOWN)
     sheets = [node["title"] for node in editor.nodes() if node["type"] == "CSG_CompareSheet"]
     assert sheets and set(sheets) <= set(editor.pictures())
+    shown = editor.page.evaluate(SHOWN)
+    assert {name: told["outcome"] for name, told in shown.items()} == {
+        "weather": "sunny → rainy", "ground": "dry → wet", "person": "walking → umbrella", "snowman": "stays none"}  # fmt: skip
+    assert all(shown[name]["masked"] and shown[name]["inOverlay"] for name in ("weather", "ground", "person"))
 
 
 def test_a_broken_graph_is_explained_and_kept(editor):
