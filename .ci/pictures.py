@@ -24,7 +24,7 @@ from csg.town.demo import titled  # noqa: E402
 from csg.town.world import factual, graph_document  # noqa: E402
 
 PAIRS = ("town_counterfactual", "town_day_to_night", "town_two_interventions")
-SHEETS = ("town_baselines", "town_by_hand")
+SHEETS = ("town_baselines", "town_by_hand", "town_from_image")
 SIDE, GAP = 440, 28
 
 

@@ -16,6 +16,7 @@ import torch
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
+from ..csg.town.weights import MODELS
 from ..csg.vlm.access import HOSTS_VARIABLE, api_key, checked_url, listed_hosts
 from ..csg.vlm.local import CONFIG, LocalVLM
 from ..csg.vlm.pictures import to_tensor
@@ -34,6 +35,7 @@ EMBEDDING = "embedding:"
 log = logging.getLogger(__name__)
 
 folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+folder_paths.add_model_folder_path(FOLDER, str(MODELS))  # what the pack itself brings: town-vlm
 
 
 class TokenProgress:
@@ -63,7 +65,7 @@ def tell(report: str, problems: Sequence[str] = ()) -> None:
 
 
 def model_folders() -> list[str]:
-    """List the folders under models/LLM that hold a model, as names relative to it."""
+    """List the folders under models/LLM that hold a model, as names relative to it, and the one that the pack brings."""
     found = {name for root in folder_paths.get_folder_paths(FOLDER) for name in _models_in(Path(root))}
     return sorted(found) or [NO_MODEL]
 

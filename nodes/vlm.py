@@ -82,7 +82,8 @@ class LoadVLM(io.ComfyNode):
                 io.Combo.Input(
                     "model",
                     options=host_vlm.model_folders(),
-                    tooltip="A folder in models/LLM with config.json and *.safetensors files.",
+                    tooltip="A folder in models/LLM with config.json and *.safetensors files. town-vlm comes with this pack and "
+                    "knows nothing but Town, its toy world.",
                 ),
                 io.Combo.Input(
                     "dtype",

@@ -15,14 +15,14 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any, TextIO
 
 from PIL import Image, ImageDraw, ImageFont
 
 from ..evaluation.comfy_client import REPOSITORY, ComfyClient, ComfyError, ComfyServer, Progress, Run
-from . import world
+from . import from_image, world
 
 WORKFLOW = REPOSITORY / "workflows" / "api" / "town_counterfactual.json"
 INTERVENTIONS = ("weather=rainy", "weather=snowy", "time=night", "season=autumn", "house=blue")
@@ -199,14 +199,29 @@ def run_edits(client: ComfyClient, template: Prompt, edits: Sequence[Edit], bar:
     return results
 
 
-def write(results: Sequence[Result], output: Path) -> dict[str, Any]:
+def run_from_image(client: ComfyClient, edits: Sequence[Edit], bar: ProgressBar) -> dict[str, Any]:
+    """The same from the picture alone, one edit after the other; the report's part about the small model."""
+    template, done = json.loads(from_image.WORKFLOW.read_text()), []
+    for number, edit in enumerate(edits):
+        label = f"from the picture: do({edit.intervention}), scene {edit.seed}"
+
+        def tell(progress: Progress, number: int = number, label: str = label) -> None:
+            bar.show(number + min(progress.overall, 0.999), label)
+
+        done.append(from_image.run_scene(client, template, edit.seed, edit.do, tell))
+    bar.show(len(edits), "done")
+    bar.close()
+    return from_image.summary(done)
+
+
+def write(results: Sequence[Result], output: Path, vlm: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Leave pictures, sheet and report in `output`; returns the report."""
     for result in results:
         folder = output / result.edit.name
         folder.mkdir(parents=True, exist_ok=True)
         for name, picture in result.pictures.items():
             (folder / f"{name}.png").write_bytes(picture)
-    summary = report(results)
+    summary = report(results) | ({"vlm": vlm} if vlm else {})
     sheet(results).save(output / "sheet.png")
     (output / "report.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
@@ -218,6 +233,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("output/demo"), help="where pictures and report.json go")
     parser.add_argument("--scenes", type=int, default=4, help="how many scenes to edit")
     parser.add_argument("--interventions", nargs="+", default=INTERVENTIONS, metavar="CONCEPT=VALUE")
+    parser.add_argument("--from-image", type=int, default=4, metavar="N", help="scenes that the small model reads itself, 0: none")
     parser.add_argument("--workflow", type=Path, default=WORKFLOW, help="the API workflow to send")
     parser.add_argument("--url", help="a ComfyUI that runs already with this pack; default: start one")
     return parser.parse_args(words)
@@ -234,11 +250,14 @@ def main(words: Sequence[str] | None = None) -> int:
         with ComfyServer(options.url) as server:
             template = json.loads(options.workflow.read_text())
             results = run_edits(server.client, template, edits, ProgressBar(len(edits), sys.stderr))
+            alone = [Edit(seed, own) for seed, own in zip(seeds, cycle(options.interventions))][: options.from_image]
+            vlm = run_from_image(server.client, alone, ProgressBar(len(alone), sys.stderr)) if alone else None
     except ComfyError as error:
         sys.stderr.write(f"\n{error}\n")
         return 1
-    summary = write(results, options.output)
-    sys.stdout.write(f"{table(summary)}\n\nThe toy world, {time.monotonic() - begin:.0f} s in all. "
+    summary = write(results, options.output, vlm)
+    figures = table(summary) + (f"\n\n{from_image.table(vlm)}" if vlm else "")
+    sys.stdout.write(f"{figures}\n\nThe toy world, {time.monotonic() - begin:.0f} s in all. "
                      f"Look at {options.output / 'sheet.png'}; every figure is in {options.output / 'report.json'}\n")
     return 0
 

@@ -273,7 +273,7 @@ def model(comfy, tmp_path_factory):
 
 def test_a_folder_of_models_is_offered_and_nothing_else(comfy, model):
     host_vlm = comfy.module("nodes.host_vlm")
-    assert host_vlm.model_folders() == [model]
+    assert host_vlm.model_folders() == [model, "town-vlm"]
     for name in ("../Tiny-VL", "/etc", "Tiny-VL/..", ""):
         with pytest.raises(RuntimeError, match="no model folder"):
             host_vlm.model_folder(name)

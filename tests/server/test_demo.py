@@ -6,7 +6,7 @@ import json
 import pytest
 from PIL import Image
 
-from csg.town import demo
+from csg.town import demo, from_image
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +39,12 @@ def test_the_second_edit_reuses_the_scenes_inversion(server):
     prompt = demo.filled(template, demo.Edit(demo.scenes(demo.INTERVENTIONS, 1)[0], "weather=rainy"))
     run = server.client.run(demo.filled(template, demo.Edit(demo.scenes(demo.INTERVENTIONS, 1)[0], "season=autumn")))
     assert demo.titled(prompt)["Invert"] in run.cached
+
+
+def test_from_the_picture_alone_to_the_judged_edit(server):
+    """Extract, editor, do(), propagate, edit, effectiveness: nothing is written by hand."""
+    template = json.loads(from_image.WORKFLOW.read_text())
+    found = from_image.run_scene(server.client, template, demo.scenes(demo.INTERVENTIONS, 1)[0], {"house": "blue"}, lambda progress: None)
+    assert found["values_right"] >= 10 / 12 and found["graph_right"] == found["propagation_right"] == 1.0
+    assert found["readers_effectiveness"] == 1.0
+    assert 0 < max(found["seconds_by_question"].values()) <= 20

@@ -282,18 +282,23 @@ def some_suggestions(values: Mapping[str, str], rng: np.random.Generator, sees: 
     return suggestions(graph, values, int(rng.choice([1, 2, 3, 4], p=[0.1, 0.1, 0.7, 0.1])), rng, sees)
 
 
-def some_judgement(values: Mapping[str, str], rng: np.random.Generator) -> Dialogue:
+def some_judgement(values: Mapping[str, str], rng: np.random.Generator, small: float = 0.3) -> Dialogue:
     """A random question with yes and no equally likely; small things are asked after more often."""
-    name = str(rng.choice(SMALL if rng.random() < 0.3 else NAMES))
+    name = str(rng.choice(SMALL if rng.random() < small else NAMES))
     others = [value for value in BY_NAME[name].domain if value != values[name]]
     return judgement(values, name, values[name] if rng.random() < 0.5 else str(rng.choice(others)))
 
 
-def lesson(values: Values, rng: np.random.Generator) -> list[list[Dialogue]]:
-    """All that is asked about one picture in one step of training, in rows of similar length."""
+def lesson(values: Values, rng: np.random.Generator, seeing: bool = False) -> list[list[Dialogue]]:
+    """All that is asked about one picture in one step of training, in rows of similar length.
+
+    `seeing`: most pictures are only looked at, small things above all.
+    """
     most = 12 if rng.random() < 0.4 else int(rng.integers(1, 15))
     hint = str(rng.choice(HINTS)) if rng.random() < 0.1 else ""
-    seen = [extraction(values, most, hint), *(some_judgement(values, rng) for _ in range(6))]
+    seen = [extraction(values, most, hint), *(some_judgement(values, rng, 0.6 if seeing else 0.3) for _ in range(6))]
+    if seeing and rng.random() < 0.7:
+        return [seen]
     own = values if rng.random() < 0.5 else any_values(rng)
     rows = [seen, [some_propagation(own, rng, sees=rng.random() < 0.7)]]
     kind = rng.random()

@@ -37,15 +37,16 @@ PRESENT = 0.04  # the share of a patch from which on something stands there
 class Settings:
     """Measures of the model and hyper-parameters of its training."""
 
-    steps: int = 1040
+    steps: int = 1240
     batch: int = 13
     rate: float = 1e-3
     warmup: int = 100
-    anneal: int = 140
+    anneal: int = 200
     decay: float = 0.995
     decoded: float = 0.2
     small_things: float = 4.0  # how much more the phrases of small things count
     places: float = 2.0  # weight of the guess what stands where
+    seeing: bool = False  # most pictures are only looked at: the last sitting
     seed: int = 7
     width: int = 192
     layers: int = 4
@@ -328,7 +329,7 @@ class Lessons:
             source = self.scenes.redrawn if again else self.scenes.pictures
             chosen.append(int(rng.integers(len(source))))
             seen.append(source[chosen[-1]])
-            rows.append(lesson(decode(self.scenes.values[chosen[-1]]), rng))
+            rows.append(lesson(decode(self.scenes.values[chosen[-1]]), rng, self.settings.seeing))
         covers = torch.from_numpy(self.scenes.covers[chosen]).float() / 255
         return Step(self.packer(rows), _varied(patches(np.stack(seen)), rng), covers)
 
