@@ -51,7 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=vlm.Settings.steps)
     parser.add_argument("--anneal", type=int, default=vlm.Settings.anneal, help="steps in which the learning rate falls")
     parser.add_argument("--export", type=Path, help="write the model's folder here at the end")
-    parser.add_argument("--seeing", action="store_true", help="a sitting in which most pictures are only looked at")
+    parser.add_argument("--sitting", default="", choices=("", "seeing", "reasoning"), help="what prevails among the questions")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 
@@ -64,7 +64,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format=form, datefmt="%H:%M:%S",
                         handlers=[logging.StreamHandler(), logging.FileHandler(options.work / "vlm.log")])  # fmt: skip
     torch.set_num_threads(options.threads)
-    settings = dataclasses.replace(vlm.Settings(), steps=options.steps, anneal=options.anneal, seeing=options.seeing)
+    settings = dataclasses.replace(vlm.Settings(), steps=options.steps, anneal=options.anneal, sitting=options.sitting)
     tokenizer = words.build()
     model = vlm.network(tokenizer, settings)
     log.info("%s; %.2f M parameters, %d tokens", settings, sum(p.numel() for p in model.parameters()) / 1e6, len(tokenizer))

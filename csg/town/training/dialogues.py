@@ -23,7 +23,7 @@ IMPORTANCE = (
     "season", "time", "weather", "ground", "foliage", "house", "car", "person", "lamp", "windows", "headlights", "snowman",
 )  # fmt: skip
 """The order in which concepts are named; a smaller `max_concepts` drops the last ones."""
-SMALL = ("person", "snowman", "lamp")
+SMALL = ("person", "snowman", "lamp", "house")
 DESCRIPTIONS = {
     "season": "the time of year, seen in grass and tree",
     "time": "day or night, over the whole picture",
@@ -274,6 +274,17 @@ def some_propagation(values: Mapping[str, str], rng: np.random.Generator, sees: 
     return propagation(graph, values, settled, sees)
 
 
+def torn_propagation(values: Mapping[str, str], rng: np.random.Generator) -> Dialogue:
+    """Both causes of a concept change, and only one of them is drawn: the hardest question about an edited graph."""
+    effect = str(rng.choice(["person", "headlights"]))
+    causes = list(BY_NAME[effect].causes)
+    gone = (causes[int(rng.integers(2))], effect)
+    edges = [edge for edge in TRUE_EDGES if edge != gone]
+    graph = town_graph(values, IMPORTANCE, edges, described=rng.random() < 0.7)
+    do = {name: str(rng.choice([v for v in BY_NAME[name].domain if v != values[name]])) for name in causes}
+    return propagation(graph.do(do), values, sees=rng.random() < 0.7)
+
+
 def some_suggestions(values: Mapping[str, str], rng: np.random.Generator, sees: bool) -> Dialogue:
     """Random suggestions over a scene's values."""
     graph = edited_graph(values, rng)
@@ -289,17 +300,21 @@ def some_judgement(values: Mapping[str, str], rng: np.random.Generator, small: f
     return judgement(values, name, values[name] if rng.random() < 0.5 else str(rng.choice(others)))
 
 
-def lesson(values: Values, rng: np.random.Generator, seeing: bool = False) -> list[list[Dialogue]]:
+def lesson(values: Values, rng: np.random.Generator, sitting: str = "") -> list[list[Dialogue]]:
     """All that is asked about one picture in one step of training, in rows of similar length.
 
-    `seeing`: most pictures are only looked at, small things above all.
+    In the sitting "seeing" most pictures are only looked at, small things above all; in "reasoning" the questions that
+    take more than one cause, or more than one suggestion, prevail.
     """
     most = 12 if rng.random() < 0.4 else int(rng.integers(1, 15))
     hint = str(rng.choice(HINTS)) if rng.random() < 0.1 else ""
-    seen = [extraction(values, most, hint), *(some_judgement(values, rng, 0.6 if seeing else 0.3) for _ in range(6))]
-    if seeing and rng.random() < 0.7:
+    seen = [extraction(values, most, hint), *(some_judgement(values, rng, 0.6 if sitting else 0.3) for _ in range(6))]
+    if sitting == "seeing" and rng.random() < 0.7:
         return [seen]
     own = values if rng.random() < 0.5 else any_values(rng)
+    if sitting == "reasoning":
+        rows = [[some_suggestions(own, rng, sees=True)], [torn_propagation(own, rng)]]
+        return [*rows, [some_propagation(own, rng, sees=True)] if rng.random() < 0.3 else seen, seen[1:]]
     rows = [seen, [some_propagation(own, rng, sees=rng.random() < 0.7)]]
     kind = rng.random()
     if kind < 0.35:

@@ -46,7 +46,7 @@ class Settings:
     decoded: float = 0.2
     small_things: float = 4.0  # how much more the phrases of small things count
     places: float = 2.0  # weight of the guess what stands where
-    seeing: bool = False  # most pictures are only looked at: the last sitting
+    sitting: str = ""  # what prevails, see `dialogues.lesson`
     seed: int = 7
     width: int = 192
     layers: int = 4
@@ -329,7 +329,7 @@ class Lessons:
             source = self.scenes.redrawn if again else self.scenes.pictures
             chosen.append(int(rng.integers(len(source))))
             seen.append(source[chosen[-1]])
-            rows.append(lesson(decode(self.scenes.values[chosen[-1]]), rng, self.settings.seeing))
+            rows.append(lesson(decode(self.scenes.values[chosen[-1]]), rng, self.settings.sitting))
         covers = torch.from_numpy(self.scenes.covers[chosen]).float() / 255
         return Step(self.packer(rows), _varied(patches(np.stack(seen)), rng), covers)
 

@@ -88,24 +88,28 @@ def test_two_interventions_are_carried_through_at_once(vlm):
 
 
 def test_it_follows_the_graph_that_it_is_given(vlm):
-    """The rain comes, but nobody drew that it opens umbrellas: whoever is still out walks on without one."""
-    rain = {"weather": "rainy", "time": "night"}
-    without = [edge for edge in TRUE_EDGES if edge != ("weather", "person")]
-    wanted = {"weather": "sunny", "time": "day", "person": "walking"}
-    scenes = [s for s in range(60_000_100, 60_000_400) if wanted.items() <= world.factual(s).items()][:5]
-    found = {edges: [] for edges in ("with", "without")}
-    for scene in scenes:
-        values = world.factual(scene)
-        for name, edges in (("with", TRUE_EDGES), ("without", without)):
-            graph = dialogues.town_graph(values, edges=edges).do(rain)
-            assert "person" in graph.affected()  # so that the answer is the model's own
-            found[name].append(vlm_propagate(vlm, shown(scene), graph)["person"].counterfactual)
-    assert found["with"].count("umbrella") >= 4 and found["without"].count("walking") >= 4
+    """Edited graphs under which the world's habits would be the wrong answer."""
+    by_graph, by_habit, scene = [], [], 60_000_100
+    while len(by_graph) < 8:
+        scene += 1
+        values, rng = world.factual(scene), np.random.default_rng(scene)
+        edges = dialogues.changed_edges(list(TRUE_EDGES), rng)
+        graph = dialogues.intervened(dialogues.town_graph(values, edges=edges), rng)
+        wanted, habit = most_probable(values, graph.interventions, edges), most_probable(values, graph.interventions)
+        if wanted == habit:
+            continue
+        found = {c.concept: c.counterfactual for c in vlm_propagate(vlm, shown(scene), graph).changes}
+        by_graph.append(found == wanted)
+        by_habit.append(found == habit)
+    assert sum(by_graph) >= 6 and sum(by_habit) <= 1
 
 
-def test_three_suggestions_can_be_used(vlm):
-    found = suggest_interventions(vlm, shown(SCENES[1]), dialogues.town_graph(world.factual(SCENES[1])))
-    assert len({tuple(one.graph.interventions) for one in found.counterfactuals}) == 3
+def test_suggestions_can_be_used(vlm):
+    """It often names fewer than asked for (see the model card); what it names is different each time and carried through."""
+    for scene in SCENES:
+        found = suggest_interventions(vlm, shown(scene), dialogues.town_graph(world.factual(scene)))
+        asked = {tuple(one.graph.interventions) for one in found.counterfactuals}
+        assert 1 <= len(asked) == len(found.counterfactuals)
 
 
 def test_it_sees_an_intervention_where_it_was_made_and_not_elsewhere(vlm):
