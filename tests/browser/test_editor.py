@@ -90,6 +90,19 @@ def test_the_wheel_is_the_canvass_until_the_editor_has_the_keyboard(drawing):
     assert inside[0] == outside[0] and inside[1] != outside[1]
 
 
+def test_touch_alone_intervenes(drawing):
+    fingers = Fingers(drawing.start(WEATHER))
+    intervene = drawing.root.get_by_role("button", name="Intervene", exact=True)
+    for part, mode in ((intervene, "edit"), (drawing.chip("weather", "rainy"), "intervene")):
+        drawing.page.locator(f".csg-editor[data-mode={mode}]").wait_for()
+        box = part.bounding_box()
+        fingers.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        drawing.page.wait_for_timeout(300)
+    drawing.card("ground").locator("xpath=self::*[@data-role='affected']").wait_for()
+    assert drawing.graph()["interventions"] == {"weather": "rainy"}
+    fingers.gone()
+
+
 def test_a_graph_from_nothing_by_touch_alone(drawing):
     fingers = Fingers(drawing.start(EMPTY))
     for right, name in ((0.25, "concept"), (0.75, "concept 2")):
@@ -99,18 +112,6 @@ def test_a_graph_from_nothing_by_touch_alone(drawing):
     start, end = (drawing.card(name).locator(".body").bounding_box() for name in ("concept", "concept 2"))
     fingers.drag((start["x"] + start["width"], start["y"] + start["height"] / 2), (end["x"] + 60, end["y"] + 20))
     assert drawing.edges() == [("concept", "concept 2")]
-    fingers.gone()
-
-
-def test_touch_alone_intervenes(drawing):
-    fingers = Fingers(drawing.start(WEATHER))
-    intervene = drawing.root.get_by_role("button", name="Intervene", exact=True)
-    for part, mode in ((intervene, "edit"), (drawing.chip("weather", "rainy"), "intervene")):
-        drawing.page.locator(f".csg-editor[data-mode={mode}]").wait_for()
-        box = part.bounding_box()
-        fingers.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    drawing.card("ground").locator("xpath=self::*[@data-role='affected']").wait_for()
-    assert drawing.graph()["interventions"] == {"weather": "rainy"}
     fingers.gone()
 
 
