@@ -70,7 +70,7 @@ def shipped() -> Method:
         steps=invert["steps"], skip=invert["skip"], source="source" in invert, source_guidance=invert["source_guidance"],
         zero_noise_steps=invert["zero_noise_steps"], concepts=ALL if encode["concepts"] == ALL else DESCENDANTS,
         scale=encode["scale"], threshold=encode["threshold"], warmup=encode["warmup"] / invert["steps"],
-        global_scale=encode["global_scale"], **{name: edit[name] for name in own if name in edit},
+        global_scale=encode["global_scale"], **{name: edit[name] for name in own},
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -50,19 +51,24 @@ def suggest_interventions(
     """
     candidates = _candidates(graph)
     settings = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "book": book, "progress": progress}
-    question = {
+    interview = Interview.about(vlm, image, **settings)
+    asked = question(graph, candidates, count)
+    answer = interview.ask("suggest", asked, SuggestionsReply, lambda text: _usable(text, graph, candidates, count))
+    if not answer.reading.value:
+        raise VLMError(_nothing_usable(answer))
+    results = tuple(_carried_through(graph, one) for one in answer.reading.value)
+    return Suggestions(results, answer.reply, tuple(unreadable(answer)))
+
+
+def question(graph: CausalGraph, candidates: Iterable[Concept], count: int) -> dict[str, str]:
+    """Return what the prompt `suggest` is filled with."""
+    return {
         "graph": fenced_json(told(graph)),
         "candidates": fenced_json({concept.name: list(concept.values) for concept in candidates}),
         "interventions": fenced_json(dict(graph.interventions)),
         "count": str(count),
         "base_prompt": fenced(graph.base_prompt),
     }
-    interview = Interview.about(vlm, image, **settings)
-    answer = interview.ask("suggest", question, SuggestionsReply, lambda text: _usable(text, graph, candidates, count))
-    if not answer.reading.value:
-        raise VLMError(_nothing_usable(answer))
-    results = tuple(_carried_through(graph, one) for one in answer.reading.value)
-    return Suggestions(results, answer.reply, tuple(unreadable(answer)))
 
 
 def _carried_through(graph: CausalGraph, one: Suggested) -> Counterfactual:

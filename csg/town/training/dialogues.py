@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...causal.graph import CausalGraph, Concept, Edge
+from ...vlm import suggest
 from ...vlm.manipulate import told
 from ...vlm.prompting import PromptBook, fenced, fenced_json
 from ..expected import TRUE_EDGES, most_probable
@@ -179,13 +180,6 @@ def _reason(graph: CausalGraph, name: str, before: Values, after: Values) -> str
 def suggestions(graph: CausalGraph, values: Mapping[str, str], count: int, rng: np.random.Generator, sees: bool = True) -> Dialogue:
     """Some interventions on different concepts, each carried through the graph."""
     candidates = [c for c in graph.concepts if c.name not in graph.interventions]
-    question = {
-        "graph": fenced_json(told(graph)),
-        "candidates": fenced_json({c.name: list(c.values) for c in candidates}),
-        "interventions": fenced_json(dict(graph.interventions)),
-        "count": str(count),
-        "base_prompt": fenced(graph.base_prompt),
-    }
     items = []
     for place, name in enumerate(_diverse(graph, [c.name for c in candidates], rng)[:count]):
         others = [value for value in BY_NAME[name].domain if value != graph[name].value]
@@ -193,7 +187,7 @@ def suggestions(graph: CausalGraph, values: Mapping[str, str], count: int, rng: 
         then = graph.do({name: value})
         why = CHOSEN_BECAUSE[min(place, 2)]
         items.append({"concept": name, "value": value, "reason": why} | _carried(then, values, {}, _asked(then, {})))
-    return Dialogue(BOOK.fill("suggest", question), json.dumps({"interventions": items}), sees)
+    return Dialogue(BOOK.fill("suggest", suggest.question(graph, candidates, count)), json.dumps({"interventions": items}), sees)
 
 
 def _diverse(graph: CausalGraph, names: list[str], rng: np.random.Generator) -> list[str]:
