@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.drawing import SCREENSHOTS, Drawing
+from tests.browser.drawing import SCREENSHOTS, Drawing, Fingers
 
 ROOT = Path(__file__).resolve().parents[2]
 PACK = "causal-semantic-guidance"
@@ -208,3 +208,11 @@ def drawing(workbench):
     workbench.errors.clear()
     yield Drawing(workbench)
     assert not workbench.errors, f"script errors on the page: {workbench.errors}"
+
+
+@pytest.fixture
+def fingers(drawing):
+    """Touches, for one test; the next one finds a page without."""
+    touching = Fingers(drawing)
+    yield touching
+    touching.gone()

@@ -179,6 +179,11 @@ class Fingers:
         self.touch("touchStart", (x, y))
         self.touch("touchEnd")
 
+    def tap_on(self, part):
+        """One tap in the middle of a part of the page."""
+        box = part.bounding_box()
+        self.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
     def tap_twice(self, x, y, until):
         """Two quick taps; again where a busy machine made them too slow to be two."""
         for _ in range(8):

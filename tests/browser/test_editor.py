@@ -2,7 +2,9 @@
 
 import json
 
-from tests.browser.drawing import EMPTY, WEATHER, Fingers, enter
+import pytest
+
+from tests.browser.drawing import EMPTY, WEATHER, enter
 
 
 def test_a_graph_from_nothing_by_mouse_alone(drawing):
@@ -48,8 +50,8 @@ def test_a_graph_from_nothing_by_keys_alone(drawing):
     assert len(drawing.editor.nodes()) == 1, "Delete stayed inside the editor"
 
 
-def test_touch_moves_and_pinches(drawing):
-    fingers = Fingers(drawing.start(WEATHER))
+def test_touch_moves_and_pinches(drawing, fingers):
+    drawing.start(WEATHER)
     box = drawing.card("weather").locator(".body").bounding_box()
     fingers.drag((box["x"] + 60, box["y"] + 12), (box["x"] + 160, box["y"] + 112))
     drawing.page.wait_for_timeout(300)
@@ -61,7 +63,6 @@ def test_touch_moves_and_pinches(drawing):
     fingers.touch("touchMove", (x - 120, y), (x + 120, y))
     fingers.touch("touchEnd")
     assert drawing.page.locator(".csg-scene .viewport").get_attribute("transform") != before
-    fingers.gone()
 
 
 def test_a_cycle_is_refused_in_the_air_and_its_path_shown(drawing):
@@ -90,21 +91,8 @@ def test_the_wheel_is_the_canvass_until_the_editor_has_the_keyboard(drawing):
     assert inside[0] == outside[0] and inside[1] != outside[1]
 
 
-def test_touch_alone_intervenes(drawing):
-    fingers = Fingers(drawing.start(WEATHER))
-    intervene = drawing.root.get_by_role("button", name="Intervene", exact=True)
-    for part, mode in ((intervene, "edit"), (drawing.chip("weather", "rainy"), "intervene")):
-        drawing.page.locator(f".csg-editor[data-mode={mode}]").wait_for()
-        box = part.bounding_box()
-        fingers.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        drawing.page.wait_for_timeout(300)
-    drawing.card("ground").locator("xpath=self::*[@data-role='affected']").wait_for()
-    assert drawing.graph()["interventions"] == {"weather": "rainy"}
-    fingers.gone()
-
-
-def test_a_graph_from_nothing_by_touch_alone(drawing):
-    fingers = Fingers(drawing.start(EMPTY))
+def test_a_graph_from_nothing_by_touch_alone(drawing, fingers):
+    drawing.start(EMPTY)
     for right, name in ((0.25, "concept"), (0.75, "concept 2")):
         fingers.tap_twice(*drawing.ground_point(right, 0.4), until=drawing.page.locator(".csg-quick:not([hidden])"))
         fingers.tap(*drawing.ground_point(0.5, 0.95))
@@ -112,7 +100,22 @@ def test_a_graph_from_nothing_by_touch_alone(drawing):
     start, end = (drawing.card(name).locator(".body").bounding_box() for name in ("concept", "concept 2"))
     fingers.drag((start["x"] + start["width"], start["y"] + start["height"] / 2), (end["x"] + 60, end["y"] + 20))
     assert drawing.edges() == [("concept", "concept 2")]
-    fingers.gone()
+    fingers.tap_on(drawing.root.get_by_role("button", name="Intervene", exact=True))
+    drawing.page.locator(".csg-editor[data-mode=intervene]").wait_for(timeout=5000)
+    fingers.tap_on(drawing.chip("concept", "absent"))
+    drawing.card("concept 2").locator("xpath=self::*[@data-role='affected']").wait_for(timeout=5000)
+    assert drawing.graph()["interventions"] == {"concept": "absent"}
+
+
+@pytest.mark.parametrize("what", ["a concept", "the ground"])
+def test_a_tap_at_once_after_a_flick_is_not_lost(drawing, fingers, what):
+    """Where a browser lets the flicked thing glide on, it takes the next tap for a hand that stops it."""
+    drawing.start(WEATHER)
+    box = drawing.card("house").locator(".body").bounding_box()
+    start = (box["x"] + 60, box["y"] + 12) if what == "a concept" else drawing.ground_point(0.9, 0.9)
+    fingers.drag(start, (start[0] - 40, start[1] - 160))
+    fingers.tap_on(drawing.root.get_by_role("button", name="Intervene", exact=True))
+    drawing.page.locator(".csg-editor[data-mode=intervene]").wait_for(timeout=5000)
 
 
 def test_details_by_mouse_rename_values_phrases_notes(drawing):

@@ -84,6 +84,8 @@ export class Editor {
     const waiting = new AbortController();
     /** @type {PointerEvent[]} */ const early = [];
     stage.addEventListener("pointerdown", (event) => hold(stage, event), { signal });
+    // Or else the browser lets what was flicked glide on, and takes the next tap anywhere for a hand that stops it.
+    stage.addEventListener("touchstart", (event) => event.preventDefault(), { signal, passive: false });
     for (const type of POINTER) stage.addEventListener(type, (event) => early.push(/** @type {PointerEvent} */ (event)), { signal: waiting.signal });
     this.element.addEventListener("pointerover", async () => {
       const [{ Gestures }] = await Promise.all([import("./gestures.mjs"), this.hands()]);
