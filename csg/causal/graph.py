@@ -1,7 +1,10 @@
 """Causal graphs over the concepts of a picture, and the operation do(X = x).
 
 A graph is an immutable value. It is checked when it is built, so whoever holds one holds a valid
-one: a directed acyclic graph of at most 64 concepts, each with a value inside its own domain.
+one: at most 64 concepts, each with a value inside its own domain, and edges of which the confirmed
+ones form no cycle. A proposed edge is a question to the artist. It is drawn, dashed, and counts for
+nothing else, neither for what an intervention changes nor for the order of causes and effects; so it
+may point backwards, and what would close a cycle can be shown and refused instead of lost.
 
 Terms follow Pearl, Causality (2009): `do` announces an intervention, `surgery` cuts the edges into
 the intervened concepts, and only what then lies downstream may answer to the intervention.
@@ -113,7 +116,7 @@ class Concept:
 
 @dataclass(frozen=True)
 class Edge:
-    """A direct causal influence. Only confirmed edges carry the effect of an intervention."""
+    """A direct causal influence. Only confirmed edges carry effects, give the order and must form no cycle."""
 
     cause: str
     effect: str
@@ -137,7 +140,8 @@ class CausalGraph:
     """Concepts, the edges between them, the prompt of the factual picture and the pending do()s.
 
     Raises GraphError, naming the culprit, for more than 64 concepts, a name used twice, an edge with
-    an unknown end or drawn twice, a cycle, and an intervention on an unknown concept or value.
+    an unknown end or drawn twice, a cycle of confirmed edges, and an intervention on an unknown
+    concept or value.
     """
 
     base_prompt: str = ""
@@ -175,29 +179,24 @@ class CausalGraph:
 
     def _check_acyclic(self) -> None:
         try:
-            steps = nx.find_cycle(self._drawn)
+            steps = nx.find_cycle(self._confirmed)
         except nx.NetworkXNoCycle:
             return
         path = " -> ".join([steps[0][0], *(effect for _, effect in steps)])
-        raise GraphError(f"The edges form a cycle: {path}. A cause cannot follow its own effect; remove one of them.")
+        raise GraphError(
+            f"The confirmed edges form a cycle: {path}. A cause cannot follow its own effect; "
+            "remove one of them or mark it as proposed."
+        )
 
     @cached_property
     def _by_name(self) -> dict[str, Concept]:
         return {concept.name: concept for concept in self.concepts}
 
     @cached_property
-    def _drawn(self) -> nx.DiGraph:
-        """Every edge, proposed ones too."""
-        return self._digraph(self.edges)
-
-    @cached_property
     def _confirmed(self) -> nx.DiGraph:
-        return self._digraph(edge for edge in self.edges if edge.status == "confirmed")
-
-    def _digraph(self, edges: Iterable[Edge]) -> nx.DiGraph:
         digraph = nx.DiGraph()
         digraph.add_nodes_from(self.names)
-        digraph.add_edges_from((edge.cause, edge.effect) for edge in edges)
+        digraph.add_edges_from((edge.cause, edge.effect) for edge in self.edges if edge.status == "confirmed")
         return digraph
 
     @property
@@ -245,13 +244,23 @@ class CausalGraph:
         return self.descendants(name for name, value in self.interventions.items() if value != self[name].value)
 
     def topological_order(self) -> tuple[str, ...]:
-        """Return the names, causes before effects; ties in the artist's order."""
+        """Return the names, confirmed causes before their effects; ties in the artist's order."""
         place = {name: index for index, name in enumerate(self.names)}
-        return tuple(nx.lexicographical_topological_sort(self._drawn, key=place.__getitem__))
+        return tuple(nx.lexicographical_topological_sort(self._confirmed, key=place.__getitem__))
 
-    def generations(self) -> tuple[tuple[str, ...], ...]:
-        """Return the names in layers: each concept one layer after the latest of its causes."""
-        return tuple(self._in_order(layer) for layer in nx.topological_generations(self._drawn))
+    def forward_edges(self) -> tuple[Edge, ...]:
+        """Return the edges that a drawing can point one way, confirmed ones first.
+
+        These are the confirmed edges, and of the proposed ones each that closes no cycle with the
+        edges before it.
+        """
+        digraph = self._confirmed.copy()
+        forward = [edge for edge in self.edges if edge.status == "confirmed"]
+        for edge in self.edges:
+            if edge.status == "proposed" and not nx.has_path(digraph, edge.effect, edge.cause):
+                digraph.add_edge(edge.cause, edge.effect)
+                forward.append(edge)
+        return tuple(forward)
 
     def do(self, assignments: Mapping[str, str]) -> CausalGraph:
         """Return the graph with further pending interventions, `name -> value`.

@@ -2,7 +2,8 @@
 
 The layered method of Sugiyama, Tagawa and Toda (1981): concepts go into columns by topological
 generation, edges that span several columns reserve a lane in those between, and sweeps order each
-column by the barycentre of its neighbours, which keeps crossings few.
+column by the barycentre of its neighbours, which keeps crossings few. A proposed edge that closes a
+cycle is laid out as if it were turned round, and runs back from right to left.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import networkx as nx
+
 from .curves import Point
-from .graph import CausalGraph
+from .graph import CausalGraph, Edge
 
 Pair = tuple[str, str]
 _Item = str | tuple[str, str, int]
@@ -72,30 +75,56 @@ def _layered(graph: CausalGraph, box: Point, gap: Point) -> Layout:
     heights = {item: box[1] if isinstance(item, str) else 0.0 for column in columns for item in column}
     rows = _rows(columns, links, heights, gap[1])
     places = {item: (index * (box[0] + gap[0]), rows[item]) for index, column in enumerate(columns) for item in column}
+    centres = {name: places[name] for name in graph.names}
     lanes: dict[Pair, tuple[Point, ...]] = {}
     for item, point in places.items():
         if not isinstance(item, str):
             lanes[item[:2]] = (*lanes.get(item[:2], ()), point)
-    return Layout({name: places[name] for name in graph.names}, lanes)
+    return Layout(centres, {pair: _in_direction(pair, points, centres) for pair, points in lanes.items()})
+
+
+def _in_direction(pair: Pair, lanes: tuple[Point, ...], centres: Mapping[str, Point]) -> tuple[Point, ...]:
+    """Return the lanes from left to right, or from right to left for an edge that runs back."""
+    (start, _), (end, _) = (centres[name] for name in pair)
+    return lanes if start < end else lanes[::-1]
 
 
 def _columns(graph: CausalGraph) -> tuple[list[list[_Item]], dict[_Item, set[_Item]]]:
     """Return the columns with lanes for long edges, and each item's neighbours; concepts apart go last."""
     linked = {end for edge in graph.edges for end in (edge.cause, edge.effect)}
-    columns: list[list[_Item]] = [sorted(layer, key=lambda name: name not in linked) for layer in graph.generations()]
+    columns: list[list[_Item]] = [sorted(layer, key=lambda name: name not in linked) for layer in _generations(graph)]
     column_of = {name: index for index, column in enumerate(columns) for name in column}
     links: dict[_Item, set[_Item]] = {name: set() for name in graph.names}
-    spans = [range(column_of[edge.cause] + 1, column_of[edge.effect]) for edge in graph.edges]
+    spans = [_between(edge, column_of) for edge in graph.edges]
     crowded = sum(map(len, spans)) > MAX_LANES
     for edge, span in zip(graph.edges, spans, strict=True):
-        before: _Item = edge.cause
+        left, right = sorted((edge.cause, edge.effect), key=column_of.__getitem__)
+        before: _Item = left
         for index in () if crowded else span:
             lane = (edge.cause, edge.effect, index)
             columns[index].append(lane)
             _link(links, before, lane)
             before = lane
-        _link(links, before, edge.effect)
+        _link(links, before, right)
     return columns, links
+
+
+def _generations(graph: CausalGraph) -> list[list[str]]:
+    """Return the names in layers, in the artist's order, each one layer after the latest of its causes."""
+    forward = nx.DiGraph()
+    forward.add_nodes_from(graph.names)
+    forward.add_edges_from((edge.cause, edge.effect) for edge in graph.forward_edges())
+    layer_of = {name: index for index, layer in enumerate(nx.topological_generations(forward)) for name in layer}
+    layers: list[list[str]] = [[] for _ in set(layer_of.values())]
+    for name in graph.names:
+        layers[layer_of[name]].append(name)
+    return layers
+
+
+def _between(edge: Edge, column_of: Mapping[str, int]) -> range:
+    """Return the columns that an edge passes; no edge stays within one."""
+    first, last = sorted((column_of[edge.cause], column_of[edge.effect]))
+    return range(first + 1, last)
 
 
 def _link(links: dict[_Item, set[_Item]], one: _Item, other: _Item) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,7 +44,7 @@ class Conflict:
 
     def __str__(self) -> str:
         if self.kind == "cycle":
-            return f"edge {self.subject}: left out, it would close a cycle with {self.mine}"
+            return f"edge {self.subject}: not taken over, it would close a cycle with {self.mine}"
         mine, theirs = ("nothing" if side is None else repr(side) for side in (self.mine, self.theirs))
         what = f"{self.kind.replace('_', ' ')} {self.subject}".strip()
         return f"{what}: {mine} in the editor's text stands; the connected graph has {theirs}"
@@ -237,23 +237,27 @@ class _Merging:
         return self.pick("phrase", subject, base, mine, theirs)
 
     def edges(self, alive: Collection[str]) -> list[Edge]:
+        """Return the merged edges, without what only the extraction confirms where that would close a cycle."""
         kept = [
             merged for edge in self.my_edges.values()
             if edge.cause in alive and edge.effect in alive and (merged := self.edge(edge)) is not None
         ]  # fmt: skip
-        for ends, edge in self.their_edges.items():
-            new = ends not in self.my_edges and ends not in self.base_edges
-            if new and edge.cause in alive and edge.effect in alive:
-                kept = self.join(kept, edge)
-        return kept
+        news = [
+            edge for ends, edge in self.their_edges.items()
+            if ends not in self.my_edges and ends not in self.base_edges and edge.cause in alive and edge.effect in alive
+        ]  # fmt: skip
+        theirs = [edge for edge in kept if self.only_they_confirm(edge)]
+        refused = _closing([edge for edge in kept if not self.only_they_confirm(edge)], theirs + news)
+        found = [replace(edge, status="proposed") if edge in refused else edge for edge in kept]
+        found += [edge for edge in news if edge not in refused]
+        for edge in refused:
+            back = _path(found, edge.effect, edge.cause)
+            self.report(Conflict("cycle", f"{edge.cause} → {edge.effect}", " → ".join(back), edge.reason))
+        return found
 
-    def join(self, edges: list[Edge], edge: Edge) -> list[Edge]:
-        """Return the edges with one that only the extraction has, unless it would close a cycle."""
-        back = _path(edges, edge.effect, edge.cause)
-        if back is None:
-            return [*edges, edge]
-        self.report(Conflict("cycle", f"{edge.cause} → {edge.effect}", " → ".join(back), edge.reason))
-        return edges
+    def only_they_confirm(self, merged: Edge) -> bool:
+        """Whether an edge is my proposal, confirmed by the extraction."""
+        return merged.status == "confirmed" and self.my_edges[merged.cause, merged.effect].status == "proposed"
 
     def edge(self, mine: Edge) -> Edge | None:
         ends = mine.cause, mine.effect
@@ -292,11 +296,23 @@ def _alike(one: Concept | Edge, other: Concept | Edge) -> bool:
     return replace(one, extra={}, position=None) == replace(other, extra={}, position=None)
 
 
+def _closing(edges: Sequence[Edge], further: Iterable[Edge]) -> dict[Edge, None]:
+    """Return those of the further edges, taken one after the other, whose confirmation closes a cycle."""
+    taken, closing = list(edges), {}
+    for edge in further:
+        if edge.status == "confirmed" and _path(taken, edge.effect, edge.cause) is not None:
+            closing[edge] = None
+        else:
+            taken.append(edge)
+    return closing
+
+
 def _path(edges: Iterable[Edge], start: str, goal: str) -> list[str] | None:
-    """Return the shortest directed path, ends included; of several, the one that is drawn first."""
+    """Return the shortest path along confirmed edges, ends included; of several, the one that is drawn first."""
     effects: dict[str, list[str]] = {}
     for edge in edges:
-        effects.setdefault(edge.cause, []).append(edge.effect)
+        if edge.status == "confirmed":
+            effects.setdefault(edge.cause, []).append(edge.effect)
     waiting, seen = deque([[start]]), {start}
     while waiting:
         path = waiting.popleft()

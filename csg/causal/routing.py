@@ -70,8 +70,9 @@ def _ports(ends: Sequence[_End], box: Point) -> dict[_End, Point]:
 
 
 def _through(start: Point, lanes: Sequence[Point], end: Point, axis: int, box: Point) -> Path:
-    """Join two ports; a lane is run through straight over the width of a box."""
+    """Join two ports; a lane is run through straight over the width of a box, whichever way the edge runs."""
     path = [start]
+    ahead = math.copysign(box[0] / 2, end[0] - start[0])
     for x, y in lanes:
-        path += [*curve(path[-1], (x - box[0] / 2, y), axis), (x + box[0] / 2, y)]
+        path += [*curve(path[-1], (x - ahead, y), axis), (x + ahead, y)]
     return path + curve(path[-1], end, axis)

@@ -106,7 +106,7 @@ def test_an_edge_with_which_only_the_merge_closes_a_cycle_is_left_out_and_named(
     back = {"concepts": STREET["concepts"], "edges": [{"cause": "ground", "effect": "weather"}]}
     outcome = comfy.run({"1": editor(STREET), "2": editor(back, graph=["1", 0])}, outputs=["2"])
     conflict, = outcome.ui["2"]["conflicts"]
-    assert "left out, it would close a cycle with" in conflict and "ground" in conflict and "weather" in conflict
+    assert "not taken over, it would close a cycle with" in conflict and "ground" in conflict and "weather" in conflict
     assert len(outcome.value(2).edges) == 1
 
 

@@ -6,7 +6,7 @@ import * as details from "../../web/editor/details.mjs";
 import { History } from "../../web/editor/history.mjs";
 import { describe as asText, revise } from "../../web/editor/dagitty.mjs";
 import { readJson, toObject } from "../../web/editor/json.mjs";
-import { conceptOf, edgeOf, makeGraph } from "../../web/editor/model.mjs";
+import { conceptOf, edgeOf, makeEdge, makeGraph } from "../../web/editor/model.mjs";
 import { randomGraph, uniform } from "./random.mjs";
 
 const commands = { ...basic, ...details };
@@ -74,10 +74,26 @@ test("edges are confirmed, proposed, rejected and turned round", () => {
   assert.equal(edgeOf(commands.propose(graph, weatherGround), "weather", "ground")?.status, "proposed");
   assert.equal(commands.disconnect(graph, proposed).edges.length, 1);
   assert.equal(edgeOf(commands.reverse(graph, weatherGround), "ground", "weather")?.reason, "rain");
-  const long = commands.connect(graph, "ground", "umbrella");
+  const long = commands.connect(commands.confirm(graph, proposed), "ground", "umbrella");
   assert.throws(() => commands.reverse(long, proposed), { code: "cycle" });
   assert.throws(() => commands.confirm(graph, { cause: "ground", effect: "umbrella" }), { code: "unknown_edge" });
   assert.ok(commands.confirmAll(graph).edges.every(({ status }) => status === "confirmed"));
+});
+
+test("a proposed edge may point backwards; confirming it is refused with the path", () => {
+  const back = { cause: "umbrella", effect: "weather" };
+  const long = commands.connect(graph, "ground", "umbrella");
+  const turned = commands.reverse(long, { cause: "weather", effect: "umbrella" });
+  assert.equal(edgeOf(turned, "umbrella", "weather")?.status, "proposed");
+  const names = ["umbrella", "weather", "ground", "umbrella"];
+  assert.deepEqual(commands.closing(turned, back)?.details.names, names);
+  const refused = { code: "cycle", details: { path: names.join(" → "), names } };
+  assert.throws(() => commands.confirm(turned, back), refused);
+  assert.equal(commands.confirmAll(turned), turned, "nothing can be confirmed, nothing is recorded");
+  assert.throws(() => commands.reverse(commands.reverse(turned, back), back), { code: "unknown_edge" });
+  const both = makeGraph({ ...graph, edges: [...graph.edges, makeEdge({ cause: "umbrella", effect: "weather", status: "proposed" })] });
+  assert.deepEqual(commands.confirmAll(both).edges.map(({ status }) => status), ["confirmed", "confirmed", "proposed"]);
+  assert.throws(() => commands.reverse(both, back), { code: "duplicate_edge" });
 });
 
 test("a fresh name is one that nobody has", () => {

@@ -19,9 +19,20 @@ test("a line leaves and arrives on facing sides", () => {
   assert.equal(back[0], 300);
 });
 
+test("two lines, there and back, keep apart from end to end", () => {
+  for (const [flow, other] of [["LR", box(300, 10)], ["TB", box(20, 200)], ["LR", box(300, 0)]]) {
+    const there = between(box(0, 0), other, flow, true);
+    const back = between(other, box(0, 0), flow, true);
+    for (let at = 0; at <= 1; at += 0.05) {
+      const [[x, y], [u, v]] = [pointAt(there, at), pointAt(back, 1 - at)];
+      assert.ok(Math.hypot(x - u, y - v) > 12, `${flow} at ${at}`);
+    }
+  }
+});
+
 test("every line is drawn with finite numbers, even between cards in the same place", () => {
   for (const flow of ["TB", "LR"]) {
-    const curve = between(box(0, 0), box(0, 0), flow);
+    const curve = between(box(0, 0), box(0, 0), flow, flow === "TB");
     const drawn = pathOf(curve) + headOf(curve) + cutPath(curve) + cutMark(curve);
     assert.doesNotMatch(drawn, /NaN|Infinity/);
   }

@@ -2,13 +2,15 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import test from "node:test";
 
-import { readDagitty, recognise, writeDagitty } from "../../web/editor/dagitty.mjs";
+import { confirm } from "../../web/editor/commands.mjs";
+import { describe, readDagitty, recognise, revise, writeDagitty } from "../../web/editor/dagitty.mjs";
 import { readDot, writeDot } from "../../web/editor/dot.mjs";
 import { readJson, toObject, writeJson } from "../../web/editor/json.mjs";
+import { edgeOf, topologicalOrder } from "../../web/editor/model.mjs";
 
 const folder = new URL("../fixtures/graphs/", import.meta.url);
 const text = (file) => readFileSync(new URL(file, folder), "utf8");
-const names = ["weather", "hostile", "empty"];
+const names = ["weather", "hostile", "empty", "circle", "earlier"];
 const forms = { json: [readJson, writeJson], dagitty: [readDagitty, writeDagitty], dot: [readDot, writeDot] };
 
 for (const name of names) {
@@ -22,6 +24,23 @@ for (const name of names) {
     });
   }
 }
+
+test("a proposed edge that closes a cycle comes with every form and stays a proposal", () => {
+  for (const [form, [read]] of Object.entries(forms)) {
+    const graph = read(text(`circle.${form}`));
+    const back = edgeOf(graph, "puddles", "clouds");
+    assert.deepEqual([back?.status, back?.reason], ["proposed", "water rises again"]);
+    assert.deepEqual(topologicalOrder(graph), ["clouds", "rain", "puddles"]);
+    assert.throws(() => confirm(graph, { cause: "puddles", effect: "clouds" }), { code: "cycle" });
+    assert.deepEqual(toObject(revise(graph, describe(graph))), toObject(graph), "and the Text tab keeps it");
+  }
+});
+
+test("a file from before, with proposals under a key of their own, keeps that key", () => {
+  const { edges, extra } = readJson(text("earlier.json"));
+  assert.equal(edges.length, 1);
+  assert.deepEqual(extra.proposed_edges, [{ cause: "puddles", effect: "rain", reason: "" }]);
+});
 
 test("a model drawn on dagitty.net is read as Python reads it", () => {
   assert.equal(writeJson(readDagitty(text("foreign.dagitty"))), text("foreign.json"));

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { arrange, bounds } from "../../web/editor/layout.mjs";
+import { forwardEdges, makeConcept, makeEdge, makeGraph } from "../../web/editor/model.mjs";
 import { randomGraph } from "./random.mjs";
 
 const size = { width: 190, height: 84 };
@@ -12,11 +13,37 @@ test("causes lie before their effects and nothing covers anything", () => {
   for (let seed = 1; seed <= 25; seed += 1) {
     const graph = randomGraph(seed, { size: 12 });
     const places = arrange(graph, sizeOf);
-    const axis = graph.edges.every(({ cause, effect }) => places.get(cause)[0] < places.get(effect)[0]) ? 0 : 1;
-    for (const { cause, effect } of graph.edges) assert.ok(places.get(cause)[axis] < places.get(effect)[axis], `seed ${seed}`);
+    const forward = forwardEdges(graph);
+    const axis = forward.every(({ cause, effect }) => places.get(cause)[0] < places.get(effect)[0]) ? 0 : 1;
+    for (const edge of graph.edges) {
+      const [first, last] = [edge.cause, edge.effect].map((name) => places.get(name)[axis]);
+      assert.ok(forward.includes(edge) ? first < last : last < first, `seed ${seed}`);
+    }
     const all = [...places.values()];
     all.forEach((one, index) => all.slice(index + 1).forEach((other) => assert.ok(apart(one, other), `seed ${seed}`)));
   }
+});
+
+test("a crowd is packed with causes before effects, whatever proposed edges run back", () => {
+  for (let seed = 1; seed <= 10; seed += 1) {
+    const graph = randomGraph(seed, { size: 48, density: 0.06 });
+    const forward = forwardEdges(graph);
+    assert.ok(forward.length < graph.edges.length, "some edges run back");
+    const places = arrange(graph, sizeOf);
+    for (const { cause, effect } of forward) assert.ok(places.get(cause)[0] < places.get(effect)[0], `seed ${seed}`);
+    const all = [...places.values()];
+    assert.ok(all.flat().every(Number.isFinite));
+    all.forEach((one, index) => all.slice(index + 1).forEach((other) => assert.ok(apart(one, other), `seed ${seed}`)));
+  }
+});
+
+test("a confirmed edge points forwards, and the proposed one of its cycle back", () => {
+  const names = ["a", "b", "c"];
+  const edges = [["c", "a", "proposed"], ["a", "b"], ["b", "c"], ["b", "a", "proposed"]].map(([cause, effect, status]) => makeEdge({ cause, effect, ...(status && { status }) }));
+  const places = arrange(makeGraph({ concepts: names.map((name) => makeConcept({ name, value: "x" })), edges }), sizeOf);
+  const axis = places.get("a")[0] < places.get("b")[0] ? 0 : 1;
+  const along = names.map((name) => places.get(name)[axis]);
+  assert.deepEqual(along, [...along].sort((one, other) => one - other));
 });
 
 test("what the artist placed stays, and newcomers find room beside it", () => {

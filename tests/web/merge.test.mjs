@@ -128,7 +128,7 @@ test("a concept that I changed and the extraction dropped stays, and is asked ab
 test("an extracted edge against one of mine is not drawn, and taking it turns mine round", () => {
   let mine = commands.disconnect(base, base.edges[0]);
   mine = commands.connect(mine, "ground", "car");
-  const theirs = extractedWith((it) => it.edges.push({ cause: "car", effect: "ground", status: "proposed" }));
+  const theirs = extractedWith((it) => it.edges.push({ cause: "car", effect: "ground" }));
   const merged = merge(base, mine, theirs);
   assert.deepEqual(kinds(merged), ["cycle car → ground"]);
   assert.ok(edgeOf(merged.conflicts[0].apply(merged.graph), "car", "ground"));
@@ -153,6 +153,16 @@ test("taking an extracted edge takes out the whole way back that mine has", () =
   assert.deepEqual(conflicts.map(({ kind, mine: path }) => [kind, path]), [["cycle", "weather → ground → car"]]);
   const taken = conflicts[0].apply(graph);
   assert.deepEqual(taken.edges.map(({ cause, effect }) => `${cause} ${effect}`), ["weather ground", "car weather"]);
+});
+
+test("taking what an extraction confirms takes out mine, and the proposal is confirmed", () => {
+  const [there, back] = [{ cause: "weather", effect: "ground", reason: "rain" }, { cause: "ground", effect: "weather", reason: "mist" }];
+  const proposed = (edge) => ({ ...edge, status: "proposed" });
+  const [old, mine, theirs] = [[proposed(there), proposed(back)], [there, proposed(back)], [proposed(there), back]].map((edges) => fromObject({ ...source, edges }));
+  const { graph, conflicts } = merge(old, mine, theirs);
+  assert.deepEqual(toObject(graph), toObject(mine));
+  assert.deepEqual(kinds({ conflicts }), ["cycle ground → weather"]);
+  assert.deepEqual(conflicts[0].apply(graph).edges.map(({ cause, status, reason }) => [cause, status, reason]), [["ground", "confirmed", "mist"]]);
 });
 
 test("a concept that I rename remembers which one it was, and follows its extraction", () => {

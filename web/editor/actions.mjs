@@ -2,9 +2,10 @@
  * What hands do, whichever hands: each action changes the graph and says what it did.
  *
  * @import { Editor } from "./editor.mjs"
- * @import { Point } from "./model.mjs"
+ * @import { GraphError, Point } from "./model.mjs"
  */
 import * as commands from "./commands.mjs";
+import { reasonOf } from "./i18n.mjs";
 import { clear } from "./layout.mjs";
 import { conceptOf, edgeKey, edgeOf } from "./model.mjs";
 
@@ -54,13 +55,30 @@ export class Actions {
 
   /** @param {{cause: string, effect: string}} edge */
   confirm(edge) {
-    this.editor.run((graph) => commands.confirm(graph, edge), { say: this.editor.t("said.confirmed", { ...edge }) });
+    const { editor } = this;
+    const refused = commands.closing(editor.graph, edge);
+    if (refused) return this.#showCycle(refused);
+    editor.run((graph) => commands.confirm(graph, edge), { say: editor.t("said.confirmed", { ...edge }) });
   }
 
+  /** @param {GraphError} refused a cycle @param {string} [before] what was done all the same */
+  #showCycle(refused, before = "") {
+    const { editor } = this;
+    editor.say([before, reasonOf(editor.t, refused)].filter(Boolean).join(" "), "refused");
+    editor.scene.showCycle(/** @type {string[]} */ (refused.details.names));
+  }
+
+  /** Whatever can be; what would close a cycle is shown and stays proposed. */
   confirmAll() {
     const { editor } = this;
-    const count = editor.graph.edges.filter(({ status }) => status === "proposed").length;
-    editor.run(commands.confirmAll, { say: editor.t("said.confirmed_all", { count }) });
+    const proposed = () => editor.graph.edges.filter(({ status }) => status === "proposed");
+    const count = proposed().length;
+    editor.run(commands.confirmAll);
+    const left = proposed();
+    const done = left.length < count ? editor.t("said.confirmed_all", { count: count - left.length }) : "";
+    const refused = left.length ? commands.closing(editor.graph, left[0]) : null;
+    if (refused) this.#showCycle(refused, done);
+    else editor.say(done);
   }
 
   releaseAll() {

@@ -5,7 +5,7 @@
  * @import { Concept, Edge, Graph, Point } from "./model.mjs"
  */
 import {
-  GraphError, conceptOf, cycleClosedBy, edgeOf, makeConcept, makeEdge, makeGraph,
+  GraphError, conceptOf, cycleClosedBy, edgeOf, forwardEdges, makeConcept, makeEdge, makeGraph,
 } from "./model.mjs";
 
 /**
@@ -135,11 +135,20 @@ export const place = (graph, places) => makeGraph({
  * @param {Graph} graph
  * @param {string} cause
  * @param {string} effect
- * @returns {GraphError | null} why the edge cannot be drawn
+ * @returns {GraphError | null} why the edge cannot be drawn as a confirmed one
  */
 export function refusal(graph, cause, effect) {
+  return clash(graph, cause, effect) ?? closing(graph, { cause, effect });
+}
+
+/** @param {Graph} graph @param {string} cause @param {string} effect @returns {GraphError | null} why no edge can be drawn at all */
+export function clash(graph, cause, effect) {
   if (cause === effect) return new GraphError("self_loop", { name: cause });
-  if (edgeOf(graph, cause, effect)) return new GraphError("duplicate_edge", { cause, effect });
+  return edgeOf(graph, cause, effect) ? new GraphError("duplicate_edge", { cause, effect }) : null;
+}
+
+/** @param {Graph} graph @param {{cause: string, effect: string}} edge @returns {GraphError | null} why it cannot be confirmed */
+export function closing(graph, { cause, effect }) {
   const path = cycleClosedBy(graph, cause, effect);
   return path && new GraphError("cycle", { path: path.join(" → "), names: path });
 }
@@ -154,17 +163,23 @@ export function connect(graph, cause, effect) {
 /** Removing and rejecting are the same: the edge is gone. @param {Graph} graph @param {{cause: string, effect: string}} edge */
 export const disconnect = (graph, edge) => withEdge(graph, edge, () => null);
 
-/** @param {Graph} graph @param {{cause: string, effect: string}} edge */
-export const confirm = (graph, edge) =>
-  withEdge(graph, edge, (old) => makeEdge({ ...old, status: "confirmed" }));
+/** Refused where the edge would close a cycle. @param {Graph} graph @param {{cause: string, effect: string}} edge */
+export const confirm = (graph, edge) => withEdge(graph, edge, (old) => {
+  const refused = closing(graph, edge);
+  if (refused) throw refused;
+  return makeEdge({ ...old, status: "confirmed" });
+});
 
 /** @param {Graph} graph @param {{cause: string, effect: string}} edge */
 export const propose = (graph, edge) =>
   withEdge(graph, edge, (old) => makeEdge({ ...old, status: "proposed" }));
 
-/** @param {Graph} graph */
-export const confirmAll = (graph) =>
-  makeGraph({ ...graph, edges: graph.edges.map((each) => makeEdge({ ...each, status: "confirmed" })) });
+/** One after the other; what would close a cycle stays proposed. @param {Graph} graph */
+export function confirmAll(graph) {
+  const forward = new Set(forwardEdges(graph));
+  if (graph.edges.every((each) => each.status === "confirmed" || !forward.has(each))) return graph;
+  return makeGraph({ ...graph, edges: graph.edges.map((each) => (forward.has(each) ? makeEdge({ ...each, status: "confirmed" }) : each)) });
+}
 
 /** do(name = value). @param {Graph} graph @param {string} name @param {string} value */
 export function intervene(graph, name, value) {

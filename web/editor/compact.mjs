@@ -6,7 +6,7 @@
  * @import { Size } from "./layout.mjs"
  * @import { Graph, Point } from "./model.mjs"
  */
-import { children, parents, topologicalOrder } from "./model.mjs";
+import { children, forwardEdges, parents, topologicalOrder } from "./model.mjs";
 
 /** @typedef {ReadonlyMap<string, string[]>} Links */
 
@@ -22,10 +22,11 @@ const SWEEPS = 4;
 export function compact(graph, sizeOf, aspect) {
   const cost = (/** @type {string[][]} */ columns) => Math.max(widthOf(columns, sizeOf) / aspect, ...columns.map((each) => heightOf(each, sizeOf)));
   const names = graph.concepts.map(({ name }) => name);
-  const causes = new Map(names.map((name) => [name, parents(graph, name)]));
-  const near = new Map(names.map((name) => [name, [...(causes.get(name) ?? []), ...children(graph, name)]]));
+  const forward = forwardEdges(graph);
+  const causes = new Map(names.map((name) => [name, parents({ edges: forward }, name)]));
+  const near = new Map(names.map((name) => [name, [...parents(graph, name), ...children(graph, name)]]));
   const alone = (/** @type {string} */ name) => Number(near.get(name)?.length === 0);
-  const order = topologicalOrder(graph).sort((one, other) => alone(one) - alone(other));
+  const order = topologicalOrder(graph, forward).sort((one, other) => alone(one) - alone(other));
   let best = layers(causes, order, names.length);
   for (let rows = Math.ceil(Math.sqrt(names.length / 3)); rows < names.length; rows += 1) {
     const columns = layers(causes, order, rows);

@@ -7,14 +7,32 @@
  */
 
 const HEAD = 9;
+/** How far two edges between the same cards, there and back, keep to their own side of the way. */
+const ASIDE = 9;
 
 /**
  * @param {Box} from the cause's box
  * @param {Box} to the effect's box
  * @param {Flow} flow which sides are preferred
+ * @param {boolean} [twofold] whether another edge runs back
  * @returns {Curve}
  */
-export function between(from, to, flow) {
+export function between(from, to, flow, twofold = false) {
+  const curve = single(from, to, flow);
+  if (!twofold) return curve;
+  const [[x, y], [u, v]] = [curve[0], curve[1]];
+  const shift = [-Math.sign(Math.round(v - y)) * ASIDE, Math.sign(Math.round(u - x)) * ASIDE];
+  const moved = (/** @type {Point} */ [left, top]) => /** @type {Point} */ ([left + shift[0], top + shift[1]]);
+  return [moved(curve[0]), moved(curve[1]), moved(curve[2]), moved(curve[3])];
+}
+
+/**
+ * @param {Box} from
+ * @param {Box} to
+ * @param {Flow} flow
+ * @returns {Curve}
+ */
+function single(from, to, flow) {
   const down = Math.max(to.y - (from.y + from.height), from.y - (to.y + to.height));
   const across = Math.max(to.x - (from.x + from.width), from.x - (to.x + to.width));
   const upright = flow === "TB" ? down > 8 || down > across : across <= 8 && down > across;

@@ -3,7 +3,7 @@
  *
  * @import { Graph, Scope } from "./model.mjs"
  */
-import { disconnect, intervene, refusal, release, withConcept, withEdge } from "./commands.mjs";
+import { clash, disconnect, intervene, refusal, release, withConcept, withEdge } from "./commands.mjs";
 import { GraphError, conceptOf, edgeOf, makeConcept, makeEdge, makeGraph } from "./model.mjs";
 
 /**
@@ -62,11 +62,11 @@ export const setBasePrompt = (graph, basePrompt) => makeGraph({ ...graph, basePr
 /** @param {Graph} graph @param {{cause: string, effect: string}} edge @param {string} reason */
 export const setReason = (graph, edge, reason) => withEdge(graph, edge, (old) => makeEdge({ ...old, reason }));
 
-/** Turns an edge round, if that closes no cycle. @param {Graph} graph @param {{cause: string, effect: string}} edge */
+/** Turns an edge round, if a confirmed one closes no cycle then. @param {Graph} graph @param {{cause: string, effect: string}} edge */
 export function reverse(graph, { cause, effect }) {
   const old = edgeOf(graph, cause, effect);
   const without = disconnect(graph, { cause, effect });
-  const refused = refusal(without, effect, cause);
+  const refused = (old?.status === "proposed" ? clash : refusal)(without, effect, cause);
   if (refused) throw refused;
   const edges = graph.edges.map((each) => (each === old ? makeEdge({ ...each, cause: effect, effect: cause }) : each));
   return makeGraph({ ...graph, edges });

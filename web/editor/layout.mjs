@@ -8,6 +8,7 @@
  */
 import dagre from "../vendor/dagre.mjs";
 import { compact } from "./compact.mjs";
+import { forwardEdges } from "./model.mjs";
 
 /** @typedef {"TB" | "LR"} Flow from top to bottom, or from left to right */
 const GAPS = { TB: { nodesep: 26, ranksep: 58, edgesep: 12 }, LR: { nodesep: 20, ranksep: 64, edgesep: 12 } };
@@ -39,6 +40,8 @@ export function arrange(graph, sizeOf, fixed = new Map()) {
 }
 
 /**
+ * An edge that runs back is laid out as if it were turned round: dagre itself might turn
+ * a confirmed one of its cycle instead.
  * @param {Graph} graph
  * @param {(name: string) => Size} sizeOf
  * @param {Flow} flow
@@ -50,7 +53,11 @@ function layered(graph, sizeOf, flow) {
   drawing.setDefaultEdgeLabel(() => ({}));
   const ids = new Map(graph.concepts.map(({ name }, index) => [name, String(index)]));
   for (const [name, id] of ids) drawing.setNode(id, { ...sizeOf(name) });
-  for (const { cause, effect } of graph.edges) drawing.setEdge(ids.get(cause), ids.get(effect));
+  const forward = new Set(forwardEdges(graph));
+  for (const edge of graph.edges) {
+    const [first, last] = forward.has(edge) ? [edge.cause, edge.effect] : [edge.effect, edge.cause];
+    drawing.setEdge(ids.get(first), ids.get(last));
+  }
   dagre.layout(drawing);
   return new Map([...ids].map(([name, id]) => {
     const { x, y, width, height } = drawing.node(id);

@@ -16,7 +16,7 @@
  */
 import * as commands from "./commands.mjs";
 import * as details from "./details.mjs";
-import { MAX_CONCEPTS, cycleClosedBy, edgeOf, makeConcept, makeEdge, makeGraph } from "./model.mjs";
+import { MAX_CONCEPTS, cycleClosedBy, edgeOf, findPath, makeConcept, makeEdge, makeGraph } from "./model.mjs";
 
 /**
  * Takes in an extraction. While conflicts are open, `memory.base` is the extraction before
@@ -215,14 +215,21 @@ class Merging {
       (graph) => details.setPhrase(graph, name, value, theirs));
   }
 
-  /** @param {Graph} bare the merged concepts, without edges */
+  /** Without what only the extraction confirms where that would close a cycle. @param {Graph} bare the merged concepts, without edges */
   edges(bare) {
     const alive = new Set(bare.concepts.map(({ name }) => name));
     const ends = (/** @type {Edge} */ { cause, effect }) => alive.has(cause) && alive.has(effect);
     const kept = this.graphs.mine.edges.filter(ends).flatMap((mine) => this.edge(mine) ?? []);
-    const graph = makeGraph({ ...bare, edges: kept });
-    const added = this.graphs.theirs.edges.filter((each) => ends(each) && this.#isNew(each));
-    return added.reduce((result, edge) => this.join(result, edge), graph);
+    const news = this.graphs.theirs.edges.filter((each) => ends(each) && this.#isNew(each));
+    const theirs = kept.filter((each) => this.#onlyTheyConfirm(each));
+    const refused = closing(kept.filter((each) => !theirs.includes(each)), [...theirs, ...news]);
+    const edges = [
+      ...kept.map((each) => (refused.includes(each) ? makeEdge({ ...each, status: "proposed" }) : each)),
+      ...news.filter((each) => !refused.includes(each)),
+    ];
+    const graph = makeGraph({ ...bare, edges });
+    for (const edge of refused) this.#cycle(graph, edge);
+    return graph;
   }
 
   /** @param {Edge} edge */
@@ -230,16 +237,20 @@ class Merging {
     return !edgeOf(this.graphs.mine, cause, effect) && !edgeOf(this.graphs.base, cause, effect);
   }
 
-  /** @param {Graph} graph @param {Edge} edge an edge that only the extraction has */
-  join(graph, edge) {
-    const path = cycleClosedBy(graph, edge.cause, edge.effect);
-    if (!path) return makeGraph({ ...graph, edges: [...graph.edges, edge] });
+  /** Whether an edge is my proposal, confirmed by the extraction. @param {Edge} merged */
+  #onlyTheyConfirm({ cause, effect, status }) {
+    return status === "confirmed" && edgeOf(this.graphs.mine, cause, effect)?.status === "proposed";
+  }
+
+  /** @param {Graph} graph the merged one @param {Edge} edge confirmed by the extraction */
+  #cycle(graph, edge) {
+    const { cause, effect, reason } = edge;
     const apply = (/** @type {Graph} */ now) => {
       const open = withoutWayBack(now, edge);
-      return makeGraph({ ...open, edges: [...open.edges, edge] });
+      return edgeOf(open, cause, effect) ? commands.confirm(open, edge) : makeGraph({ ...open, edges: [...open.edges, edge] });
     };
-    this.report({ kind: "cycle", subject: `${edge.cause} → ${edge.effect}`, mine: path.slice(1).join(" → "), theirs: edge.reason, apply });
-    return graph;
+    const back = findPath(graph, effect, cause) ?? [];
+    this.report({ kind: "cycle", subject: `${cause} → ${effect}`, mine: back.join(" → "), theirs: reason, apply });
   }
 
   /** @param {Edge} mine @returns {Edge | null} */
@@ -279,6 +290,20 @@ function keys(base, mine, theirs) {
     const side = text(mine, key) === text(base, key) ? theirs : mine;
     return Object.hasOwn(side, key) ? [[key, side[key]]] : [];
   }));
+}
+
+/**
+ * Those of the further edges, taken one after the other, whose confirmation closes a cycle.
+ * @param {Edge[]} edges
+ * @param {Edge[]} further
+ */
+function closing(edges, further) {
+  const taken = [...edges];
+  return further.filter((edge) => {
+    const closes = edge.status === "confirmed" && findPath({ edges: taken }, edge.effect, edge.cause) !== null;
+    if (!closes) taken.push(edge);
+    return closes;
+  });
 }
 
 /** The graph without the edges that would close a cycle with a new one. @param {Graph} graph @param {Edge} edge @returns {Graph} */

@@ -5,6 +5,10 @@
  * vocabulary is that of structural causal models: an intervention do(X = x)
  * cuts the edges into X (surgery), and may change X's descendants only.
  *
+ * Confirmed edges form no cycle. A proposed edge is a question to the artist: it is
+ * drawn, dashed, and counts for nothing else, neither for effects nor for the order of
+ * causes; so it may point backwards.
+ *
  * @typedef {"local" | "global"} Scope
  * @typedef {"confirmed" | "proposed"} EdgeStatus
  * @typedef {readonly [number, number]} Point
@@ -151,13 +155,18 @@ export function edgeOf(graph, cause, effect) {
   return graph.edges.find((edge) => edge.cause === cause && edge.effect === effect);
 }
 
-/** @param {Graph} graph @param {string} name */
+/** The causes that are drawn, proposed ones too. @param {{edges: readonly Edge[]}} graph @param {string} name */
 export const parents = (graph, name) =>
   graph.edges.filter((edge) => edge.effect === name).map((edge) => edge.cause);
 
-/** @param {Graph} graph @param {string} name */
+/** The effects that are drawn, proposed ones too. @param {{edges: readonly Edge[]}} graph @param {string} name */
 export const children = (graph, name) =>
   graph.edges.filter((edge) => edge.cause === name).map((edge) => edge.effect);
+
+/** @param {{edges: readonly Edge[]}} graph */
+function confirmed({ edges }) {
+  return edges.filter(({ status }) => status === "confirmed");
+}
 
 /**
  * Effects by cause, over the given edges.
@@ -176,14 +185,21 @@ function adjacency(edges) {
 }
 
 /**
- * The shortest directed path, end points included, or null.
- * @param {Graph} graph
+ * The shortest path along confirmed edges, end points included, or null.
+ * @param {{edges: readonly Edge[]}} graph
  * @param {string} from
  * @param {string} to
  * @returns {string[] | null}
  */
-export function findPath(graph, from, to) {
-  const effects = adjacency(graph.edges);
+export const findPath = (graph, from, to) => pathAlong(adjacency(confirmed(graph)), from, to);
+
+/**
+ * @param {ReadonlyMap<string, string[]>} effects
+ * @param {string} from
+ * @param {string} to
+ * @returns {string[] | null}
+ */
+function pathAlong(effects, from, to) {
   const paths = [[from]];
   const seen = new Set([from]);
   for (const path of paths) {
@@ -198,8 +214,8 @@ export function findPath(graph, from, to) {
 }
 
 /**
- * The cycle that an edge cause → effect would close, from the cause back to it, or null.
- * @param {Graph} graph
+ * The cycle that a confirmed edge cause → effect would close, from the cause back to it, or null.
+ * @param {{edges: readonly Edge[]}} graph
  * @param {string} cause
  * @param {string} effect
  * @returns {string[] | null}
@@ -210,12 +226,31 @@ export function cycleClosedBy(graph, cause, effect) {
 }
 
 /**
- * Causes before effects; concepts keep their given order where the edges leave it open.
- * Shorter than the list of concepts when the graph has a cycle.
+ * The edges that a drawing can point one way: the confirmed ones, and of the proposed ones
+ * each that closes no cycle with the edges before it.
  * @param {Graph} graph
+ * @returns {Edge[]} confirmed ones first
+ */
+export function forwardEdges(graph) {
+  const forward = confirmed(graph);
+  const effects = adjacency(forward);
+  for (const edge of graph.edges) {
+    if (edge.status === "confirmed" || pathAlong(effects, edge.effect, edge.cause)) continue;
+    forward.push(edge);
+    effects.set(edge.cause, [...(effects.get(edge.cause) ?? []), edge.effect]);
+  }
+  return forward;
+}
+
+/**
+ * Causes before effects; concepts keep their given order where the edges leave it open.
+ * Shorter than the list of concepts when the edges form a cycle.
+ * @param {Graph} graph
+ * @param {readonly Edge[]} [edges] those that count
  * @returns {string[]}
  */
-export function topologicalOrder({ concepts, edges }) {
+export function topologicalOrder(graph, edges = confirmed(graph)) {
+  const { concepts } = graph;
   const waiting = new Map(concepts.map(({ name }) => [name, 0]));
   for (const { effect } of edges) waiting.set(effect, (waiting.get(effect) ?? 0) + 1);
   const effects = adjacency(edges);
@@ -237,7 +272,7 @@ export function topologicalOrder({ concepts, edges }) {
 function findCycle(graph) {
   const sorted = new Set(topologicalOrder(graph));
   if (sorted.size === graph.concepts.length) return null;
-  const causes = adjacency(graph.edges.map((edge) => ({ ...edge, cause: edge.effect, effect: edge.cause })));
+  const causes = adjacency(confirmed(graph).map((edge) => ({ ...edge, cause: edge.effect, effect: edge.cause })));
   const trail = [/** @type {Concept} */ (graph.concepts.find(({ name }) => !sorted.has(name))).name];
   for (;;) {
     const before = (causes.get(trail[0]) ?? []).find((name) => !sorted.has(name)) ?? "";
@@ -259,7 +294,7 @@ export const isCut = (graph, edge) => graph.interventions.has(edge.effect);
  */
 export function descendants(graph, names) {
   const given = new Set(names);
-  const open = graph.edges.filter((edge) => edge.status === "confirmed" && !isCut(graph, edge));
+  const open = confirmed(graph).filter((edge) => !isCut(graph, edge));
   const effects = adjacency(open);
   const reached = new Set(given);
   for (const name of reached) {

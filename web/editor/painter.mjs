@@ -10,7 +10,7 @@
  */
 import { layOut } from "./card.mjs";
 import { arrange, spread } from "./layout.mjs";
-import { children, isCut, parents, roles } from "./model.mjs";
+import { isCut, roles } from "./model.mjs";
 import { colourOf } from "./palette.mjs";
 
 const FURTHEST = 20000;
@@ -104,13 +104,16 @@ export class Painter {
   #label({ name, value, values }, role) {
     const { t, graph, results, stale } = this.editor;
     const listed = (/** @type {string[]} */ names) => names.join(", ") || t("none");
+    const ends = (/** @type {"cause" | "effect"} */ end, /** @type {"cause" | "effect"} */ own) => listed(graph.edges
+      .filter((edge) => edge[own] === name)
+      .map((edge) => (edge.status === "proposed" ? t("label.proposed", { name: edge[end] }) : edge[end])));
     const result = results.get(name);
     return [
       t("label.concept", { name, value }),
       t("label.values", { names: listed([...values.keys()]) }),
       role === "factual" ? "" : t(`role.${role}`, { value: graph.interventions.get(name) }),
-      t("label.causes", { names: listed(parents(graph, name)) }),
-      t("label.effects", { names: listed(children(graph, name)) }),
+      t("label.causes", { names: ends("cause", "effect") }),
+      t("label.effects", { names: ends("effect", "cause") }),
       result ? t("label.result", { factual: result.factual, counterfactual: result.counterfactual }) : "",
       result?.reason ?? "",
       result?.effective === undefined ? "" : `${t(result.effective ? "result.effective" : "result.ineffective")}.`,

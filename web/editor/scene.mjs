@@ -31,6 +31,7 @@ export class Scene {
   /** @type {Map<string, {group: SVGGElement, state: EdgeState}>} */ #edges = new Map();
   /** @type {Map<string, Box>} */ #boxes = new Map();
   /** @type {string | null} */ #focus = null;
+  /** Whether a refused cycle is marked. */ #cycle = false;
   /** @type {Flow} */ #flow = "TB";
 
   /** @param {Translate} t */
@@ -48,6 +49,7 @@ export class Scene {
     this.#updateCards(picture);
     this.#updateEdges(picture.edges, picture.selected);
     this.#rove(picture.focus);
+    this.showCycle([]);
   }
 
   /** @param {Picture} picture */
@@ -115,8 +117,9 @@ export class Scene {
     }
     this.#flow = flowOf(edges.map(({ edge }) => this.#ends(edge)));
     for (const [key, state] of wanted) {
-      const group = this.#edges.get(key)?.group ?? this.#newEdge(state.edge);
-      this.#edges.set(key, { group, state });
+      this.#edges.set(key, { group: this.#edges.get(key)?.group ?? this.#newEdge(state.edge), state });
+    }
+    for (const [key, { group, state }] of this.#edges) {
       const { edge, cut, flows, dim } = state;
       Object.assign(group.dataset, { status: edge.status, cut, flows, dim });
       group.classList.toggle("selected", selected.has(key));
@@ -165,7 +168,7 @@ export class Scene {
   /** @param {SVGGElement} group @param {EdgeState} state */
   #route(group, { edge, cut, label }) {
     const { from, to } = this.#ends(edge);
-    const curve = between(from, to, this.#flow);
+    const curve = between(from, to, this.#flow, this.#edges.has(edgeKey({ cause: edge.effect, effect: edge.cause })));
     const whole = pathOf(curve);
     const [title, hit, line, head, mark] = /** @type {Element[]} */ ([...group.children]);
     if (title.textContent !== label) title.textContent = label;
@@ -210,6 +213,8 @@ export class Scene {
 
   /** Marks the concepts and edges that a refused edge would close into a cycle. @param {readonly string[]} names */
   showCycle(names) {
+    if (names.length === 0 && !this.#cycle) return;
+    this.#cycle = names.length > 0;
     const pairs = new Set(names.slice(1).map((effect, index) => edgeKey({ cause: names[index], effect })));
     for (const [key, { group }] of this.#edges) group.classList.toggle("refused", pairs.has(key));
     for (const [name, group] of this.#cards) group.classList.toggle("refused", names.includes(name));

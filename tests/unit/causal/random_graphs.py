@@ -62,12 +62,15 @@ def concepts(draw, name):
 
 @st.composite
 def edges(draw, names):
-    """Edges that follow a hidden order of the names, so that they never form a cycle."""
+    """Edges of which the confirmed follow a hidden order of the names; proposed ones run anywhere."""
     order = draw(st.permutations(names))
-    pairs = [(cause, effect) for i, cause in enumerate(order) for effect in order[i + 1 :]]
+    pairs = [(cause, effect) for cause in order for effect in order if cause != effect]
     chosen = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=16)) if pairs else []
-    status = st.sampled_from(["confirmed", "proposed"])
-    return [Edge(cause, effect, draw(texts), draw(status), draw(extras)) for cause, effect in chosen]
+    ahead, back = st.sampled_from(["confirmed", "proposed"]), st.just("proposed")
+    return [
+        Edge(*pair, draw(texts), draw(ahead if order.index(pair[0]) < order.index(pair[1]) else back), draw(extras))
+        for pair in chosen
+    ]
 
 
 @st.composite
@@ -86,13 +89,17 @@ def graphs(draw, min_size=0):
 
 @st.composite
 def plain_graphs(draw, min_size=1):
-    """Graphs with harmless names and no positions, for tests of structure alone."""
+    """Graphs with harmless names and no positions, for tests of structure alone; some proposed edges close cycles."""
     names = [f"concept {i}" for i in range(draw(st.integers(min_size, 10)))]
     order = draw(st.permutations(names))
     pairs = [(cause, effect) for i, cause in enumerate(order) for effect in order[i + 1 :]]
     chosen = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=20)) if pairs else []
     proposed = draw(st.sets(st.sampled_from(chosen), max_size=4)) if chosen else set()
-    statuses = {pair: "proposed" if pair in proposed else "confirmed" for pair in chosen}
+    back = draw(st.sets(st.sampled_from([pair[::-1] for pair in pairs]), max_size=4)) if pairs else set()
+    statuses = {
+        pair: "proposed" if pair in proposed | back else "confirmed"
+        for pair in draw(st.permutations([*chosen, *sorted(back)]))
+    }
     pending = draw(st.dictionaries(st.sampled_from(names), st.sampled_from("ab"), max_size=3))
     return CausalGraph(
         concepts=[Concept(name, "a", {"a": "a", "b": "b"}) for name in names],

@@ -39,7 +39,9 @@ def test_layers_keep_boxes_apart_and_causes_on_the_left(graph):
     centres = lay_out(graph, BOX, GAP).centres
     assert set(centres) == set(graph.names)
     assert apart(centres.values())
-    assert all(centres[edge.cause][0] + BOX[0] < centres[edge.effect][0] for edge in graph.edges)
+    ahead = graph.forward_edges()
+    assert all(centres[edge.cause][0] + BOX[0] < centres[edge.effect][0] for edge in ahead)
+    assert all(centres[edge.effect][0] + BOX[0] < centres[edge.cause][0] for edge in graph.edges if edge not in ahead)
 
 
 @given(plain_graphs())
@@ -60,6 +62,22 @@ def test_edges_start_at_the_cause_and_end_at_the_effect_in_ports_of_their_own():
     left_side = layout.centres["leaf"][0] - BOX[0] / 2
     assert all(math.isclose(x, left_side) for x, _ in ends)
     assert len({y for _, y in ends}) == 3
+
+
+def test_a_proposed_edge_back_runs_from_right_to_left_around_the_boxes_between_beside_the_edge_there():
+    names = ["root", "middle", "leaf"]
+    ways = [Edge("root", "middle"), Edge("middle", "leaf"), Edge("leaf", "root", status="proposed")]
+    ways.append(Edge("leaf", "middle", status="proposed"))
+    graph = CausalGraph("", [Concept(name, "a", VALUES) for name in names], ways)
+    layout = lay_out(graph, BOX, GAP)
+    paths = routes(graph.edges, layout, BOX)
+    back = paths["leaf", "root"]
+    xs = [x for x, _ in back]
+    assert xs == sorted(xs, reverse=True)
+    assert math.isclose(xs[0], layout.centres["leaf"][0] - BOX[0] / 2)
+    assert math.isclose(xs[-1], layout.centres["root"][0] + BOX[0] / 2)
+    there, again = paths["middle", "leaf"], paths["leaf", "middle"]
+    assert min(math.dist(one, other) for one in there for other in again) > 8
 
 
 def test_a_tangle_that_can_be_undone_is_undone():

@@ -1,6 +1,7 @@
 """Causal graphs: what is refused, and do(), surgery and descendants against networkx."""
 
 import copy
+from dataclasses import replace
 
 import networkx as nx
 import pytest
@@ -60,9 +61,20 @@ def test_cycle_is_refused_with_its_path():
         street(Edge("weather", "ground"), Edge("ground", "lamp"), Edge("lamp", "weather"))
 
 
-def test_a_proposed_edge_may_not_close_a_cycle():
-    with pytest.raises(GraphError, match="weather -> ground -> weather"):
-        street(Edge("weather", "ground"), Edge("ground", "weather", status="proposed"))
+def test_a_proposed_edge_may_close_a_cycle_and_cannot_be_confirmed_then():
+    edges = Edge("weather", "ground"), Edge("ground", "lamp"), Edge("lamp", "weather", "glow", "proposed")
+    graph = street(*edges).do({"lamp": "off"})
+    assert graph.topological_order() == ("weather", "ground", "lamp")
+    assert graph.parents("weather") == () and street(*edges).descendants(["ground"]) == {"lamp"}
+    assert graph.surgery().edges == (edges[0], edges[2])
+    with pytest.raises(GraphError, match="weather -> ground -> lamp -> weather.*mark it as proposed"):
+        replace(graph, edges=(*edges[:2], replace(edges[2], status="confirmed")))
+
+
+def test_forward_edges_are_the_confirmed_and_the_first_proposed_that_close_no_cycle():
+    maybe = [Edge("lamp", "ground", status="proposed"), Edge("ground", "lamp", status="proposed")]
+    back, sure = Edge("ground", "weather", status="proposed"), Edge("weather", "ground")
+    assert street(back, *maybe, sure).forward_edges() == (sure, maybe[0])
 
 
 def test_64_concepts_are_accepted():
@@ -90,11 +102,10 @@ def test_graphs_are_hashable_and_can_be_copied():
     )
 
 
-def test_parents_children_and_generations():
+def test_parents_and_children_are_the_confirmed_ones():
     graph = street(Edge("weather", "ground"), Edge("lamp", "ground"), Edge("weather", "lamp", status="proposed"))
     assert graph.parents("ground") == ("weather", "lamp")
     assert graph.children("weather") == ("ground",)
-    assert graph.generations() == (("weather",), ("lamp",), ("ground",))
 
 
 def test_proposed_edges_carry_no_effect():
@@ -140,16 +151,28 @@ def test_descendants_are_what_networkx_reaches_after_surgery(graph, data):
 def test_topological_order_puts_causes_first(graph):
     order = graph.topological_order()
     assert sorted(order) == sorted(graph.names)
-    assert all(order.index(edge.cause) < order.index(edge.effect) for edge in graph.edges)
+    assert all(order.index(cause) < order.index(effect) for cause, effect in confirmed(graph).edges)
+
+
+@given(plain_graphs())
+def test_proposed_edges_change_nothing_but_the_drawing(graph):
+    bare = replace(graph, edges=[edge for edge in graph.edges if edge.status == "confirmed"])
+    assert graph.topological_order() == bare.topological_order()
+    assert graph.affected() == bare.affected()
+    for name in graph.names:
+        assert graph.descendants([name]) == bare.descendants([name])
+    assert nx.is_directed_acyclic_graph(nx.DiGraph([(e.cause, e.effect) for e in graph.forward_edges()]))
+    assert set(bare.edges) <= set(graph.forward_edges()) <= set(graph.edges)
 
 
 @given(plain_graphs(min_size=2), st.data())
 def test_closing_any_path_is_refused_with_a_true_cycle(graph, data):
-    drawn = nx.DiGraph([(edge.cause, edge.effect) for edge in graph.edges])
-    drawn.add_nodes_from(graph.names)
-    paths = [(a, b) for a in drawn for b in nx.descendants(drawn, a)]
+    sure = confirmed(graph)
+    paths = [(a, b) for a in sure for b in nx.descendants(sure, a)]
     if not paths:
         return
     cause, effect = data.draw(st.sampled_from(sorted(paths)))
+    others = [edge for edge in graph.edges if (edge.cause, edge.effect) != (effect, cause)]
+    CausalGraph(concepts=graph.concepts, edges=(*others, Edge(effect, cause, status="proposed")))
     with pytest.raises(GraphError, match="cycle"):
-        CausalGraph(concepts=graph.concepts, edges=(*graph.edges, Edge(effect, cause)))
+        CausalGraph(concepts=graph.concepts, edges=(*others, Edge(effect, cause)))
