@@ -1,8 +1,9 @@
-"""Making proposed causal edges acyclic at the least cost."""
+"""Making the causal edges of a reply acyclic at the least cost: what closes a cycle becomes a proposal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import networkx as nx
@@ -13,16 +14,17 @@ MAX_EDGES_VISITED = 300_000
 
 
 def without_cycles(edges: Sequence[Edge]) -> tuple[tuple[Edge, ...], tuple[Edge, ...]]:
-    """Return (the edges that stay, the edges that must go) so that what stays is acyclic.
+    """Return (all edges, with those marked as proposed that close a cycle; the edges so marked).
 
-    The fewest edges go, and among those the least confirmed: proposed before confirmed, without a
-    reason before with one, later before earlier. Small tangles are solved exactly, large ones by
-    adding edges from the most confirmed on and leaving out each that closes a cycle.
+    The fewest confirmed edges become proposals, and among those the least sure: without a reason
+    before with one, later before earlier. Small tangles are solved exactly, large ones by adding
+    edges from the surest on and demoting each that closes a cycle.
     """
-    gone: set[Edge] = set()
-    for tangle in _tangles(edges):
-        gone.update(_fewest(tangle) or _greedy(tangle))
-    return tuple(e for e in edges if e not in gone), tuple(e for e in edges if e in gone)
+    doubted: set[Edge] = set()
+    for tangle in _tangles([edge for edge in edges if edge.status == "confirmed"]):
+        doubted.update(_fewest(tangle) or _greedy(tangle))
+    demoted = {edge: replace(edge, status="proposed") for edge in edges if edge in doubted}
+    return tuple(demoted.get(edge, edge) for edge in edges), tuple(demoted.values())
 
 
 def _tangles(edges: Sequence[Edge]) -> list[list[Edge]]:
@@ -36,11 +38,11 @@ def _digraph(edges: Iterable[Edge]) -> nx.DiGraph:
 
 
 def _confidence(edge: Edge) -> int:
-    return 2 * (edge.status == "confirmed") + bool(edge.reason.strip())
+    return int(bool(edge.reason.strip()))
 
 
 def _fewest(tangle: list[Edge]) -> tuple[Edge, ...] | None:
-    """Return the smallest, least confirmed set that breaks every cycle; None when too many to try."""
+    """Return the smallest, least sure set that breaks every cycle; None when too many to try."""
     doubtful_first = [edge for _, edge in sorted(enumerate(tangle), key=lambda item: (_confidence(item[1]), -item[0]))]
     visited = 0
     for size in range(1, len(tangle)):

@@ -5,9 +5,9 @@ incomplete, each naming its field, worth asking again for; and the `notes` on wh
 way. No reader raises on any text.
 
 Outcomes: a concept named twice counts once; edges to unknown names, to themselves or drawn twice go;
-of a cycle the fewest, least confirmed edges become proposals outside the graph; a factual value
-missing in its domain is added to it; concepts, values and edges beyond the limits go; text in any
-language is kept.
+of a cycle the fewest, least sure edges become proposals, which the editor draws dashed and nothing
+follows; a factual value missing in its domain is added to it; concepts, values and edges beyond the
+limits go; text in any language is kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 INCOMPLETE = "incomplete"
-PROPOSED = "proposed_edges"
 MAX_EDGES = 400
 MAX_VALUES = 24
 MAX_PROBLEMS = 12
@@ -95,8 +94,8 @@ def read_concepts(text: str, max_concepts: int = MAX_CONCEPTS) -> Reading[tuple[
     return replace(reading, problems=problems or reading.problems)
 
 
-def read_edges(text: str, concepts: Iterable[Concept]) -> Reading[tuple[tuple[Edge, ...], tuple[Edge, ...]]]:
-    """Read (edges, proposals outside the graph) between known concepts."""
+def read_edges(text: str, concepts: Iterable[Concept]) -> Reading[tuple[Edge, ...]]:
+    """Read the edges between known concepts."""
     data, problems = _object(text, ("edges",))
     reading = _read_edges(data, tuple(concepts))
     return replace(reading, problems=problems or reading.problems)
@@ -105,17 +104,14 @@ def read_edges(text: str, concepts: Iterable[Concept]) -> Reading[tuple[tuple[Ed
 def assemble(
     prompt: Reading[str],
     concepts: Reading[tuple[Concept, ...]],
-    edges: Reading[tuple[tuple[Edge, ...], tuple[Edge, ...]]],
+    edges: Reading[tuple[Edge, ...]],
     problems: tuple[str, ...] = (),
 ) -> Reading[CausalGraph]:
     """Join what was read of prompt, concepts and edges to one graph."""
     missing = () if problems == (NO_JSON,) else prompt.problems + concepts.problems + edges.problems
     problems = (problems + missing)[:MAX_PROBLEMS]
-    kept, proposed = edges.value
     extra: dict[str, Any] = {INCOMPLETE: list(problems)} if problems else {}
-    if proposed:
-        extra[PROPOSED] = [{"cause": e.cause, "effect": e.effect, "reason": e.reason} for e in proposed]
-    graph = CausalGraph(prompt.value, concepts.value, kept, extra=extra)
+    graph = CausalGraph(prompt.value, concepts.value, edges.value, extra=extra)
     return Reading(graph, problems, prompt.notes + concepts.notes + edges.notes)
 
 
@@ -166,9 +162,7 @@ def _distinct(concepts: list[Concept]) -> tuple[tuple[Concept, ...], tuple[str, 
     return tuple(first.values()), tuple(dict.fromkeys(notes))
 
 
-def _read_edges(
-    data: Mapping[str, Any], concepts: tuple[Concept, ...]
-) -> Reading[tuple[tuple[Edge, ...], tuple[Edge, ...]]]:
+def _read_edges(data: Mapping[str, Any], concepts: tuple[Concept, ...]) -> Reading[tuple[Edge, ...]]:
     items, problems = _items(data, "edges", EdgeReply)
     names = [concept.name for concept in concepts]
     edges: dict[tuple[str, str], Edge] = {}
@@ -181,9 +175,9 @@ def _read_edges(
             )
         else:
             edges.setdefault((edge.cause, edge.effect), edge)
-    kept, proposed = without_cycles(tuple(edges.values()))
-    notes += [f"The edge {edge} would close a cycle; it is kept as a proposal outside the graph." for edge in proposed]
-    return Reading((kept, proposed), problems, tuple(notes))
+    kept, doubted = without_cycles(tuple(edges.values()))
+    notes += [f"The edge {edge} would close a cycle; it becomes a proposal, without effect." for edge in doubted]
+    return Reading(kept, problems, tuple(notes))
 
 
 def _edge(item: EdgeReply, names: list[str]) -> Edge | None:
