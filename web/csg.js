@@ -16,8 +16,8 @@ const NODE = "CSG_GraphEditor";
 const SIZE = [800, 600];
 const KEPT = "csg.editor.version";
 /** @type {Promise<void> | undefined} */ let fresh;
-/** Whether an editor was ever needed. */
-let wanted = false;
+/** The editors that were ever needed: what a run reports waits for those still being loaded. @type {Promise<unknown> | undefined} */
+let coming;
 /** What runs report is told in its order: a mask belongs to the counterfactual before it. @type {Promise<void>} */
 let reports = Promise.resolve();
 
@@ -35,13 +35,12 @@ function showDrawing(node) {
   const added = node.onAdded;
   node.onAdded = (/** @type {unknown[]} */ ...rest) => {
     added?.apply(node, rest);
-    load(node, element, text);
+    coming = Promise.all([coming, load(node, element, text)]).then(() => {});
   };
 }
 
 /** @param {any} node on a canvas now @param {HTMLElement} element @param {any} text */
 async function load(node, element, text) {
-  wanted = true;
   try {
     await (fresh ??= refresh());
     const { mount } = await import("./editor/node.mjs");
@@ -56,6 +55,19 @@ async function load(node, element, text) {
 async function tell(detail) {
   const { report } = await import("./editor/node.mjs");
   await report(detail, app.rootGraph ?? app.graph);
+}
+
+/** @param {{prompt_id?: string}} detail the run that is over */
+async function end(detail) {
+  const { ended } = await import("./editor/node.mjs");
+  await ended(detail);
+}
+
+/** One after the other, once there is an editor. @param {string} event @param {(detail: any) => Promise<void>} act */
+function listen(event, act) {
+  api.addEventListener(event, (/** @type {CustomEvent} */ { detail }) => {
+    if (coming) reports = reports.then(() => coming).then(() => act(detail)).catch(console.error);
+  });
 }
 
 /** Asks the server again for every module, once after each update. */
@@ -76,8 +88,7 @@ app.registerExtension({
     return [null, ...PRESETS.map((preset) => ({ content: preset.name, callback: () => applyPreset(node, preset) }))];
   },
   setup() {
-    api.addEventListener("executed", (/** @type {CustomEvent} */ { detail }) => {
-      if (wanted) reports = reports.then(() => tell(detail)).catch(console.error);
-    });
+    listen("executed", tell);
+    for (const event of ["execution_success", "execution_error", "execution_interrupted"]) listen(event, end);
   },
 });

@@ -75,8 +75,12 @@ class Drawing:
         self.page.wait_for_function("count => document.querySelectorAll('.csg-card').length === count", arg=concepts)
         self.page.wait_for_timeout(400)
 
+    def widget(self):
+        """The text that the node keeps."""
+        return next(node for node in self.editor.nodes() if node["type"] == NODE)["widgets"]["graph_json"]
+
     def graph(self):
-        return json.loads(next(node for node in self.editor.nodes() if node["type"] == NODE)["widgets"]["graph_json"])
+        return json.loads(self.widget())
 
     def names(self):
         return [concept["name"] for concept in self.graph()["concepts"]]
@@ -133,23 +137,15 @@ class Drawing:
         }""")
         self.page.mouse.move(x, y)
 
-    def report(self, type, **output):
-        """What the page is told when a node of some type has run."""
-        self.page.evaluate(
-            """([type, output]) => {
-            const node = window.app.graph.nodes.find(node => node.type === type);
-            window.app.api.dispatchCustomEvent("executed", { node: String(node.id), display_node: String(node.id), output });
-        }""",
-            [type, output],
-        )
-
-    def report_all(self, type, *outputs):
-        """What the page is told at once when several nodes have run; all are taken for the same one."""
-        self.page.evaluate("""([type, outputs]) => {
-            const node = window.app.graph.nodes.find(node => node.type === type);
-            for (const output of outputs)
-                window.app.api.dispatchCustomEvent("executed", { node: String(node.id), display_node: String(node.id), output });
-        }""", [type, outputs])  # fmt: skip
+    def report(self, *told, run=None):
+        """What the page is told at once when nodes have run: the type of each, and its output."""
+        self.page.evaluate("""([told, run]) => {
+            const { graph, api } = window.app;
+            for (const [type, output] of told) {
+                const id = String(graph.nodes.find(node => node.type === type).id);
+                api.dispatchCustomEvent("executed", { node: id, display_node: id, output, ...(run && { prompt_id: run }) });
+            }
+        }""", [told, run])  # fmt: skip
 
     def view(self):
         """Where the drawing stands in its frame, and how large."""

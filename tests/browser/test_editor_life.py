@@ -42,12 +42,14 @@ def test_intervene_queue_and_find_the_result_after_a_reload(drawing):
 
 def test_a_run_shows_reasons_masks_and_effectiveness_in_the_masks_colours(drawing, mask_file):
     drawing.start(WEATHER, ["CSG_Propagate"])
-    drawing.report_all("CSG_Propagate", {"csg_counterfactual": [json.dumps({
+    drawing.report(("CSG_Propagate", {"csg_counterfactual": [json.dumps({
         "weather": {"factual": "sunny", "counterfactual": "rainy", "role": "intervened", "reason": ""},
         "ground": {"factual": "dry", "counterfactual": "wet", "role": "changed", "reason": "rain wets the ground"},
-        "house": {"factual": "red", "counterfactual": "red", "role": "preserved", "reason": ""}})]},
-        {"csg_masks": [{"concept": "ground", "image": mask_file}, {"concept": "weather", "image": {**mask_file, "filename": "gone.png"}}],
-         "csg_effectiveness": [{"concept": "weather", "answer": True}, {"concept": "ground", "answer": False}]})
+        "house": {"factual": "red", "counterfactual": "red", "role": "preserved", "reason": ""}})]}),
+        ("CSG_Propagate", {
+            "csg_masks": [{"concept": "ground", "image": mask_file},
+                          {"concept": "weather", "image": {**mask_file, "filename": "gone.png"}}],
+            "csg_effectiveness": [{"concept": "weather", "answer": True}, {"concept": "ground", "answer": False}]}))
     result = drawing.card("ground").locator(".result")
     result.locator("image").wait_for(state="attached")
     assert result.locator(".outcome").text_content() == "dry → wet" and "rain wets" in result.text_content()
@@ -64,6 +66,35 @@ def test_a_run_shows_reasons_masks_and_effectiveness_in_the_masks_colours(drawin
     drawing.page.locator(".csg-panel .mask img").wait_for()
     assert drawing.page.locator(".csg-panel .seen").inner_text() == "Not visible in the picture"
     drawing.press("Details")
+
+
+def test_what_a_run_tells_before_its_graph_belongs_to_that_graph(drawing, mask_file):
+    """ComfyUI tells what it has cached in any order."""
+    drawing.start(WEATHER, ["CSG_Propagate"])
+    drawing.press("Intervene")
+    ground, weather = ({name: {"factual": old, "counterfactual": new, "role": "changed", "reason": ""}}
+                       for name, old, new in (("ground", "dry", "wet"), ("weather", "sunny", "rainy")))
+    for value, changes, masks in (("rainy", ground, []), ("sunny", weather, [{"concept": "weather", "image": mask_file}])):
+        drawing.chip("weather", value).click()
+        told = [("CSG_Propagate", {"csg_masks": masks}), (NODE, {"graph": [drawing.widget()]}),
+                ("CSG_Propagate", {"csg_counterfactual": [json.dumps(changes)]})]
+        drawing.report(*told, run=f"run {value}")
+        drawing.page.locator(".csg-card .result").wait_for()
+        assert drawing.root.get_attribute("data-stale") == "false"
+    drawing.card("weather").locator(".result .thumb").wait_for()
+    drawing.press("Undo")
+    drawing.card("ground").locator(".result", has_text="dry → wet").wait_for()
+    assert drawing.page.locator(".csg-card .thumb").count() == 0 and drawing.root.get_attribute("data-stale") == "false"
+
+
+def test_what_a_run_tells_without_its_graph_is_shown_at_its_end(drawing, mask_file):
+    drawing.start(WEATHER, ["CSG_Propagate"])
+    told = {"csg_counterfactual": [json.dumps({"ground": {"factual": "dry", "counterfactual": "wet", "role": "changed", "reason": ""}})]}
+    drawing.report(("CSG_Propagate", told), run="partial")
+    drawing.page.wait_for_timeout(300)
+    assert drawing.page.locator(".csg-card .result").count() == 0
+    drawing.page.evaluate("() => window.app.api.dispatchCustomEvent('execution_success', { prompt_id: 'partial' })")
+    drawing.card("ground").locator(".result", has_text="dry → wet").wait_for()
 
 
 def connect_extraction(drawing, graph):

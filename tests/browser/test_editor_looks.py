@@ -112,11 +112,11 @@ def test_pictures_of_each_state(drawing, mask_file):
     drawing.chip("weather", "rainy").click()
     drawing.page.wait_for_timeout(400)
     drawing.picture("editor-intervene")
-    drawing.report_all("CSG_Propagate", {"csg_counterfactual": [json.dumps({
+    drawing.report(("CSG_Propagate", {"csg_counterfactual": [json.dumps({
         "weather": {"factual": "sunny", "counterfactual": "rainy", "role": "intervened", "reason": ""},
-        "ground": {"factual": "dry", "counterfactual": "wet", "role": "changed", "reason": "rain wets the ground"}})]},
-        {"csg_masks": [{"concept": name, "image": mask_file} for name in ("weather", "ground")],
-         "csg_effectiveness": [{"concept": name, "answer": True} for name in ("weather", "ground")]})  # fmt: skip
+        "ground": {"factual": "dry", "counterfactual": "wet", "role": "changed", "reason": "rain wets the ground"}})]}),
+        ("CSG_Propagate", {"csg_masks": [{"concept": name, "image": mask_file} for name in ("weather", "ground")],
+                           "csg_effectiveness": [{"concept": name, "answer": True} for name in ("weather", "ground")]}))  # fmt: skip
     drawing.card("ground").locator(".thumb image").wait_for(state="attached")
     drawing.page.wait_for_timeout(400)
     drawing.picture("editor-result")

@@ -48,22 +48,29 @@ function addStyle() {
 
 /**
  * What a run reports, to every editor it concerns.
- * @param {{node: string, output: Record<string, unknown>}} detail
+ * @param {{node: string, output: Record<string, unknown>, prompt_id?: string}} detail
  * @param {any} rootGraph
  */
-export async function report({ node: id, output }, rootGraph) {
+export async function report({ node: id, output, prompt_id: run }, rootGraph) {
   if (!output || live.size === 0) return;
   const { downstream, nodeCalled } = await import("./links.mjs");
   const node = nodeCalled(rootGraph, id);
   for (const each of live) {
-    if (each.node === node) each.ran(output);
-    else if (downstream(each.node, rootGraph).has(node)) await each.found(output);
+    if (each.node === node) await each.ran(output, run);
+    else if (downstream(each.node, rootGraph).has(node)) await each.found(output, run);
   }
+}
+
+/** A run is over, well or not. @param {{prompt_id?: string}} detail */
+export async function ended({ prompt_id: run }) {
+  for (const each of live) await each.follow(run);
 }
 
 class NodeEditor {
   /** @type {Map<string, Found>} results by the meaning of the graph they belong to */ #runs = new Map();
   /** @type {string} */ #running = "";
+  /** @type {string | undefined} the run that this node told its graph of last */ #run;
+  /** @type {{output: Record<string, unknown>, run: string | undefined}[]} told before the graph it belongs to */ #early = [];
   /** @type {string} the workflow's name and the node's: the same when ComfyUI builds the node anew */ #place;
   /** @type {string | null} the text last read or written */ #text = null;
   /** Whether a graph was connected when the text was read. */
@@ -108,7 +115,7 @@ class NodeEditor {
     if (!kept?.found) return;
     this.#running = String(kept.meaning);
     this.#runs.set(this.#running, kept.found);
-    if (kept.upstream) this.#takeUpstream(String(kept.upstream));
+    if (kept.upstream) this.#takeUpstream(String(kept.upstream)).then(() => this.#show());
   }
 
   /** Looks for what no event tells: a value set by others, the canvas's zoom, a link. */
@@ -148,26 +155,40 @@ class NodeEditor {
     this.#show();
   }
 
-  /** The node itself ran. @param {Record<string, any>} output */
-  ran({ graph, extracted }) {
-    if (extracted?.[0]) this.#takeUpstream(extracted[0]);
-    else if (this.#linked && graph?.[0] && this.#untouched(this.#text ?? "")) this.#takeUpstream(graph[0]);
+  /** The node itself ran. @param {Record<string, any>} output @param {string} [run] */
+  async ran({ graph, extracted }, run) {
+    if (extracted?.[0]) await this.#takeUpstream(extracted[0]);
+    else if (this.#linked && graph?.[0] && this.#untouched(this.#text ?? "")) await this.#takeUpstream(graph[0]);
     if (graph?.[0]) this.#running = digestOf(forget(readJson(graph[0])));
+    await this.follow(run);
     this.#show();
   }
 
   /** A graph that cannot be read is not there. @param {string} text */
-  #takeUpstream(text) {
+  async #takeUpstream(text) {
     try {
-      this.editor.setUpstream(forget(readJson(text)));
+      const graph = forget(readJson(text));
       this.upstream = text;
+      await this.editor.setUpstream(graph);
     } catch (error) {
       if (!(error instanceof GraphError)) throw error;
     }
   }
 
-  /** A node behind this one ran. @param {Record<string, unknown>} output */
-  async found(output) {
+  /** A node behind this one ran; ComfyUI tells what it has cached in any order. @param {Record<string, unknown>} output @param {string} [run] */
+  async found(output, run) {
+    if (run === undefined || run === this.#run) await this.#join(output);
+    else this.#early.push({ output, run });
+  }
+
+  /** Takes in what was told of a run before its graph was known. @param {string} [run] */
+  async follow(run) {
+    this.#run = run;
+    for (const early of this.#early.splice(0)) if (early.run === run) await this.#join(early.output);
+  }
+
+  /** @param {Record<string, unknown>} output */
+  async #join(output) {
     const { join, nothing } = await import("./results.mjs");
     const meaning = this.#running || digestOf(this.editor.graph);
     const found = join(this.#runs.get(meaning) ?? nothing(), output);
@@ -176,7 +197,7 @@ class NodeEditor {
     this.#runs.set(meaning, found);
     shorten(this.#runs);
     this.#keep({ meaning, found, ...(this.upstream && { upstream: this.upstream }) });
-    this.#show();
+    await this.#show();
   }
 
   /** Results are saved with the workflow; its draft, which a reload shows, is written only when told of a change. @param {object} kept */
