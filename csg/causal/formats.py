@@ -305,6 +305,10 @@ def _edge_attributes(edge: Edge) -> dict[str, Any]:
 
 
 def _from_statements(text: str, upwards: int) -> CausalGraph:
+    return graph_from_data(_statement_data(text, upwards))
+
+
+def _statement_data(text: str, upwards: int) -> dict[str, Any]:
     _check_length(text)
     said = dot_grammar.parse(text)
     whole = next((of for of in [said.graph, *said.nodes.values()] if "csg_graph" in of), {})
@@ -313,7 +317,7 @@ def _from_statements(text: str, upwards: int) -> CausalGraph:
         {**_carried(attributes, "csg"), "cause": nodes[cause]["name"], "effect": nodes[effect]["name"]}
         for (cause, effect), attributes in said.edges.items()
     ]
-    return graph_from_data({**_carried(whole, "csg_graph"), "concepts": list(nodes.values()), "edges": edges})
+    return {**_carried(whole, "csg_graph"), "concepts": list(nodes.values()), "edges": edges}
 
 
 def _carried(attributes: Mapping[str, str], key: str) -> dict[str, Any]:
@@ -357,14 +361,33 @@ def write_graph(graph: CausalGraph, format: str = "json") -> str:
     return _by_name(_WRITERS, format)(graph)
 
 
+def is_drawn(text: str) -> bool:
+    """Whether a text begins as a DAGitty model or a DOT digraph does."""
+    return _DRAWN.match(text.lstrip(_BLANK)) is not None
+
+
+def drawn_data(text: str) -> dict[str, Any] | None:
+    """Return what a DAGitty or DOT text says as the data of a graph, which may be no valid one; None for other texts.
+
+    Raises GraphError with the line that is wrong.
+    """
+    if not is_drawn(text):
+        return None
+    return _statement_data(text, upwards=1 if _recognised(text) == "dagitty" else -1)
+
+
 def _by_name(table: Mapping[str, Callable], format: str) -> Callable:
     if format not in table:
         raise GraphError(f"Unknown format {format!r}; expected one of {', '.join(FORMATS)}.")
     return table[format]
 
 
+_BLANK = "\ufeff \t\r\n"
+_DRAWN = re.compile(r"(strict\s+)?(dag|digraph)\b[^{]*\{", re.IGNORECASE)
+
+
 def _recognised(text: str) -> str:
-    start = text.lstrip("\ufeff \t\r\n")[:400].lower()
+    start = text.lstrip(_BLANK)[:400].lower()
     if re.match(r"(strict\s+)?dag\b", start):
         return "dagitty"
     return "dot" if re.match(r"(strict\s+)?(di)?graph\b|//|/\*|#", start) else "json"

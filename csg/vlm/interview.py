@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from .pictures import for_model
 from .prompting import PromptBook, fenced
-from .protocol import Progress, Question, VisionLanguageModel
-from .replies import Reading
+from .protocol import Progress, Question, VisionLanguageModel, VLMError
+from .replies import NO_JSON, Reading
 from .schemas import schema_of
 
 T = TypeVar("T")
@@ -49,8 +49,9 @@ class Interview:
     ) -> Answer:
         """Put the question `name`; a reply with problems goes back once, greedily, with them named.
 
-        Of two replies the more readable one counts, the later on a tie. Raises VLMError when
-        the model cannot be asked.
+        Of two replies the more readable one counts, the later on a tie. What could be read of the
+        first is not lost when the model then cannot be asked again: a note says so. Raises VLMError
+        when the model cannot be asked and nothing was read.
         """
         prompt = self.book.fill(name, values)
         first = self._once(prompt, form, read, self.temperature)
@@ -58,7 +59,14 @@ class Interview:
             return first
         listed = "\n".join(f"- {problem}" for problem in first.reading.problems)
         again = {"prompt": prompt, "reply": fenced(first.reply[-8000:]), "problems": fenced(listed)}
-        second = self._once(self.book.fill("repair", again), form, read, 0.0)
+        question = self.book.fill("repair", again)
+        try:
+            second = self._once(question, form, read, 0.0)
+        except VLMError as error:
+            if NO_JSON in first.reading.problems or not first.reading.value:
+                raise
+            notes = (*first.reading.notes, f"Asking again failed. {error}")
+            return replace(first, reading=replace(first.reading, notes=notes))
         return min(second, first, key=lambda answer: answer.reading.damage)
 
     def _once(

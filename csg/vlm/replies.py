@@ -72,6 +72,13 @@ class Suggested:
 def read_graph_reply(text: str, max_concepts: int = MAX_CONCEPTS) -> Reading[CausalGraph]:
     """Read a causal graph; an incomplete one carries its problems under the key `incomplete`."""
     data, problems = _object(text, ("concepts", "edges", "base_prompt"))
+    return read_graph_data(data, max_concepts, problems)
+
+
+def read_graph_data(
+    data: Mapping[str, Any], max_concepts: int = MAX_CONCEPTS, problems: tuple[str, ...] = ()
+) -> Reading[CausalGraph]:
+    """Read a causal graph from decoded JSON, with the problems that there were before."""
     prompt = _read_prompt(data, "base_prompt")
     concepts = _read_concepts(data, max_concepts)
     edges = _read_edges(data, concepts.value)

@@ -7,7 +7,7 @@ import torch
 from csg.causal.formats import write_dagitty, write_json
 from csg.vlm.extract import concepts_from_text, extract_concepts
 from csg.vlm.prompting import PromptBook
-from csg.vlm.protocol import VisionLanguageModel
+from csg.vlm.protocol import VisionLanguageModel, VLMError
 from csg.vlm.replies import INCOMPLETE, read_graph_reply
 from csg.vlm.schemas import GraphReply, schema_of
 from tests.unit.vlm.scripted import GOOD, ScriptedVLM
@@ -90,3 +90,36 @@ def test_any_reply_as_text():
     assert concepts_from_text(f"Sure:\n```json\n{GOOD['street']}\n```").graph.names[0] == "weather"
     assert concepts_from_text(GOOD["street"].replace("dry asphalt", "(dry:9) asphalt")).graph["ground"].phrase() == "dry:9 asphalt"
     assert concepts_from_text("nothing here").graph.extra[INCOMPLETE]
+
+
+@pytest.mark.parametrize("text", ["dag { a -> b b -> a }", 'digraph {\n a [label="rain"]; a -> b; b -> a }'])
+def test_a_drawn_graph_with_a_cycle_is_read_as_a_reply_with_one(text):
+    found = concepts_from_text(text)
+    assert [(str(edge), edge.status) for edge in found.graph.edges] == [("a -> b", "confirmed"), ("b -> a", "proposed")]
+    assert found.notes == ("The edge b -> a would close a cycle; it becomes a proposal, without effect.",)
+    assert list(found.problems) == found.graph.extra[INCOMPLETE] == ["base_prompt: expected a sentence, got nothing."]
+
+
+def test_a_broken_drawn_graph_is_told_by_its_line_and_prose_before_json_is_prose():
+    found = concepts_from_text("dag {\n a -> -> b\n}")
+    assert found.graph.names == () and found.graph.extra[INCOMPLETE] == list(found.problems)
+    assert len(found.problems) == 1 and found.problems[0].startswith("line 2")
+    assert concepts_from_text(f"Digraph of the picture: {GOOD['street']}").graph.names[0] == "weather"
+
+
+class Dying(ScriptedVLM):
+    """Cannot be asked when the script is over."""
+
+    def ask(self, question, progress=None):
+        if len(self.asked) == len(self.replies):
+            raise VLMError("No server answers.")
+        return super().ask(question, progress)
+
+
+def test_what_was_read_is_not_lost_when_the_model_cannot_be_asked_again():
+    whole = json.loads(GOOD["street"])
+    found = extract_concepts(Dying({key: whole[key] for key in ("concepts", "edges")}), IMAGE)
+    assert found.graph.concepts == read_graph_reply(GOOD["street"]).value.concepts
+    assert found.problems and "Asking again failed. No server answers." in found.report()
+    with pytest.raises(VLMError, match="No server answers"):
+        extract_concepts(Dying("I cannot see a picture."), IMAGE)
