@@ -66,7 +66,10 @@ class EncodeEdits(io.ComfyNode):
         terms = tuple(encoded(clip, edit, common, global_scale, captions) for edit in chosen)
         source, target = (host_model.encode_text(clip, caption) for caption in captions)
         colours = {name: concept_hex(i) for i, name in enumerate(counterfactual.graph.names)}
-        return io.NodeOutput(host.Edits(terms, target, source, counterfactual.prompt, colours), target, source, counterfactual.prompt)
+        found = {p.concept: host_model.phrase_positions(clip, captions[0], p.factual_phrase) for p in counterfactual.preserved()}
+        preserved = {concept: words for concept, words in found.items() if words}
+        edits = host.Edits(terms, target, source, counterfactual.prompt, colours, preserved)
+        return io.NodeOutput(edits, target, source, counterfactual.prompt)
 
 
 def encoded(

@@ -19,22 +19,27 @@ from torch import Tensor
 from ..csg.diffusion import guidance as csg
 from ..csg.diffusion.attention import AttentionCapture, Words, cells_of
 from ..csg.diffusion.inversion import Inversion, invert_ddim, invert_sde, replay
+from ..csg.diffusion.preservation import Preservation
 from .host_model import (
     Conditioning,
     check_latent,
+    check_levels,
     check_model,
+    check_size,
     latent_like,
     model_identity,
     same_conditioning,
     with_control,
     zeros_conditioning,
 )
-from .host_rows import Rows
+from .host_rows import Rows, announce
 
 log = logging.getLogger(__name__)
 
 UNCONDITIONAL, SOURCE, INTERVENTIONAL = "unconditional", "source", "interventional"
 BASES = (UNCONDITIONAL, SOURCE, INTERVENTIONAL)
+OFF, BLEND, CONCEPTS = "off", "blend", "concepts"
+PRESERVES = (OFF, BLEND, CONCEPTS)
 KEY = "causal_semantic_guidance"
 CPU_ROWS_AT_ONCE = 4 * 32 * 32  # latent pixels per call: more takes memory and is hardly faster
 GPU_ROWS_AT_ONCE = 16
@@ -42,13 +47,17 @@ GPU_ROWS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Edits:
-    """What travels through CSG_EDITS: the terms, the whole captions and one colour per concept."""
+    """What travels through CSG_EDITS: the terms, the whole captions, one colour per concept, and what must not change.
+
+    `preserved`: the words of every preserved concept in the caption before, by concept.
+    """
 
     terms: tuple[csg.ConceptTerm, ...] = ()
     target: Conditioning | None = None
     source: Conditioning | None = None
     prompt: str = ""
     colours: Mapping[str, str] = field(default_factory=dict)
+    preserved: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,7 @@ class CSGGuider(comfy.samplers.CFGGuider):
         self.terms = self.edits.terms
         self.step: int | None = None
         self.reference: Tensor | None = None
+        self.preservation: Preservation | None = None
         self.guided: csg.Guided | None = None
         self.mean = csg.MaskMean(len(self.terms))
         self._words: dict[str, Words] = {}
@@ -106,7 +116,7 @@ class CSGGuider(comfy.samplers.CFGGuider):
         try:
             return super().sample(*args, **kwargs)
         finally:
-            self.step, self.reference, self.guided, self._placed = None, None, None, None
+            self.step, self.reference, self.guided, self._placed, self.preservation = None, None, None, None, None
 
     def _conditionings(self) -> dict[str, Conditioning]:
         conds = {"negative": self.base.negative or zeros_conditioning(self.model_patcher)}
@@ -117,6 +127,7 @@ class CSGGuider(comfy.samplers.CFGGuider):
         for k, term in enumerate(self.terms):
             if term.scope == csg.LOCAL:
                 conds |= self._term_conditionings(k, term, "caption" if "caption" in conds else "positive")
+        conds |= self._preserved_conditionings("caption" if "caption" in conds else "positive")
         own = ("positive", "negative")
         return {k: c if k in own else with_control(c, conds["negative"]) for k, c in conds.items()}
 
@@ -124,8 +135,7 @@ class CSGGuider(comfy.samplers.CFGGuider):
         """The whole captions after and before; the one before only where the base is another."""
         if self.edits.target is None or self.edits.source is None:
             raise ValueError("A global concept needs the whole captions: make the edits with Encode Concept Edits.")
-        own = self.base.kind == SOURCE and same_conditioning(self.edits.source, self.base.positive)
-        return {"target": self.edits.target} | ({} if own else {"caption": self.edits.source})
+        return {"target": self.edits.target} | ({} if self._tells_before() else {"caption": self.edits.source})
 
     def _term_conditionings(self, k: int, term: csg.ConceptTerm, before: str) -> dict[str, Conditioning]:
         """The term's own rows; one whose words stand in a caption is looked at there, and needs none for itself."""
@@ -146,6 +156,24 @@ class CSGGuider(comfy.samplers.CFGGuider):
             self._words[f"factual {k}"] = Words(term.factual_tokens, term.factual_conditioning[0][0].shape[1])
         return conds
 
+    def _preserved_conditionings(self, before: str) -> dict[str, Conditioning]:
+        """Where preserved concepts are looked at: in the caption before, by a row of its own where no other has it."""
+        if not self.edits.preserved or self.edits.source is None:
+            return {}
+        there = before == "caption" or self._tells_before()
+        length = self.edits.source[0][0].shape[1]
+        for name, tokens in self.edits.preserved.items():
+            self._words[f"preserved {name}"] = Words(tokens, length, before if there else "preserved")
+        return {} if there else {"preserved": self.edits.source}
+
+    def _tells_before(self) -> bool:
+        return self.base.kind == SOURCE and same_conditioning(self.edits.source, self.base.positive)
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether the original picture's own path is looked at, too."""
+        return self.settings.mask_source != csg.EDIT or self.preservation is not None
+
     def first_guided_step(self, steps: int) -> int:
         """See `csg.diffusion.guidance.first_guided_step`."""
         return csg.first_guided_step(self.terms, steps, self.settings.joint_warmup)
@@ -161,7 +189,8 @@ class CSGGuider(comfy.samplers.CFGGuider):
         if base is not None and not active:
             return base
         said = self._predict(x, timestep, options, active, base)
-        self.guided = csg.guide(self._placed_terms(x), active, said, self.settings)
+        kept_places = self.preservation.kept if self.preservation else None
+        self.guided = csg.guide(self._placed_terms(x), active, said, self.settings, kept_places)
         self.mean.add(self.guided.masks)
         return self.guided.denoised
 
@@ -183,7 +212,7 @@ class CSGGuider(comfy.samplers.CFGGuider):
             rows.append("negative")
         if by_captions:
             rows += [key for key in ("target", "caption") if key in self.conds]
-        looked_at = by_captions if self.settings.uses_attention else []
+        looked_at = by_captions if self._looks else []
         rows += [f"concept {k}" for k in (*local, *looked_at) if f"concept {k}" in self.conds]
         if self.settings.contrast == csg.FACTUAL:
             rows += [f"factual {k}" for k in local if f"factual {k}" in self.conds]
@@ -194,7 +223,7 @@ class CSGGuider(comfy.samplers.CFGGuider):
     ) -> csg.Predictions:
         rows = self._rows(active, own_base=base is None)
         local = [k for k in active if self.terms[k].scope == csg.LOCAL]
-        wanted = [f"concept {k}" for k in local] if self.settings.uses_attention else []
+        wanted = [f"concept {k}" for k in local] if self._looks else []
         out, maps = self._evaluate(rows, wanted, x, timestep, options)
         said = csg.Predictions(
             self._base_prediction(out, x, timestep, options) if base is None else base,
@@ -205,8 +234,8 @@ class CSGGuider(comfy.samplers.CFGGuider):
         )
         if "target" in out:
             said.caption_difference = out["target"] - out["caption" if "caption" in out else "positive"]
-        if wanted and self.settings.mask_source != csg.EDIT:
-            said.factual_attention = self._factual_attention(local, timestep, options)
+        if self.looks_back and active and self.reference is not None:
+            self._look_back(said, local if wanted and self.settings.mask_source != csg.EDIT else [], timestep, options)
         return said
 
     def _base_prediction(self, out: Mapping[str, Tensor], x: Tensor, timestep: Tensor, options: dict) -> Tensor:
@@ -220,14 +249,22 @@ class CSGGuider(comfy.samplers.CFGGuider):
             self.inner_model, *said, scale, x, timestep, model_options=options, cond=conds[0], uncond=conds[1]
         )
 
-    def _factual_attention(self, local: Sequence[int], timestep: Tensor, options: dict) -> dict[int, Tensor]:
-        """Where the factual phrases look in the original picture: on the reference path at this level."""
-        keys = {k: f"factual {k}" for k in local if f"factual {k}" in self._words}
-        if self.reference is None or not keys:
-            return {}
-        rows = dict.fromkeys(self._words[key].row or key for key in keys.values())
-        _, maps = self._evaluate(list(rows), list(keys.values()), self.reference, timestep, options)
-        return {k: maps[key] for k, key in keys.items()}
+    def _look_back(self, said: csg.Predictions, local: Sequence[int], timestep: Tensor, options: dict) -> None:
+        """Where factual and preserved phrases look in the original picture: on the reference path at this level."""
+        factual = {k: f"factual {k}" for k in local if f"factual {k}" in self._words}
+        preserved = {name: f"preserved {name}" for name in self.edits.preserved} if self.preservation else {}
+        keys = [*factual.values(), *preserved.values()]
+        if not keys:
+            return
+        rows = dict.fromkeys(self._words[key].row or key for key in keys)
+        _, maps = self._evaluate(list(rows), keys, self.reference, timestep, options)
+        said.factual_attention = {k: maps[key] for k, key in factual.items()}
+        said.preserved_attention = {name: maps[key] for name, key in preserved.items()}
+
+    @property
+    def _looks(self) -> bool:
+        """Whether the concepts' attention is needed: for their masks, or to tell their places from preserved ones."""
+        return self.settings.uses_attention or self.preservation is not None
 
     def _evaluate(
         self, rows: Sequence[str], wanted: Sequence[str], x: Tensor, timestep: Tensor, options: dict
@@ -249,13 +286,14 @@ class CSGGuider(comfy.samplers.CFGGuider):
             raise RuntimeError(
                 f"No attention was seen for {self._phrases(missing)}. A compiled model hides it, a caching node skips it "
                 "and a tiling node cuts it: remove that node (compile, EasyCache, tiled diffusion). A model without "
-                "cross-attention at a quarter of the latent's size has none. Or choose mask = noise, which needs none."
+                "cross-attention at a quarter of the latent's size has none. Or choose mask = noise without preserve = concepts, which needs none."
             )
         found = dict(zip(keys, out, strict=True))
         return {key: found[key] for key in rows}, maps
 
     def _phrases(self, keys: Sequence[str]) -> str:
-        return ", ".join(repr(self.terms[int(key.split()[1])].phrase) for key in keys)
+        kinds = (key.split(" ", 1) for key in keys)
+        return ", ".join(repr(name if kind == "preserved" else self.terms[int(name)].phrase) for kind, name in kinds)
 
     def _unets(self, options: dict) -> list[torch.nn.Module]:
         clones = options.get("multigpu_clones", {})
@@ -269,22 +307,6 @@ def before_guidance(model: Any, conds: list, said: list[Tensor], scale: float, x
     for function in options.get("sampler_pre_cfg_function", []):
         said = function(common | {"conds_out": said})
     return said[:2]
-
-
-def announce(rows: Rows, capture: AttentionCapture, shape: Sequence[int]) -> Callable:
-    """Wrapper around each model call that tells the capture whose rows these are.
-
-    Calls on a crop of the latent (area conditionings) or on a part of the batch are not captured: their cells, or
-    their rows, are others.
-    """
-
-    def wrapper(executor: Callable, x: Tensor, t: Tensor, concat: Any, crossattn: Any, control: Any, options: dict, **kwargs: Any) -> Tensor:  # noqa: ANN401
-        keys = [row.key for row in rows.shown(options)]
-        whole = x.shape == (len(keys) * shape[0], *shape[1:])
-        with capture.rows(keys if whole else []):
-            return executor(x, t, concat, crossattn, control, options, **kwargs)
-
-    return wrapper
 
 
 class InvertSampler(comfy.samplers.Sampler):
@@ -336,7 +358,7 @@ def levels_at_once(patcher: comfy.model_patcher.ModelPatcher, shape: Sequence[in
 class ReplaySampler(comfy.samplers.Sampler):
     """Prediction as a ComfyUI sampler: samples with an inversion's noises; guided by whatever guider drives it."""
 
-    def __init__(self, inversion: Inversion, preserve: str = "off", release: float = 0.0) -> None:
+    def __init__(self, inversion: Inversion, preserve: str = OFF, release: float = 0.0) -> None:
         self.inversion, self.preserve, self.release = inversion, preserve, release
 
     def sample(self, model_wrap: Any, sigmas: Tensor, extra_args: dict, callback: Callable | None, noise: Tensor,  # noqa: ANN401
@@ -347,15 +369,19 @@ class ReplaySampler(comfy.samplers.Sampler):
         check_size(inversion, latent_image)
         check_model(inversion, model_wrap.model_patcher)
         guider = model_wrap if isinstance(model_wrap, CSGGuider) else None
-        if guider is None and self.preserve == "blend":
-            raise ValueError("preserve = blend needs the concepts' masks, and this guider makes none. Connect CSG Guider, or set preserve to off.")
-        if guider:  # the authors' repository lets concepts act only once all have passed their warm-up
+        if guider is None and self.preserve != OFF:
+            raise ValueError(
+                f"preserve = {self.preserve} needs the concepts' masks, and this guider makes none. Connect CSG Guider, or set preserve to off."
+            )
+        if guider:
+            guider.preservation = self._preservation(guider)
+            # the authors' repository lets concepts act only once all have passed their warm-up
             joint = inversion.settings.get("schedule") == "authors"
             guider.settings = replace(guider.settings, joint_warmup=joint)
         start = self._start(guider)
-        blends = self.preserve == "blend" or denoise_mask is not None
-        inversion = inversion.on(device, path=blends or (guider is not None and guider.settings.mask_source != csg.EDIT))
-        union = _RunningUnion(guider if self.preserve == "blend" else None, denoise_mask)
+        blends = self.preserve != OFF or denoise_mask is not None
+        inversion = inversion.on(device, path=blends or (guider is not None and guider.looks_back))
+        union = _RunningUnion(guider if self.preserve != OFF else None, denoise_mask)
         offset = self.release * csg.low_frequencies(inversion.latent) if self.release else None
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
@@ -368,6 +394,14 @@ class ReplaySampler(comfy.samplers.Sampler):
             if callback and last.i < inversion.steps:
                 callback(last.i, last.denoised, last.x, inversion.steps)
         return last.x
+
+    def _preservation(self, guider: CSGGuider) -> Preservation | None:
+        if self.preserve == CONCEPTS and not guider.edits.preserved:
+            log.warning(
+                "preserve = concepts found no phrase of a preserved concept in the base prompt, so it acts like blend. "
+                "Write the phrases into the base prompt as they stand in the graph."
+            )
+        return Preservation() if self.preserve == CONCEPTS and guider.edits.preserved else None
 
     def _start(self, guider: CSGGuider | None) -> int:
         """Up to the first guided step an edit on the inversion's own base would only follow the path: start there."""
@@ -386,7 +420,7 @@ def _counted(denoise: Callable, guider: CSGGuider | None, inversion: Inversion, 
         i += 1
         if guider:
             guider.step = i
-            if guider.settings.mask_source != csg.EDIT:
+            if guider.looks_back:
                 guider.reference = inversion.path[i]
         return denoise(x, sigma)
 
@@ -424,25 +458,6 @@ def same_base(base: Base, inversion: Inversion) -> bool:
     return told and (negative or not base.guided)
 
 
-def check_levels(inversion: Inversion, sigmas: Tensor) -> None:
-    """Raise ValueError unless `sigmas` are the inversion's own."""
-    if len(sigmas) != len(inversion.sigmas) or not torch.allclose(sigmas.cpu().float(), inversion.sigmas, rtol=1e-4):
-        raise ValueError(
-            f"The sampler got {len(sigmas)} noise levels that are not the {len(inversion.sigmas)} of this inversion. "
-            "Use the sigmas that come out of Replay Inversion, unchanged."
-        )
-
-
-def check_size(inversion: Inversion, latent: Tensor) -> None:
-    """Raise ValueError unless `latent` (B, C, h, w) has the inversion's size and batch."""
-    made, now = tuple(inversion.path.shape[1:]), tuple(latent.shape)
-    if made != now:
-        raise ValueError(
-            f"The sampler got a latent of {now}, but the inversion is of {made}. Use the latent that comes out of "
-            "Replay Inversion, or invert the other picture."
-        )
-
-
 def run_inversion(
     patcher: comfy.model_patcher.ModelPatcher, latent: Mapping[str, Any], sigmas: Tensor, method: str,
     base: Base, settings: Mapping[str, Any], **options: Any,  # noqa: ANN401
@@ -463,7 +478,7 @@ def run_inversion(
 
 
 def run_replay(
-    guider: CSGGuider, inversion: Inversion, preserve: str = "off", release: float = 0.0, noise_mask: Tensor | None = None
+    guider: CSGGuider, inversion: Inversion, preserve: str = OFF, release: float = 0.0, noise_mask: Tensor | None = None
 ) -> dict[str, Any]:
     """Edit: drive `guider` along the inversion's noises; returns LATENT."""
     patcher = guider.model_patcher

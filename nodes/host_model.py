@@ -124,6 +124,25 @@ def check_model(inversion: Inversion, patcher: comfy.model_patcher.ModelPatcher)
         )
 
 
+def check_levels(inversion: Inversion, sigmas: Tensor) -> None:
+    """Raise ValueError unless `sigmas` are the inversion's own."""
+    if len(sigmas) != len(inversion.sigmas) or not torch.allclose(sigmas.cpu().float(), inversion.sigmas, rtol=1e-4):
+        raise ValueError(
+            f"The sampler got {len(sigmas)} noise levels that are not the {len(inversion.sigmas)} of this inversion. "
+            "Use the sigmas that come out of Replay Inversion, unchanged."
+        )
+
+
+def check_size(inversion: Inversion, latent: Tensor) -> None:
+    """Raise ValueError unless `latent` (B, C, h, w) has the inversion's size and batch."""
+    made, now = tuple(inversion.path.shape[1:]), tuple(latent.shape)
+    if made != now:
+        raise ValueError(
+            f"The sampler got a latent of {now}, but the inversion is of {made}. Use the latent that comes out of "
+            "Replay Inversion, or invert the other picture."
+        )
+
+
 def sigma_table(patcher: comfy.model_patcher.ModelPatcher) -> Tensor:
     """The model's noise level per training step (1000,), object patches included."""
     sampling = patcher.get_model_object("model_sampling")

@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ..csg.diffusion.attention import AttentionCapture
+
 NEGATIVE = "negative"
 
 
@@ -67,3 +69,19 @@ class ShownControl:
         """The ControlNet's own residuals."""
         self.rows.shown(options)
         return self.control.get_control(x, t, cond, batched_number, options)
+
+
+def announce(rows: Rows, capture: AttentionCapture, shape: Sequence[int]) -> Callable:
+    """Wrapper around each model call that tells the capture whose rows these are.
+
+    Calls on a crop of the latent (area conditionings) or on a part of the batch are not captured: their cells, or
+    their rows, are others.
+    """
+
+    def wrapper(executor: Callable, x: Tensor, t: Tensor, concat: Any, crossattn: Any, control: Any, options: dict, **kwargs: Any) -> Tensor:  # noqa: ANN401
+        keys = [row.key for row in rows.shown(options)]
+        whole = x.shape == (len(keys) * shape[0], *shape[1:])
+        with capture.rows(keys if whole else []):
+            return executor(x, t, concat, crossattn, control, options, **kwargs)
+
+    return wrapper

@@ -44,14 +44,14 @@ BASE = io.Combo.Input(
 POSITIVE = io.Conditioning.Input(
     "positive", optional=True, tooltip="The interventional prompt; only used by base = interventional."
 )
-PRESERVE = ("off", "blend")
 
 
 def preserve(optional: bool = False) -> io.Combo.Input:
     """What happens where no concept acts."""
     return io.Combo.Input(
-        "preserve", options=list(PRESERVE), default=PRESERVE[0], optional=optional,
-        tooltip="blend: outside the concepts' masks the picture returns to the inversion's own path, so what is preserved comes back exactly.",
+        "preserve", options=list(host.PRESERVES), default=host.OFF, optional=optional,
+        tooltip="blend: outside the concepts' masks the picture returns to the inversion's own path, so what is preserved comes back exactly. "
+        "concepts: blend, and the places of preserved concepts are taken out of the masks; their phrases must stand in the base prompt.",
     )  # fmt: skip
 
 

@@ -22,8 +22,8 @@ const CAPTIONS = {
   name: "Captions, best on Town: 20 steps",
   values: {
     CSG_Invert: { steps: 20, skip: 0.08, source_guidance: 1 },
-    CSG_EncodeEdits: { scale: 1.25, threshold: 0.5, warmup: 0, global_scale: 1 },
-    CSG_Sampler: { base: "source", mask: "intersect", preserve: "blend", contrast: "captions", mask_source: "both", cut: "otsu" },
+    CSG_EncodeEdits: { scale: 1.5, threshold: 0.5, warmup: 0, global_scale: 1 },
+    CSG_Sampler: { base: "source", mask: "intersect", preserve: "concepts", contrast: "captions", mask_source: "both", cut: "otsu" },
   },
 };
 

@@ -15,6 +15,7 @@ from .graph import CausalGraph, Concept
 
 ALL_CHANGES = "intervened + descendants"
 DESCENDANTS_ONLY = "descendants only (paper)"
+LOCAL = "local"
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,11 @@ class Counterfactual:
         descendants = tuple(change for change in self.changed if change.role == "descendant")
         chosen = descendants if which == DESCENDANTS_ONLY and descendants else self.changed
         return tuple(self._edit(change) for change in chosen)
+
+    def preserved(self) -> tuple[ConceptPhrase, ...]:
+        """Return the phrases of what is there to see and keeps its value, global concepts left out: they have no place."""
+        phrases = (self._edit(change) for change in self.changes if not change.changed)
+        return tuple(p for p in phrases if p.scope == LOCAL and not p.removes)
 
     def _edit(self, change: Change) -> ConceptPhrase:
         concept = self.graph[change.concept]

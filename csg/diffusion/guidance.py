@@ -6,7 +6,7 @@ which changes neither the masks nor the sum, so that every kind of prediction (e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,10 @@ class ConceptTerm:
     def active(self, i: int) -> bool:
         """Whether the concept acts at step `i` (counted over kept steps)."""
         return i >= self.warmup and (self.cooldown <= 0 or i < self.cooldown)
+
+    def outside(self, kept: Mapping[str, Tensor], mask: Tensor) -> Tensor:
+        """The mask (B, 1, h, w) less the places `kept` from terms of this scope."""
+        return mask * (1 - kept[self.scope]) if self.scope in kept else mask
 
 
 @dataclass(frozen=True)
@@ -138,11 +142,15 @@ def smoothing(device: torch.device | str = "cpu") -> Tensor:
     return torch.outer(taps / taps.sum(), taps / taps.sum())
 
 
+def smoothed(attention: Tensor) -> Tensor:
+    """Attention (B, ch, cw) under the reference's Gaussian."""
+    padded = F.pad(attention[:, None].float(), (1, 1, 1, 1), mode="reflect")
+    return F.conv2d(padded, smoothing(attention.device)[None, None])[:, 0]
+
+
 def attention_mask(attention: Tensor, threshold: float, size: tuple[int, int], cut: str = QUANTILE) -> Tensor:
     """M1: attention (B, ch, cw) -> binary mask (B, 1, h, w): smoothed, cut, enlarged to `size`."""
-    padded = F.pad(attention[:, None].float(), (1, 1, 1, 1), mode="reflect")
-    smooth = F.conv2d(padded, smoothing(attention.device)[None, None])[:, 0]
-    return F.interpolate(cut_mask(smooth, threshold, cut)[:, None], size, mode="nearest")
+    return F.interpolate(cut_mask(smoothed(attention), threshold, cut)[:, None], size, mode="nearest")
 
 
 def noise_mask(psi: Tensor, threshold: float) -> Tensor:
@@ -152,7 +160,10 @@ def noise_mask(psi: Tensor, threshold: float) -> Tensor:
 
 @dataclass
 class Predictions:
-    """What the model said at one step. All (B, C, h, w) denoised latents; attention (B, ch, cw) per term and kind."""
+    """What the model said at one step. All (B, C, h, w) denoised latents; attention (B, ch, cw) per term and kind.
+
+    `preserved_attention` is per preserved concept, by name, on the reference path.
+    """
 
     base: Tensor
     unconditional: Tensor | None = None
@@ -161,6 +172,11 @@ class Predictions:
     caption_difference: Tensor | None = None
     attention: Mapping[int, Tensor] = field(default_factory=dict)
     factual_attention: Mapping[int, Tensor] = field(default_factory=dict)
+    preserved_attention: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+KeptPlaces = Callable[[Predictions, Mapping[int, Tensor]], Mapping[str, Tensor]]
+"""From the predictions and the terms' own guidances (B, C, h, w) to what is kept from terms of each scope (B, 1, h, w)."""
 
 
 @dataclass
@@ -213,18 +229,24 @@ def concept_mask(
     return mask
 
 
-def guide(terms: Sequence[ConceptTerm], active: Sequence[int], said: Predictions, settings: GuidanceSettings) -> Guided:
-    """The base prediction plus every active term (eq. 12 with the base the caller chose)."""
+def guide(
+    terms: Sequence[ConceptTerm],
+    active: Sequence[int],
+    said: Predictions,
+    settings: GuidanceSettings,
+    kept_places: KeptPlaces | None = None,
+) -> Guided:
+    """The base prediction plus every active term (eq. 12 with the base the caller chose), outside the places kept from it."""
     shared = [k for k in active if settings.by_captions(terms[k]) and said.caption_difference is not None]
+    psis = {k: local_psi(terms[k], k, said, settings) for k in active if not settings.by_captions(terms[k])}
+    kept = kept_places(said, psis) if kept_places else {}
     total, masks = said.base.float(), {}
     if shared:
-        masks = {k: _caption_mask(terms[k], k, said, settings) for k in shared}
+        masks = {k: terms[k].outside(kept, _caption_mask(terms[k], k, said, settings)) for k in shared}
         total = total + torch.stack([terms[k].scale * masks[k] for k in shared]).amax(0) * said.caption_difference.float()
-    for k in active:
-        if not settings.by_captions(terms[k]):
-            psi = local_psi(terms[k], k, said, settings)
-            masks[k] = concept_mask(terms[k], k, psi, said, settings)
-            total = total + psi * masks[k]
+    for k, psi in psis.items():
+        masks[k] = terms[k].outside(kept, concept_mask(terms[k], k, psi, said, settings))
+        total = total + psi * masks[k]
     return Guided(total, masks)
 
 

@@ -29,7 +29,8 @@ def counterfactual_edits(lab):
     """Edits with factual phrases and whole captions, as Encode Concept Edits makes them."""
     edits = lab.edits()
     old = {"factual_phrase": "old", "factual_conditioning": tiny_models.conditioning(30), "factual_tokens": (1, 2), "captioned": True}
-    return replace(edits, terms=tuple(replace(t, **old) for t in edits.terms), target=tiny_models.conditioning(6), source=lab.source)
+    return replace(edits, terms=tuple(replace(t, **old) for t in edits.terms), target=tiny_models.conditioning(6), source=lab.source,
+                   preserved={"house": (3, 4)})  # fmt: skip
 
 
 @torch.inference_mode()
@@ -48,6 +49,7 @@ SETTINGS = {
     "mask": {"mask": "noise"},
     "base": {"base": "interventional", "positive": tiny_models.conditioning(5)},
     "preserve": {"preserve": "blend"},
+    "preserved concepts": {"preserve": "concepts"},
     "contrast": {"contrast": "factual"},
     "captions": {"contrast": "captions"},
     "mask source": {"mask_source": "both"},

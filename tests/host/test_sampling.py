@@ -1,9 +1,12 @@
 """The path from a picture to its counterfactual through ComfyUI's executor."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+
+from csg.causal.formats import write_json
 
 STEPS = 12
 
@@ -90,6 +93,38 @@ def test_blend_returns_untouched_places_to_the_original(comfy):
     far = torch.nn.functional.max_pool2d(union[None, None], 7, 1, 3)[0, 0] == 0
     difference = (samples(outcome, "sampler") - samples(outcome, "encode")).abs().amax(1)[0]
     assert far.any() and difference[far].max() < 1e-3 and difference.max() > 0.1
+
+
+def kept_by_the_graph(**options):
+    """do(season = winter) leaves the house alone; season is global, so without the graph nothing is."""
+    values = "foliage = bare\nweather = snowy\nground = snow"
+    shared = {"edits__scale": 1.5, "edits__global_scale": 1.0, "edits__warmup": 0, "edits__threshold": 0.5,
+              "invert__source": ["edits", 2], "sampler__base": "source", "sampler__contrast": "captions"}  # fmt: skip
+    return path("season = winter", values, **(shared | options))
+
+
+@pytest.mark.parametrize("mask_source", ["edit", "both"])
+def test_preserved_concepts_keep_their_places_from_global_ones_too(comfy, mask_source):
+    free = comfy.run(kept_by_the_graph(sampler__preserve="blend", sampler__mask_source=mask_source), outputs=["sampler"])
+    kept = comfy.run(kept_by_the_graph(sampler__preserve="concepts", sampler__mask_source=mask_source), outputs=["sampler", "score"])
+    assert free.value("sampler", 1)[0].min() == 1
+    season = kept.value("sampler", 1)[0]
+    assert season.min() < 0.5 < season.mean() < 1
+    assert kept.value("score", 0) >= 0.75
+
+
+def test_a_base_prompt_without_the_preserved_phrases_is_told_of(comfy, caplog):
+    prompt = kept_by_the_graph(sampler__preserve="concepts")
+    graph = comfy.run(path(), outputs=["scene"]).value("scene", 1)
+    prompt["load"] = {"class_type": "CSG_GraphEditor", "inputs": {"graph_json": renamed(graph)}}
+    prompt["do"]["inputs"]["graph"] = ["load", 0]
+    outcome = comfy.run(prompt, outputs=["sampler"])
+    assert outcome.errors == {} and "acts like blend" in caplog.text
+
+
+def renamed(graph):
+    """The graph with a base prompt that words everything otherwise."""
+    return write_json(replace(graph, base_prompt="a street"))
 
 
 def test_another_base_than_the_inversions_is_refused_with_what_to_do(comfy):

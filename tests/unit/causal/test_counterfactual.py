@@ -75,6 +75,13 @@ def test_edits_carry_both_phrases_the_scope_and_the_role():
     assert edit.role == "intervened" and not edit.removes
 
 
+def test_what_keeps_its_value_and_can_be_seen_is_preserved():
+    """Global concepts have no place, and what is not there has none either; a descendant that stays counts."""
+    names = [phrase.concept for phrase in propagate(RAINY, {"puddles": "many"}).preserved()]
+    assert names == ["ground", "car"]
+    assert [p.factual_phrase for p in propagate(RAINY, {"ground": "wet"}).preserved()] == ["a red car"]
+
+
 def test_the_papers_edits_leave_the_intervened_out_unless_nothing_else_changed():
     moved, alone = propagate(RAINY, {"ground": "wet"}), propagate(RAINY, {})
     assert [edit.concept for edit in moved.edits()] == ["weather", "ground"]
