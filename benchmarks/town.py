@@ -96,10 +96,10 @@ class Bench:
     """Does one item after the other."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        from town_lab import Lab, Perception
+        from town_lab import Judge, Lab, Perception
 
         self.lab, self.keep = Lab(), options.keep
-        self.perception = Perception(options.lpips)
+        self.perception, self.judge = Perception(options.lpips), Judge()
         self.scene: int | None = None
 
     def do(self, item: Item) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class Bench:
             image, seconds, inverted = self.lab.edited(image_of(known.factual), change, item.method, item.seed)
         self._keep(item, image)
         times = {"seconds": seconds, "inversion_seconds": inverted, "kind": INTERVENED_ON[next(iter(item.assignment))]}
-        return times | measured(image, item.scene, item.assignment, self.perception)
+        return times | measured(image, item.scene, item.assignment, self.perception, self.judge)
 
     def _axiom(self, item: Item, known: Any) -> dict[str, Any]:  # noqa: ANN401
         from town_lab import Change, image_of, pixels

@@ -16,10 +16,14 @@ import torch
 from in_process import pack_module
 from town_methods import DESCENDANTS, INTERVENED, Method
 
+from csg.causal.counterfactual import propagate
+from csg.causal.formats import read_json
 from csg.evaluation import perceptual
+from csg.evaluation.effectiveness import effectiveness
 from csg.evaluation.similarity import ms_ssim
 from csg.town import score, world
-from csg.town.weights import CHECKPOINT
+from csg.town.weights import CHECKPOINT, VLM_FOLDER
+from csg.vlm.local import LocalVLM
 
 INTERVENED_ON = {
     "weather": "weather",
@@ -173,9 +177,23 @@ class Perception:
         return perceptual.lpips(a, b, self.backbone, self.net) if self.backbone else 1 - ms_ssim(a, b)
 
 
-def measured(image: torch.Tensor, scene: int, do: Values, perception: Perception) -> dict[str, Any]:
+class Judge:
+    """Town's small vision-language model, asked as CSG_Effectiveness asks."""
+
+    def __init__(self) -> None:
+        self.vlm = LocalVLM(VLM_FOLDER)
+
+    def __call__(self, image: torch.Tensor, known: score.Truth, do: Values) -> dict[str, bool]:
+        """Whether the model sees each changed concept in the IMAGE."""
+        graph = read_json(json.dumps(world.graph_document(known.before))).do(dict(do))
+        wanted = propagate(graph, {name: known.after[name] for name in known.changed if name not in do})
+        return {verdict.concept: verdict.answer for verdict in effectiveness(self.vlm, image, wanted).verdicts}
+
+
+def measured(image: torch.Tensor, scene: int, do: Values, perception: Perception, judge: Judge) -> dict[str, Any]:
     """Every figure of an edited picture, None where it has no meaning."""
     known, picture = score.truth(scene, do), pixels(image)
+    answers = judge(image, known, do)
     found = score.score(picture, scene, do)
     hits = {n: r["read"] == r["expected"] for n, r in found.readings.items() if r["factual"] != r["expected"]}
     followed = [hit for name, hit in hits.items() if name not in do]
@@ -183,6 +201,8 @@ def measured(image: torch.Tensor, scene: int, do: Values, perception: Perception
         "effectiveness": found.effectiveness,
         "effectiveness_intervened": float(all(hits[name] for name in do)),
         "effectiveness_descendants": float(np.mean(followed)) if followed else None,
+        "vlm_effectiveness": float(np.mean(list(answers.values()))) if answers else None,
+        "vlm": answers,
         "untouched": found.untouched,
         "excess_error": found.excess_error,
         "psnr": found.psnr,

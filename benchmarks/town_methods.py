@@ -111,7 +111,7 @@ AXES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "contrast": tuple({"contrast": kind} for kind in ("unconditional", "factual", "captions")),
     "cut": ({"cut": "quantile"}, {"cut": "otsu"}),
     "release": tuple({"release": share} for share in (0.0, 0.5, 1.0)),
-    "preserve": ({"preserve": "off"}, {"preserve": "blend"}),
+    "preserve": tuple({"preserve": kind} for kind in ("off", "blend", "concepts")),
     "frontier": tuple({"scale": s, "threshold": t, "cut": "quantile"} for s in (1.0, 1.5, 2.0, 3.0) for t in (0.0, 0.4, 0.7, 0.85)),
     "steps": tuple({"steps": steps} for steps in (20, 50, 100)),
 }

@@ -15,7 +15,7 @@ from town_lab import INTERVENED_ON, model_digest
 from town_methods import AXES, BASELINES, CSG, FIELDS, REFERENCES, Method, ablation, methods, shipped
 
 from csg.evaluation.journal import Journal
-from csg.evaluation.statistics import Interval, bootstrap, paired_difference
+from csg.evaluation.statistics import Interval, bootstrap, cohens_kappa, paired_difference
 from csg.evaluation.tables import Figure, line, select, summary, table
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -24,11 +24,20 @@ EFFECT, EXCESS, PSNR = "effectiveness", "excess_error", "psnr"
 GOALS = {EFFECT: 0.95, EXCESS: 0.5, PSNR: 2.0}  # at least; of the best baseline's; dB above the best baseline
 
 
+JUDGES = (
+    "*VLM-Eff*: share of the changed concepts that Town's small vision-language model sees, asked yes or no as CSG_Effectiveness "
+    "asks; *readers*: that the attribute readers see. Kappa is Cohen's: agreement beyond chance, which is low where nearly every "
+    "answer is yes; *all pictures* has the unedited ones, where nearly every answer is no. In italics, concepts over all edits. Both "
+    "judges were trained on Town's renderer."
+)
+
+
 def figures(perception: str) -> tuple[Figure, ...]:
     """The columns of the main table."""
     return (
         Figure(EFFECT, "effectiveness"),
         Figure("effectiveness_descendants", "of descendants"),
+        Figure("vlm_effectiveness", "VLM-Eff"),
         Figure("perceptual", f"{perception} to the factual", 3, "less"),
         Figure(EXCESS, "excess error, % points", 2, "less"),
         Figure("untouched", "untouched"),
@@ -116,6 +125,29 @@ def _goal(kind: str, field: str, rows: Mapping[str, Rows], baselines: Sequence[s
     return line(
         [kind, field.replace("_", " "), ours.text(), f"{theirs:.2f} ({best})", difference.text(), wanted, verdict]
     )
+
+
+def judges(rows: Mapping[str, Rows]) -> str:
+    """The small VLM beside the attribute readers, per changed concept: shares of yes, agreement, Cohen's kappa."""
+    pairs = {label: [pair for row in found for pair in verdicts(row)] for label, found in rows.items()}
+    edits = [pair for label, found in pairs.items() if label not in REFERENCES for pair in found]
+    everything = [pair for found in pairs.values() for pair in found]
+    groups = pairs | {"all edits": edits, "all pictures": everything}
+    groups |= {f"*{name}*": [p for p in edits if p[0] == name] for name in dict.fromkeys(p[0] for p in edits)}
+    head = [line(["", "concepts", "VLM-Eff", "readers", "agreed", "kappa"]), line(["---", *["---:"] * 5])]
+    return "\n".join([*head, *(_judged(label, found) for label, found in groups.items() if found)])
+
+
+def verdicts(row: Mapping[str, Any]) -> list[tuple[str, bool, bool]]:
+    """(concept, the VLM's answer, the readers') for each concept that the edit was to change."""
+    return [(name, answer, name not in row["missed"]) for name, answer in row.get("vlm", {}).items()]
+
+
+def _judged(label: str, found: Sequence[tuple[str, bool, bool]]) -> str:
+    n = len(found)
+    kappa = cohens_kappa((seen, read) for _, seen, read in found)
+    shares = [sum(hits) / n for hits in zip(*((s, r, s == r) for _, s, r in found))]
+    return line([label, str(n), *(f"{share:.2f}" for share in shares), "-" if kappa is None else f"{kappa:.2f}"])
 
 
 def axioms_table(records: Sequence[Mapping[str, Any]], chosen: Mapping[str, Method]) -> str:
@@ -216,6 +248,7 @@ def write(options: argparse.Namespace, picture_of: Callable[[int, str, str], Pat
         parts += ["## Examples", "", f"![examples]({name}_examples.jpg)", ""]
     if CSG in rows:
         parts += ["## What CSG misses", "", failing(rows[CSG]), ""]
+    parts += ["## The small VLM beside the readers", "", JUDGES, "", judges(rows), ""]
     if axioms := axioms_table(records, known):
         parts += ["## Composition and reversibility", "", axioms, ""]
     for axis, (found, text) in ablations(records, csg, perception).items():

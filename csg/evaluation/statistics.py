@@ -79,3 +79,15 @@ def paired_difference(
         raise ValueError(f"There are {len(first)} first and {len(second)} second values; pairs are expected.")
     gaps = [None if a is None or b is None else a - b for a, b in zip(first, second, strict=True)]
     return bootstrap(gaps, groups, level=level, draws=draws, seed=seed)
+
+
+def cohens_kappa(pairs: Iterable[tuple[bool, bool]]) -> float | None:
+    """Agreement of two judges beyond chance (Cohen 1960); None where neither ever says anything but one word."""
+    pairs = list(pairs)
+    if not pairs:
+        return None
+    n = len(pairs)
+    agreed = sum(a == b for a, b in pairs) / n
+    first, second = sum(a for a, _ in pairs) / n, sum(b for _, b in pairs) / n
+    chance = first * second + (1 - first) * (1 - second)
+    return None if chance == 1 else (agreed - chance) / (1 - chance)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from csg.evaluation.statistics import Interval, bootstrap, paired_difference
+from csg.evaluation.statistics import bootstrap, cohens_kappa, Interval, paired_difference
 
 
 def test_the_interval_is_that_of_the_normal_theory_for_many_values():
@@ -75,3 +75,15 @@ def test_a_pair_with_a_gap_is_left_out():
 def test_columns_of_different_length_are_refused(call):
     with pytest.raises(ValueError, match="values"):
         call()
+
+
+def test_kappa_of_the_textbook():
+    """20 of 50 yes from both, 15 no from both: agreement .7, by chance .5, kappa .4."""
+    pairs = [(True, True)] * 20 + [(True, False)] * 5 + [(False, True)] * 10 + [(False, False)] * 15
+    assert cohens_kappa(pairs) == pytest.approx(0.4)
+
+
+def test_kappa_knows_no_better_than_chance_and_its_own_limits():
+    assert cohens_kappa([(True, True), (False, False)]) == 1.0
+    assert cohens_kappa([(True, True), (True, False), (False, True), (False, False)]) == 0.0
+    assert cohens_kappa([(True, True)] * 5) is None and cohens_kappa([]) is None

@@ -187,3 +187,12 @@ def test_tables_and_plots_are_written(tmp_path):
 def test_what_fails_is_counted():
     rows = [row(1, missed=["person", "ground"]), row(2, missed=["ground"], disturbed=["car"])]
     assert "| do(weather=rainy) | 2 | ground 2, person 1 | car 1 |" in town_report.failing(rows)
+
+
+def test_the_small_vlm_stands_beside_the_readers():
+    """It says no to a car that the readers see, and sees the house as they do; nothing of the unedited picture."""
+    edited = [row(1, missed=["person"], vlm={"car": False, "house": True, "person": False})]
+    rows = {CSG: edited, "no edit": [row(1, missed=["car", "house"], vlm={"car": False, "house": False})]}
+    told = town_report.judges(rows)
+    assert f"| {CSG} | 3 | 0.33 | 0.67 | 0.67 | 0.40 |" in told and "| no edit | 2 | 0.00 | 0.00 | 1.00 | - |" in told
+    assert "| all edits | 3 |" in told and "| all pictures | 5 |" in told and "| *car* | 1 | 0.00 | 1.00 | 0.00 | 0.00 |" in told
