@@ -8,14 +8,15 @@ import { applyPreset, offersPresets, PRESETS } from "./presets.mjs";
 
 /** The pack's, as in pyproject.toml. */
 const VERSION = "0.1.0";
-/** The editor's modules. ComfyUI lets browsers keep them, so that after an update old and new would meet. */
-const MODULES = "actions card card_view carried commands compact curve dagitty details dom dot editor empty files gestures" +
-  " history i18n inspector json keyboard layout links memory menu merge model node painter palette picture" +
-  " quick_entry results scene text_size text_tab toolbar viewport";
+/** The modules of the first drawing, and those that come when they are used. */
+const FIRST = "card card_view compact curve dom editor empty history i18n json layout memory model node painter palette scene" +
+  " text_size toolbar viewport";
+const LATER = "actions carried commands dagitty details dot files gestures inspector keyboard links menu merge picture quick_entry" +
+  " results text_tab";
 const NODE = "CSG_GraphEditor";
 const SIZE = [800, 600];
 const KEPT = "csg.editor.version";
-/** @type {Promise<void> | undefined} */ let fresh;
+/** @type {ReturnType<typeof prepare> | undefined} */ let ready;
 /** The editors that were ever needed: what a run reports waits for those still being loaded. @type {Promise<unknown> | undefined} */
 let coming;
 /** What runs report is told in its order: a mask belongs to the counterfactual before it. @type {Promise<void>} */
@@ -42,9 +43,8 @@ function showDrawing(node) {
 /** @param {any} node on a canvas now @param {HTMLElement} element @param {any} text */
 async function load(node, element, text) {
   try {
-    await (fresh ??= refresh());
-    const { mount } = await import("./editor/node.mjs");
-    await mount(node, element, { app, api });
+    const { mount, messages } = await (ready ??= refresh().then(prepare));
+    mount(node, element, { app, api, messages });
   } catch (error) {
     text.hidden = text.options.hidden = false;
     console.error("The causal graph editor could not be loaded; its text box is shown instead.", error);
@@ -70,13 +70,29 @@ function listen(event, act) {
   });
 }
 
-/** Asks the server again for every module, once after each update. */
+/** Asks for all that the first drawing needs at once: one thing after the other would each wait for a turn of a busy page. */
+async function prepare() {
+  const style = document.createElement("link"); // A sheet, so that ComfyUI's themes reach it.
+  Object.assign(style, { rel: "stylesheet", href: addressOf("editor/style.css") });
+  const styled = new Promise((resolve) => { style.onload = style.onerror = resolve; });
+  document.head.append(style);
+  const words = api.getCustomNodesI18n().catch(() => ({}));
+  const modules = ["vendor/dagre", ...FIRST.split(" ").map((name) => `editor/${name}`)].map((name) => import(addressOf(`${name}.mjs`)));
+  const [messages] = await Promise.all([words, styled, ...modules]);
+  const { mount } = await import("./editor/node.mjs");
+  return { mount, messages: messages ?? {} };
+}
+
+/** Asks the server again for every module, once after each update: ComfyUI lets browsers keep them, so that old and new would meet. */
 async function refresh() {
   const known = localStorage.getItem(KEPT);
-  const files = ["presets", ...MODULES.split(" ").map((name) => `editor/${name}`)];
-  if (known && known !== VERSION) await Promise.allSettled(files.map((file) => fetch(new URL(`./${file}.mjs`, import.meta.url), { cache: "reload" })));
+  const files = ["presets", ...`${FIRST} ${LATER}`.split(" ").map((name) => `editor/${name}`)];
+  if (known && known !== VERSION) await Promise.allSettled(files.map((file) => fetch(addressOf(`${file}.mjs`), { cache: "reload" })));
   localStorage.setItem(KEPT, VERSION);
 }
+
+/** @param {string} file of this folder */
+const addressOf = (file) => new URL(`./${file}`, import.meta.url).href;
 
 app.registerExtension({
   name: "csg.graph_editor",

@@ -102,6 +102,14 @@ test("after an update every module is asked for again", () => {
   const door = readFileSync(new URL("csg.js", web), "utf8");
   const version = /^version\s*=\s*"(.+)"/m.exec(readFileSync(new URL("../pyproject.toml", web), "utf8"))?.[1];
   assert.equal(/const VERSION = "(.+)"/.exec(door)?.[1], version);
-  const listed = [.../const MODULES = ([^;]+);/.exec(door)[1].matchAll(/[a-z_0-9]+/g)].map(([name]) => `${name}.mjs`);
+  const listed = [...listedIn(door, "FIRST"), ...listedIn(door, "LATER")].sort();
   assert.deepEqual(listed, readdirSync(new URL("editor/", web)).filter((file) => file.endsWith(".mjs")).sort());
 });
+
+test("the door asks at once for every module of the first drawing, and for no other", () => {
+  const wanted = [...firstLoad("editor/node.mjs")].map((file) => file.replace(/^editor\//, "")).filter((file) => !file.startsWith("vendor/"));
+  assert.deepEqual(listedIn(readFileSync(new URL("csg.js", web), "utf8"), "FIRST").sort(), wanted.sort());
+});
+
+/** @param {string} door @param {string} name of a list of modules */
+const listedIn = (door, name) => [...new RegExp(`const ${name} = ([^;]+);`).exec(door)[1].matchAll(/[a-z_0-9]+/g)].map(([each]) => `${each}.mjs`);

@@ -16,8 +16,6 @@ const KEPT = "csg_result";
 const PULSE = 200;
 const REMEMBERED = 12;
 
-/** @type {Promise<void> | null} */ let styled = null;
-/** @type {Promise<Record<string, unknown>> | null} */ let words = null;
 /** @type {Map<string, {session: Session, runs: Map<string, Found>}>} how each node's editor was left */ const left = new Map();
 /** @type {Set<NodeEditor>} */ const live = new Set();
 
@@ -25,25 +23,12 @@ const REMEMBERED = 12;
  * Puts an editor into the element that the node shows, unless the node is gone by then.
  * @param {any} node
  * @param {HTMLElement} element
- * @param {{app: any, api: any}} comfy
+ * @param {{app: any, api: any, messages: Record<string, unknown>}} comfy `messages`: the words of all languages
  */
-export async function mount(node, element, comfy) {
-  words ??= comfy.api.getCustomNodesI18n().catch(() => ({}));
-  styled ??= addStyle();
-  const [messages] = await Promise.all([words, styled]);
+export function mount(node, element, { app, api, messages }) {
   if (!node.graph) return;
-  const language = comfy.app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
-  live.add(new NodeEditor(node, element, comfy, translator(messages ?? {}, language)));
-}
-
-/** Style is a sheet, so that ComfyUI's themes reach it. @returns {Promise<void>} */
-function addStyle() {
-  const link = document.createElement("link");
-  Object.assign(link, { rel: "stylesheet", href: new URL("./style.css", import.meta.url).href });
-  document.head.append(link);
-  return new Promise((resolve) => {
-    link.onload = link.onerror = () => resolve();
-  });
+  const language = app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
+  live.add(new NodeEditor(node, element, { app, api }, translator(messages, language)));
 }
 
 /**
