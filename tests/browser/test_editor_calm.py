@@ -25,13 +25,18 @@ CARDS = """stage => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def bench():
-    """The benchmark of the editor's speed, as a module."""
-    spec = importlib.util.spec_from_file_location("editor_benchmark", ROOT / "benchmarks" / "editor.py")
+def benchmark(name):
+    """A file of the benchmarks, as a module."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """The benchmark of the editor's speed."""
+    return benchmark("editor")
 
 
 def test_no_edit_and_no_refusal_moves_the_drawing(drawing):
@@ -132,3 +137,34 @@ def test_it_is_painted_at_once_and_dragged_at_60_frames(chromium, bench):
     found = bench.measure(chromium)
     assert found["town"]["cpu"] < 100 and found["largest"]["cpu"] < 200, found
     assert found["drag"]["cpu"]["Task"] / bench.FRAMES < 1000 / 60, found["drag"]
+
+
+def test_inside_the_whole_page_dragging_and_panning_leave_the_main_thread_time(drawing, bench):
+    """Nodes 2.0 lays a node out again, drawing and all, when a word beside the drawing changes; and filters it in every frame."""
+    drawing.start(bench.graph())
+    drawing.page.wait_for_timeout(1000)
+    session = drawing.page.context.new_cdp_session(drawing.page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    card = drawing.card("concept 0").locator(".body").bounding_box()
+    for watched, place in ((".csg-card", (card["x"] + 60, card["y"] + 4)), (".csg-scene .viewport", drawing.ground_point(0.98, 0.98))):
+        run = benchmark("editor_page").moved(drawing.page, session, watched, *place)
+        assert run["cpu"] < 1000 / 60, (watched, run)
+    session.detach()
+    filters = drawing.root.evaluate("""element => {
+        const found = [];
+        for (let at = element; at; at = at.parentElement) found.push(getComputedStyle(at).filter);
+        return found;
+    }""")
+    assert set(filters) == {"none"}
+
+
+def test_the_zoom_is_told_when_it_rests(drawing):
+    drawing.start(WEATHER)
+    facts = drawing.page.locator(".csg-editor .facts")
+    before = facts.inner_text()
+    drawing.press("Show everything")
+    drawing.page.mouse.click(*drawing.ground_point(0.97, 0.97))
+    drawing.page.mouse.wheel(0, -240)
+    drawing.page.wait_for_function("before => document.querySelector('.csg-editor .facts').textContent !== before", arg=before)
+    scale = float(re.search(r"scale\(([\d.]+)\)", drawing.view())[1])
+    assert facts.inner_text().endswith(f"{round(scale * 100)} %")

@@ -63,7 +63,7 @@ export class Editor {
     this.host = host;
     this.t = host.t;
     this.scene = new Scene(this.t);
-    this.viewport = new Viewport(this.scene.element, this.scene.viewport, () => this.toolbar?.showZoom());
+    this.viewport = new Viewport(this.scene.element, this.scene.viewport, () => this.toolbar?.followZoom());
     this.painter = new Painter(this);
     this.toolbar = new Toolbar(this);
     this.status = html("output", { class: "csg-status", role: "status", "aria-live": "polite" });

@@ -226,6 +226,7 @@ export class Gestures {
     const { scene, viewport } = editor;
     const box = /** @type {import("./layout.mjs").Box} */ (scene.boxOf(cause));
     const from = /** @type {Point} */ ([box.x + box.width, box.y + box.height / 2]);
+    /** @type {string | null} */ let aimed = null;
     const clear = () => {
       scene.ghost.removeAttribute("d");
       scene.showTarget(null);
@@ -236,7 +237,8 @@ export class Gestures {
       move: (event) => {
         const point = viewport.point(event);
         scene.ghost.setAttribute("d", pathOf(towards(from, point)));
-        this.#aim(cause, this.#conceptAt(point));
+        const effect = this.#conceptAt(point);
+        if (effect !== aimed) this.#aim(cause, (aimed = effect));
       },
       end: (event) => {
         clear();

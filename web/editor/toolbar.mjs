@@ -6,7 +6,12 @@
  */
 import { html, icon, iconButton } from "./dom.mjs";
 
+/** Milliseconds without a change. */
+const REST = 120;
+
 export class Toolbar {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #rest;
+
   /** @param {Editor} editor */
   constructor(editor) {
     this.editor = editor;
@@ -56,6 +61,12 @@ export class Toolbar {
   /** @param {Element} choice @param {string} option */
   #press(choice, option) {
     for (const button of choice.children) button.setAttribute("aria-pressed", String(/** @type {HTMLElement} */ (button).dataset.option === option));
+  }
+
+  /** The zoom is told when it rests: words that changed in every frame would have Nodes 2.0 lay all out again in each. */
+  followZoom() {
+    clearTimeout(this.#rest);
+    this.#rest = setTimeout(() => this.showZoom(), REST);
   }
 
   showZoom() {
