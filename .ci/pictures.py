@@ -21,10 +21,12 @@ from csg.causal.lettering import font_for  # noqa: E402
 from csg.evaluation.comfy_client import ComfyServer  # noqa: E402
 from csg.evaluation.sheets import INK, MUTED, PAPER  # noqa: E402
 from csg.town.demo import titled  # noqa: E402
-from csg.town.world import factual, graph_document  # noqa: E402
+from csg.town.render import render  # noqa: E402
+from csg.town.world import evaluate, exogenous, factual, graph_document  # noqa: E402
 
 PAIRS = ("town_counterfactual", "town_day_to_night", "town_two_interventions")
-SHEETS = ("town_baselines", "town_by_hand", "town_from_image")
+ALONE = {"town_from_image": ("counterfactual", "from the picture alone: {}"), "town_by_hand": ("edited", "concepts by hand, no graph")}
+SHEET = "town_baselines"
 SIDE, GAP = 440, 28
 
 
@@ -63,6 +65,13 @@ def pair(before, after, words):
         page.paste(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (x, 62))
         write(pen, (x + SIDE // 2, 62 + SIDE + 12), name, 20, MUTED)
     return page
+
+
+def scene_of(prompt):
+    """The picture that a workflow begins with, where it does not save it."""
+    (_, scene), = nodes_of(prompt, "CSG_TownScene")
+    noise = exogenous(scene["seed"])
+    return Image.fromarray(render(noise, evaluate(noise))[0])
 
 
 def fitted(picture, width, height):
@@ -105,8 +114,11 @@ def main():
             save(pair(before, after, do_words(prompt)), ROOT / "workflows" / f"{name}.jpg")
             if name == "town_day_to_night":
                 save(story(before, after, prompt), ROOT / "docs" / "first.jpg")
-        for name in SHEETS:
-            save(fitted(run(server.client, prompt_of(name))("Compare"), 960, 640), ROOT / "workflows" / f"{name}.jpg")
+        for name, (title, words) in ALONE.items():
+            prompt = prompt_of(name)
+            after = run(server.client, prompt)(title)
+            save(pair(scene_of(prompt), after, words.format(do_words(prompt))), ROOT / "workflows" / f"{name}.jpg")
+        save(fitted(run(server.client, prompt_of(SHEET))("Compare"), 960, 640), ROOT / "workflows" / f"{SHEET}.jpg")
 
 
 if __name__ == "__main__":
