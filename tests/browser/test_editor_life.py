@@ -218,7 +218,6 @@ def test_a_graph_goes_into_a_subgraph_and_out_again(drawing):
     drawing.page.wait_for_function("() => document.querySelectorAll('.csg-editor').length === 0")
 
 
-@pytest.mark.parametrize("workbench", ["canvas"], indirect=True)
 def test_an_api_prompt_dropped_on_the_page_brings_the_graph_back(drawing):
     drawing.start(WEATHER, ["CSG_GraphPreview"])
     drawing.press("Intervene")

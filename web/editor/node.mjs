@@ -78,6 +78,7 @@ class NodeEditor {
       redo: () => comfy.app.extensionManager.command.execute("Comfy.Redo"),
       wheel: (event) => this.#wheel(event),
     });
+    this.element = element;
     element.replaceChildren(this.editor.element);
     this.#resume();
     this.#pulse();
@@ -106,6 +107,7 @@ class NodeEditor {
   /** Looks for what no event tells: a value set by others, the canvas's zoom, a link. */
   #pulse() {
     const { app } = this.comfy;
+    if (!this.element.isConnected && this.node.graph === app.canvas?.graph) this.#claim();
     this.editor.setOuter(app.canvas?.ds?.scale ?? 1);
     const text = String(this.widget?.value ?? "");
     const linked = this.#linked;
@@ -115,6 +117,12 @@ class NodeEditor {
     if (!linked) this.upstream = this.editor.upstream = null;
     this.editor.load(this.#untouched(text) ? "" : text);
     this.#show();
+  }
+
+  /** Nodes 2.0 goes on showing the element, empty now, of a node before that had the same id: ours takes its place. */
+  #claim() {
+    const shown = document.querySelector(`[data-node-id="${CSS.escape(String(this.node.id))}"] .csg-host`);
+    if (shown && !shown.hasChildNodes()) shown.replaceWith(this.element);
   }
 
   get #linked() {
