@@ -50,6 +50,19 @@ def test_a_graph_from_nothing_by_keys_alone(drawing):
     assert len(drawing.editor.nodes()) == 1, "Delete stayed inside the editor"
 
 
+def test_a_name_is_asked_for_in_sight_and_escape_takes_the_concept_back(drawing):
+    drawing.start(WEATHER)
+    drawing.page.mouse.dblclick(*drawing.ground_point(0.97, 0.97))
+    drawing.page.locator(".csg-quick:not([hidden])").wait_for()
+    entry, stage = (drawing.page.locator(name).bounding_box() for name in (".csg-quick", ".csg-stage"))
+    assert entry["x"] + entry["width"] <= stage["x"] + stage["width"] and entry["y"] + entry["height"] <= stage["y"] + stage["height"]
+    assert len(drawing.names()) == 4
+    drawing.page.keyboard.press("Escape")
+    drawing.page.locator(".csg-quick").wait_for(state="hidden")
+    assert drawing.names() == ["weather", "ground", "house"] and drawing.said() == "Cancelled."
+    assert drawing.page.evaluate("document.activeElement.closest('.csg-scene') !== null")
+
+
 def test_touch_moves_and_pinches(drawing, fingers):
     drawing.start(WEATHER)
     box = drawing.card("weather").locator(".body").bounding_box()

@@ -85,6 +85,39 @@ def test_it_speaks_the_language_of_the_page(drawing, language, words):
         drawing.editor.open()
 
 
+def test_an_outcome_is_told_whole_and_the_verdict_from_afar_too(drawing, mask_file):
+    person = {"name": "person", "value": "walking", "values": {"walking": "", "umbrella": ""}}
+    drawing.start(json.dumps({"concepts": [person, {"name": "a long concept name", "value": "x"}]}), ["CSG_Propagate"])
+    told = {"person": {"factual": "walking", "counterfactual": "umbrella", "role": "changed", "reason": "it rains"}}
+    drawing.report(("CSG_Propagate", {"csg_counterfactual": [json.dumps(told)], "csg_masks": [{"concept": "person", "image": mask_file}],
+                                      "csg_effectiveness": [{"concept": "person", "answer": False}]}))
+    card = drawing.card("person")
+    assert card.locator(".outcome").text_content() == "walking → umbrella"
+    lines, body, thumb = (card.locator(part).bounding_box() for part in (".outcome", ".body", ".thumb .frame"))
+    assert lines["x"] + lines["width"] <= thumb["x"], "the words end before the mask begins"
+    reason = card.locator(".reason").bounding_box()
+    assert lines["y"] + lines["height"] <= reason["y"] + 4 and reason["y"] + reason["height"] <= body["y"] + body["height"]
+    drawing.page.evaluate("() => { window.app.canvas.ds.scale = 0.5; window.app.canvas.setDirty(true, true); }")
+    card.locator(".far-tick[data-good=false]").wait_for()
+    name, tick = (card.locator(part).bounding_box() for part in (".far-name", ".far-tick circle"))
+    assert name["x"] + name["width"] <= tick["x"]
+    drawing.page.evaluate("() => { window.app.canvas.ds.scale = 0.25; window.app.canvas.setDirty(true, true); }")
+    alone = drawing.card("a long concept name").locator(".far-alone")
+    alone.wait_for()
+    assert alone.bounding_box()["width"] <= drawing.card("a long concept name").locator(".body").bounding_box()["width"]
+
+
+def test_what_stays_as_it_is_steps_back_but_lets_no_line_through(drawing):
+    drawing.start(WEATHER)
+    drawing.press("Intervene")
+    drawing.chip("weather", "rainy").click()
+    drawing.page.wait_for_timeout(400)
+    style = "(element) => Number(getComputedStyle(element).opacity)"
+    house = drawing.card("house")
+    assert house.evaluate(style) == 1 and house.locator(".body").evaluate(style) == 1
+    assert house.locator(".near").evaluate(style) < 0.8
+
+
 def test_what_a_screen_reader_finds(drawing):
     drawing.start(WEATHER)
     unnamed = drawing.root.evaluate("""root => [...root.querySelectorAll('button, input, textarea, [role=button], [tabindex]')]

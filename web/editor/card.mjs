@@ -4,7 +4,8 @@
  * @import { Concept } from "./model.mjs"
  * @import { Result } from "./results.mjs"
  * @typedef {{value: string, text: string, x: number, y: number, width: number}} Chip
- * @typedef {{y: number, height: number, reason: string[]}} Told the last run's result, its reason in lines
+ * @typedef {{y: number, height: number, left: number, room: number, outcome: string[], reason: string[]}} Told the last run's
+ *   result: where its words begin and how wide they may be, what became of the value and why, in lines
  * @typedef {{
  *   width: number, height: number, title: string, chips: Chip[], more: number,
  *   moreAt: {x: number, y: number, width: number} | null, told: Told | null
@@ -15,6 +16,8 @@ import { fitted, widthOf, wrapped } from "./text_size.mjs";
 export const WIDTH = 196;
 export const CHIP_HEIGHT = 22;
 export const THUMB = 40;
+/** How far apart two lines of an outcome are. */
+export const OUTCOME = 15;
 export const FONTS = Object.freeze({
   title: "600 14px Inter, system-ui, sans-serif",
   chip: "500 12px Inter, system-ui, sans-serif",
@@ -23,6 +26,7 @@ export const FONTS = Object.freeze({
 });
 
 const LEFT = 18;
+const TICK = 22;
 const RIGHT = 12;
 const HEAD = 34;
 const GAP = 6;
@@ -44,9 +48,14 @@ export function layOut(concept, result) {
 }
 
 /** @param {Result} result @param {number} y @returns {Told} */
-function tell({ reason, mask }, y) {
-  const lines = wrapped(reason, WIDTH - LEFT - RIGHT - (mask ? THUMB + 8 : 0), FONTS.reason, 2);
-  return { y, height: Math.max(34 + 14 * lines.length, mask ? THUMB + 12 : 0), reason: lines };
+function tell({ factual, counterfactual, effective, reason, mask }, y) {
+  const right = RIGHT + (mask ? THUMB + 8 : 0);
+  const left = LEFT + (effective === undefined ? 0 : TICK);
+  const room = WIDTH - left - right;
+  const outcome = factual === counterfactual ? [] : wrapped(`${factual} → ${counterfactual}`, room, FONTS.result, 2);
+  const lines = wrapped(reason, WIDTH - LEFT - right, FONTS.reason, 2);
+  const height = 34 + (outcome.length > 1 ? OUTCOME : 0) + 14 * lines.length;
+  return { y, height: Math.max(height, mask ? THUMB + 12 : 0), left, room, outcome, reason: lines };
 }
 
 /** @param {Concept} concept */

@@ -11,7 +11,7 @@
  *   colour: string, result: Result | undefined, stale: boolean, label: string
  * }} CardState
  */
-import { CHIP_HEIGHT, FONTS, THUMB } from "./card.mjs";
+import { CHIP_HEIGHT, FONTS, OUTCOME, THUMB } from "./card.mjs";
 import { iconPath, svg } from "./dom.mjs";
 import { fitted, widthOf } from "./text_size.mjs";
 
@@ -38,7 +38,7 @@ export function drawCard(group, state, t, targets) {
     svg("rect", { class: "body", width, height, rx: RADIUS }),
     svg("rect", { class: "bar", x: 6, y: 9, width: 4, height: height - 18, rx: 2, fill: state.colour }),
     near(state, t, targets),
-    far(state),
+    far(state, t),
     ...badge(state, t),
     handle,
   );
@@ -97,29 +97,34 @@ function drawMore({ moreAt, more }, name, targets) {
   return group;
 }
 
-/** What is read from afar: the name and the value, large; from farther still the name alone. @param {CardState} state */
-function far({ concept, card, forced, result }) {
+/** What is read from afar: the name, the value and the verdict, large; from farther still the name alone. @param {CardState} state @param {Translate} t */
+function far({ concept, card, forced, result, stale }, t) {
   const value = forced ?? (result?.counterfactual !== concept.value ? result?.counterfactual : undefined);
+  const judged = result?.effective !== undefined;
   const room = card.width - 28;
-  const [name, shown, alone] = ["24px", "22px", "40px"].map((size) => FONTS.title.replace("14px", size));
+  const [name, shown] = ["24px", "22px"].map((size) => FONTS.title.replace("14px", size));
+  const alone = Math.round(Math.max(28, Math.min(40, (14 * room) / widthOf(concept.name.slice(0, 60), FONTS.title))));
   const middle = card.height / 2;
-  return svg("g", { class: "far" },
-    svg("text", { class: "far-name", x: 18, y: middle - 5 }, fitted(concept.name, room, name)),
-    svg("text", { class: "far-value", x: 18, y: middle + 23 }, fitted(value ? `→ ${value}` : concept.value, room, shown)),
-    svg("text", { class: "far-alone", x: 18, y: middle + 14 }, fitted(concept.name, room, alone)));
+  return svg("g", { class: "far", "data-stale": String(stale && forced === undefined && value !== undefined) },
+    svg("text", { class: "far-name", x: 18, y: middle - 6 }, fitted(concept.name, room - (judged ? 32 : 0), name)),
+    svg("text", { class: "far-value", x: 18, y: middle + 20 }, fitted(value ? `→ ${value}` : concept.value, room, shown)),
+    svg("text", { class: "far-alone", x: 18, y: middle + alone * 0.35, style: `font-size: ${alone}px` },
+      fitted(concept.name, room, FONTS.title.replace("14px", `${alone}px`))),
+    judged && tick("far-tick", /** @type {boolean} */ (result?.effective), `translate(${card.width - 40},${middle - 28}) scale(1.7)`, t));
 }
 
 /** @param {CardState} state @param {Translate} t @returns {SVGElement[]} */
 function badge({ concept, card, role, forced }, t) {
   const text = badgeText(role, concept, forced, t);
   if (!text) return [];
-  const shown = fitted(text, card.width - 40, BADGE);
+  const shown = fitted(text, card.width - 72, BADGE);
   const locked = role !== "affected";
   const width = widthOf(shown, BADGE) + (locked ? 32 : 18);
-  return [svg("g", { class: "badge", transform: `translate(${card.width - width - 10},-18)` },
-    svg("rect", { width, height: 22, rx: 11 }),
-    locked && svg("path", { class: "badge-icon", transform: "translate(8,4.5) scale(.8)", d: iconPath(role === "held" ? "pin" : "lock") }),
-    svg("text", { x: locked ? 24 : 9, y: 15 }, shown))];
+  const inner = svg("g", {},
+    svg("rect", { x: -width, width, height: 22, rx: 11 }),
+    locked && svg("path", { class: "badge-icon", transform: `translate(${8 - width},4.5) scale(.8)`, d: iconPath(role === "held" ? "pin" : "lock") }),
+    svg("text", { x: (locked ? 24 : 9) - width, y: 15 }, shown));
+  return [svg("g", { class: "badge", transform: `translate(${card.width - 10},-14)` }, inner)];
 }
 
 /**
@@ -140,18 +145,19 @@ function badgeText(role, concept, forced, t) {
  * @param {CardState} state
  * @param {Translate} t
  */
-function drawResult(result, { y, height, reason }, { card, stale, colour }, t) {
+function drawResult(result, { y, height, left, room, outcome, reason }, { card, stale, colour }, t) {
   const changed = result.factual !== result.counterfactual;
-  const left = 18 + (result.effective === undefined ? 0 : 22);
-  const room = card.width - left - 12 - (result.mask ? THUMB + 8 : 0);
   const words = changed ? `${result.factual} → ${result.counterfactual}` : t("result.same", { value: result.factual });
+  const lines = changed ? outcome : [fitted(words, room, FONTS.result)];
+  const below = 37 + OUTCOME * (lines.length - 1);
   const group = svg("g", { class: "result", "data-changed": String(changed), "data-stale": String(stale), transform: `translate(0,${y})` },
     svg("title", {}, [words, result.reason].filter(Boolean).join("\n")),
     svg("path", { class: "rule", d: `M18,0H${card.width - 12}` }),
-    svg("text", { class: "outcome", x: left, y: 21 }, fitted(words, room, FONTS.result)),
-    ...reason.map((line, index) => svg("text", { class: "reason", x: 18, y: 37 + 14 * index }, line)));
+    svg("text", { class: "outcome", y: 21 }, ...lines.map((line, index) =>
+      svg("tspan", { x: left, dy: index ? OUTCOME : 0 }, index < lines.length - 1 ? `${line} ` : line))),
+    ...reason.map((line, index) => svg("text", { class: "reason", x: 18, y: below + 14 * index }, line)));
   if (result.mask) group.append(thumbnail(result.mask, card.width, height, colour));
-  if (result.effective !== undefined) group.append(tick(result.effective, t));
+  if (result.effective !== undefined) group.append(tick("tick", result.effective, "translate(18,9)", t));
   return group;
 }
 
@@ -171,9 +177,9 @@ function thumbnail(href, width, height, colour) {
   return group;
 }
 
-/** @param {boolean} good @param {Translate} t */
-function tick(good, t) {
-  return svg("g", { class: "tick", "data-good": String(good), transform: "translate(18,9)" },
+/** @param {string} name @param {boolean} good @param {string} transform @param {Translate} t */
+function tick(name, good, transform, t) {
+  return svg("g", { class: name, "data-good": String(good), transform },
     svg("title", {}, t(good ? "result.effective" : "result.ineffective")),
     svg("circle", { cx: 8, cy: 8, r: 8 }),
     svg("path", { d: iconPath(good ? "check" : "close"), transform: "translate(2.4,2.4) scale(.7)" }));

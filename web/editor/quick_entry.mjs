@@ -9,6 +9,9 @@ import * as commands from "./commands.mjs";
 import { html } from "./dom.mjs";
 import { conceptOf, makeConcept, makeGraph } from "./model.mjs";
 
+/** Pixels kept free around. */
+const EDGE = 6;
+
 export class QuickEntry {
   /** @type {string | null} */ #name = null;
 
@@ -47,8 +50,10 @@ export class QuickEntry {
     element.hidden = false;
     element.value = "";
     const zoom = Number(getComputedStyle(element).zoom) || 1;
-    element.style.left = `${Math.max(6, box.x * scale + x) / zoom}px`;
-    element.style.top = `${Math.max(6, box.y * scale + y) / zoom}px`;
+    const { width, height } = editor.viewport.size;
+    const inside = (/** @type {number} */ at, /** @type {number} */ room) => `${Math.max(EDGE, Math.min(at / zoom, room / zoom - EDGE))}px`;
+    element.style.left = inside(box.x * scale + x, width - element.offsetWidth * zoom);
+    element.style.top = inside(box.y * scale + y, height - element.offsetHeight * zoom);
     element.focus({ preventScroll: true });
   }
 
@@ -67,11 +72,20 @@ export class QuickEntry {
     this.#name = null;
     this.element.hidden = true;
     const text = this.element.value.trim();
-    if (!keep || !text) return this.editor.visit(name);
+    if (!keep) return this.#takeBack(name);
+    if (!text) return this.editor.visit(name);
     const entry = readEntry(text);
     const done = this.editor.run((graph) => entered(graph, name, entry), { merge: `add ${name}` });
     this.editor.history.seal();
     this.editor.visit(done ? entry.name : name);
+  }
+
+  /** As if it had never been added. @param {string} name */
+  #takeBack(name) {
+    const { editor } = this;
+    if (editor.history.canUndo && editor.graph.concepts.some((each) => each.name === name)) editor.undo();
+    editor.say(editor.t("said.cancelled"));
+    (editor.scene.elementOf(editor.focus) ?? editor.scene.element).focus({ preventScroll: true });
   }
 }
 
