@@ -163,6 +163,19 @@ class Editor:
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Keep the page of a failed test, as picture and as text, under output/screenshots: it may not fail again."""
+    report = yield
+    editor = next((item.funcargs[name] for name in ("editor", "workbench") if name in getattr(item, "funcargs", {})), None)
+    if report.when == "call" and report.failed and editor is not None:
+        name = "failed-" + "".join(c if c.isalnum() else "-" for c in item.name)
+        with contextlib.suppress(Exception):
+            editor.screenshot(name)
+            (SCREENSHOTS / f"{name}.html").write_text(editor.page.content())
+    return report
+
+
 @contextlib.contextmanager
 def opened(chromium, server):
     """A page of its own with our nodes loaded."""

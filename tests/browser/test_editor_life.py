@@ -79,8 +79,7 @@ def test_what_a_run_tells_before_its_graph_belongs_to_that_graph(drawing, mask_f
         told = [("CSG_Propagate", {"csg_masks": masks}), (NODE, {"graph": [drawing.widget()]}),
                 ("CSG_Propagate", {"csg_counterfactual": [json.dumps(changes)]})]
         drawing.report(*told, run=f"run {value}")
-        drawing.page.locator(".csg-card .result").wait_for()
-        assert drawing.root.get_attribute("data-stale") == "false"
+        drawing.page.locator(".csg-editor[data-stale=false] .csg-card .result").wait_for()
     drawing.card("weather").locator(".result .thumb").wait_for()
     drawing.press("Undo")
     drawing.card("ground").locator(".result", has_text="dry → wet").wait_for()
