@@ -71,7 +71,7 @@ def compared(options: argparse.Namespace) -> dict[str, Method]:
 
 def items(options: argparse.Namespace, chosen: dict[str, Method]) -> Iterator[Item]:
     """Everything to measure, scene by scene, so that edits of a scene can share its inversions."""
-    from town_lab import FIRST_SCENE, interventions
+    from town_worlds import FIRST_SCENE, interventions
 
     for number in range(options.first, options.first + options.scenes):
         scene = FIRST_SCENE + number
@@ -113,7 +113,8 @@ class Bench:
         return self._edit(item, known) if item.measure == EDIT else self._axiom(item, known)
 
     def _edit(self, item: Item, known: Any) -> dict[str, Any]:  # noqa: ANN401
-        from town_lab import INTERVENED_ON, Change, image_of, measured
+        from town_lab import Change, image_of, measured
+        from town_worlds import INTERVENED_ON
 
         change = Change(known.before, known.after, tuple(item.assignment))
         if item.method.editor in ("nothing", "truth"):
@@ -143,7 +144,8 @@ class Bench:
 
     def _keep(self, item: Item, image: Any) -> None:  # noqa: ANN401
         from PIL import Image
-        from town_lab import FIRST_SCENE, pixels
+        from town_lab import pixels
+        from town_worlds import FIRST_SCENE
 
         if item.scene < FIRST_SCENE + self.keep:
             item.picture.parent.mkdir(parents=True, exist_ok=True)

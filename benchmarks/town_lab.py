@@ -25,26 +25,7 @@ from csg.town import score, world
 from csg.town.weights import CHECKPOINT, VLM_FOLDER
 from csg.vlm.local import LocalVLM
 
-INTERVENED_ON = {
-    "weather": "weather",
-    "ground": "ground",
-    "time": "time",
-    "season": "season",
-    "house": "object",
-    "car": "object",
-}
-FIRST_SCENE = 80_000_000  # training and validation take their scenes elsewhere
 Values = Mapping[str, str]
-
-
-def interventions(scene: int) -> list[dict[str, str]]:
-    """One do() on every root and inner concept, to a value that the scene does not have; fixed by the scene."""
-    before, rng = world.factual(scene), np.random.default_rng((scene, 2))
-    chosen = []
-    for name in INTERVENED_ON:
-        others = [value for value in world.BY_NAME[name].domain if value != before[name]]
-        chosen.append({name: str(rng.choice(others))})
-    return chosen
 
 
 def image_of(picture: np.ndarray) -> torch.Tensor:
@@ -111,7 +92,7 @@ class Lab:
             self.clip, counterfactual, method.scale, method.threshold, warmup, concepts, method.global_scale).result  # fmt: skip
         return self.pack["sample"].Sampler.execute(
             self.model, inversion, edits, method.base, method.mask, method.preserve, method.contrast, method.mask_source,
-            method.release, positive, method.cut,
+            method.release, positive, method.cut, method.release_below,
         ).result[0]  # fmt: skip
 
     def _counterfactual(self, change: Change, method: Method) -> Any:  # noqa: ANN401

@@ -12,6 +12,7 @@ from in_process import ROOT
 ALL, DESCENDANTS, INTERVENED = "intervened + descendants", "descendants only", "intervened only"
 CSG, PAPER, NO_EDIT = "CSG", "CSG (paper)", "no edit"
 FIELDS = ("model", "measure", "settings", "scene", "do", "seed")  # what identifies a line of results
+LATER = ("release_below",)
 WORKFLOW = ROOT / "workflows" / "api" / "town_counterfactual.json"
 
 
@@ -45,11 +46,13 @@ class Method:
     preserve: str = "off"
     release: float = 0.0
     cfg: float = 2.0
+    release_below: float = 0.0
 
     @property
     def settings(self) -> str:
-        """All fields as one line of text."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """All fields as one line of text; those that came later only where they are set, so that older lines still count."""
+        fields = asdict(self)
+        return json.dumps({name: value for name, value in fields.items() if name not in LATER or value}, sort_keys=True)
 
     @property
     def inversion(self) -> tuple:
@@ -65,12 +68,12 @@ def shipped() -> Method:
     """Causal Semantic Guidance as the Town workflow has it."""
     nodes = {entry["_meta"]["title"]: entry["inputs"] for entry in json.loads(WORKFLOW.read_text()).values()}
     invert, encode, edit = nodes["Invert"], nodes["Encode the edits"], nodes["Edit"]
-    own = ("base", "mask", "mask_source", "contrast", "cut", "preserve", "release")
+    own = ("base", "mask", "mask_source", "contrast", "cut", "preserve", "release", "release_below")
     return Method(
         steps=invert["steps"], skip=invert["skip"], source="source" in invert, source_guidance=invert["source_guidance"],
         zero_noise_steps=invert["zero_noise_steps"], concepts=ALL if encode["concepts"] == ALL else DESCENDANTS,
         scale=encode["scale"], threshold=encode["threshold"], warmup=encode["warmup"] / invert["steps"],
-        global_scale=encode["global_scale"], **{name: edit[name] for name in own},
+        global_scale=encode["global_scale"], **{name: edit[name] for name in own if name in edit},
     )  # fmt: skip
 
 
@@ -110,7 +113,7 @@ AXES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "global_concepts": ({"scoped": True}, {"scoped": False}),
     "contrast": tuple({"contrast": kind} for kind in ("unconditional", "factual", "captions")),
     "cut": ({"cut": "quantile"}, {"cut": "otsu"}),
-    "release": tuple({"release": share} for share in (0.0, 0.5, 1.0)),
+    "release": ({"release": 0.0}, {"release": 1.0, "release_below": 0.0}, {"release": 1.0, "release_below": 0.75}),
     "preserve": tuple({"preserve": kind} for kind in ("off", "blend", "concepts")),
     "frontier": tuple({"scale": s, "threshold": t, "cut": "quantile"} for s in (1.0, 1.5, 2.0, 3.0) for t in (0.0, 0.4, 0.7, 0.85)),
     "steps": tuple({"steps": steps} for steps in (20, 50, 100)),

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from in_process import ROOT
-from town_lab import INTERVENED_ON, model_digest
+from town_lab import model_digest
 from town_methods import AXES, BASELINES, CSG, FIELDS, REFERENCES, Method, ablation, methods, shipped
+from town_worlds import INTERVENED_ON
 
 from csg.evaluation.journal import Journal
 from csg.evaluation.statistics import Interval, bootstrap, cohens_kappa, paired_difference

@@ -9,8 +9,21 @@ from comfy_api.latest import io
 
 from ..csg.diffusion import guidance as csg
 from ..csg.diffusion.inversion import Inversion
-from . import host, host_patch
-from .sample import BASE, EDITS, INVERSION, MASK, MODEL, NEGATIVE, contrast, cut, mask_source, preserve, release
+from . import host, host_patch, host_replay
+from .sample import (
+    BASE,
+    EDITS,
+    INVERSION,
+    MASK,
+    MODEL,
+    NEGATIVE,
+    contrast,
+    cut,
+    mask_source,
+    preserve,
+    release,
+    release_below,
+)
 
 CATEGORY = "CSG/sampling"
 
@@ -69,7 +82,7 @@ class ReplaySampler(io.ComfyNode):
             category=CATEGORY,
             description="An inversion as sampler, sigmas, noise and latent for SamplerCustomAdvanced. Connect all four.",
             search_aliases=["replay", "custom sampler", "unsample", "inversion", "csg"],
-            inputs=[INVERSION, preserve(optional=True), release(optional=True)],
+            inputs=[INVERSION, preserve(optional=True), release(optional=True), release_below()],
             outputs=[
                 io.Sampler.Output("sampler", tooltip="Samples with the recorded noises; only with the sigmas beside it."),
                 io.Sigmas.Output("sigmas", tooltip="The inversion's noise levels."),
@@ -79,11 +92,12 @@ class ReplaySampler(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, inversion: Inversion, preserve: str = "off", release: float = 0.0) -> io.NodeOutput:
+    def execute(cls, inversion: Inversion, preserve: str = "off", release: float = 0.0, release_below: float = 0.0) -> io.NodeOutput:
         latent = {"samples": inversion.settings["samples"]}
         if "noise_mask" in inversion.settings:
             latent["noise_mask"] = inversion.settings["noise_mask"]
-        return io.NodeOutput(host.ReplaySampler(inversion, preserve, release), inversion.sigmas, NoNoise(), latent)
+        sampler = host_replay.ReplaySampler(inversion, preserve, host_replay.Release(release, release_below))
+        return io.NodeOutput(sampler, inversion.sigmas, NoNoise(), latent)
 
 
 class NoNoise:

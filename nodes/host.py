@@ -23,9 +23,6 @@ from ..csg.diffusion.preservation import Preservation
 from .host_model import (
     Conditioning,
     check_latent,
-    check_levels,
-    check_model,
-    check_size,
     latent_like,
     model_identity,
     same_conditioning,
@@ -38,8 +35,6 @@ log = logging.getLogger(__name__)
 
 UNCONDITIONAL, SOURCE, INTERVENTIONAL = "unconditional", "source", "interventional"
 BASES = (UNCONDITIONAL, SOURCE, INTERVENTIONAL)
-OFF, BLEND, CONCEPTS = "off", "blend", "concepts"
-PRESERVES = (OFF, BLEND, CONCEPTS)
 KEY = "causal_semantic_guidance"
 CPU_ROWS_AT_ONCE = 4 * 32 * 32  # latent pixels per call: more takes memory and is hardly faster
 GPU_ROWS_AT_ONCE = 16
@@ -117,6 +112,7 @@ class CSGGuider(comfy.samplers.CFGGuider):
             return super().sample(*args, **kwargs)
         finally:
             self.step, self.reference, self.guided, self._placed, self.preservation = None, None, None, None, None
+            self.terms = self.edits.terms
 
     def _conditionings(self) -> dict[str, Conditioning]:
         conds = {"negative": self.base.negative or zeros_conditioning(self.model_patcher)}
@@ -173,6 +169,16 @@ class CSGGuider(comfy.samplers.CFGGuider):
     def looks_back(self) -> bool:
         """Whether the original picture's own path is looked at, too."""
         return self.settings.mask_source != csg.EDIT or self.preservation is not None
+
+    def begin_at_once(self) -> None:
+        """For this run: what the captions tell of acts from the first step, whatever its warm-up."""
+        self.terms = tuple(replace(t, warmup=0) if self.settings.by_captions(t) else t for t in self.terms)
+
+    def caption_difference(self, x: Tensor, timestep: Tensor, options: dict) -> Tensor:
+        """D(caption after) - D(caption before) of `x`, (B, C, h, w), nothing else looked at."""
+        before = "caption" if "caption" in self.conds else "positive"
+        said, _ = self._evaluate(["target", before], [], x, timestep, options)
+        return said["target"] - said[before]
 
     def first_guided_step(self, steps: int) -> int:
         """See `csg.diffusion.guidance.first_guided_step`."""
@@ -355,109 +361,6 @@ def levels_at_once(patcher: comfy.model_patcher.ModelPatcher, shape: Sequence[in
     return int(max(1, min(GPU_ROWS_AT_ONCE // rows, patcher.get_free_memory(patcher.load_device) // needed)))
 
 
-class ReplaySampler(comfy.samplers.Sampler):
-    """Prediction as a ComfyUI sampler: samples with an inversion's noises; guided by whatever guider drives it."""
-
-    def __init__(self, inversion: Inversion, preserve: str = OFF, release: float = 0.0) -> None:
-        self.inversion, self.preserve, self.release = inversion, preserve, release
-
-    def sample(self, model_wrap: Any, sigmas: Tensor, extra_args: dict, callback: Callable | None, noise: Tensor,  # noqa: ANN401
-               latent_image: Tensor, denoise_mask: Tensor | None = None, disable_pbar: bool = False) -> Tensor:  # fmt: skip
-        """Replay; returns (B, C, h, w) in model space."""
-        inversion, device = self.inversion, latent_image.device
-        check_levels(inversion, sigmas)
-        check_size(inversion, latent_image)
-        check_model(inversion, model_wrap.model_patcher)
-        guider = model_wrap if isinstance(model_wrap, CSGGuider) else None
-        if guider is None and self.preserve != OFF:
-            raise ValueError(
-                f"preserve = {self.preserve} needs the concepts' masks, and this guider makes none. Connect CSG Guider, or set preserve to off."
-            )
-        if guider:
-            guider.preservation = self._preservation(guider)
-            # the authors' repository lets concepts act only once all have passed their warm-up
-            joint = inversion.settings.get("schedule") == "authors"
-            guider.settings = replace(guider.settings, joint_warmup=joint)
-        start = self._start(guider)
-        blends = self.preserve != OFF or denoise_mask is not None
-        inversion = inversion.on(device, path=blends or (guider is not None and guider.looks_back))
-        union = _RunningUnion(guider if self.preserve != OFF else None, denoise_mask)
-        offset = self.release * csg.low_frequencies(inversion.latent) if self.release else None
-
-        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            return model_wrap(x, sigma, **extra_args)
-
-        steps = replay(_counted(denoise, guider, inversion, start), inversion, start=start, offset=offset,
-                       blend=union, device=device)  # fmt: skip
-        for last in steps:
-            if callback and last.i < inversion.steps:
-                callback(last.i, last.denoised, last.x, inversion.steps)
-        return last.x
-
-    def _preservation(self, guider: CSGGuider) -> Preservation | None:
-        if self.preserve == CONCEPTS and not guider.edits.preserved:
-            log.warning(
-                "preserve = concepts found no phrase of a preserved concept in the base prompt, so it acts like blend. "
-                "Write the phrases into the base prompt as they stand in the graph."
-            )
-        return Preservation() if self.preserve == CONCEPTS and guider.edits.preserved else None
-
-    def _start(self, guider: CSGGuider | None) -> int:
-        """Up to the first guided step an edit on the inversion's own base would only follow the path: start there."""
-        approximate = self.inversion.method == "ddim"
-        if guider is None or self.release or approximate or not same_base(guider.base, self.inversion):
-            return 0
-        return min(guider.first_guided_step(self.inversion.steps), len(self.inversion.denoised))
-
-
-def _counted(denoise: Callable, guider: CSGGuider | None, inversion: Inversion, start: int) -> Callable:
-    """`denoise` that tells the guider, before every step, which one it is and where the reference path is there."""
-    i = start - 1
-
-    def counted(x: Tensor, sigma: Tensor) -> Tensor:
-        nonlocal i
-        i += 1
-        if guider:
-            guider.step = i
-            if guider.looks_back:
-                guider.reference = inversion.path[i]
-        return denoise(x, sigma)
-
-    return counted
-
-
-class _RunningUnion:
-    """Where the replay may leave the reference path: wherever a concept has acted so far, inside the user's mask."""
-
-    def __init__(self, guider: CSGGuider | None, denoise_mask: Tensor | None) -> None:
-        self.guider, self.denoise_mask = guider, denoise_mask
-        self.union: Tensor | None = None
-
-    def __call__(self, i: int) -> Tensor | None:
-        mask = self.denoise_mask[:, :1] if self.denoise_mask is not None else None
-        if self.guider is None:
-            return mask
-        acted = self.guider.guided.union() if self.guider.guided else None
-        if acted is not None:
-            self.union = acted if self.union is None else torch.maximum(self.union, acted)
-        if self.union is None:
-            return mask
-        soft = csg.soft_edge(self.union)
-        return soft if mask is None else soft * mask
-
-
-def same_base(base: Base, inversion: Inversion) -> bool:
-    """Whether an edit's base is the one that the inversion was made with, so that no edit means no change."""
-    if base.kind == INTERVENTIONAL:
-        return False
-    negative = same_conditioning(base.negative, inversion.negative)
-    if base.kind == UNCONDITIONAL:
-        return inversion.source is None and negative
-    told = same_conditioning(base.positive, inversion.source) and base.scale == inversion.source_guidance
-    return told and (negative or not base.guided)
-
-
 def run_inversion(
     patcher: comfy.model_patcher.ModelPatcher, latent: Mapping[str, Any], sigmas: Tensor, method: str,
     base: Base, settings: Mapping[str, Any], **options: Any,  # noqa: ANN401
@@ -475,18 +378,3 @@ def run_inversion(
     result = replace(sampler.result, source=source, negative=base.negative, source_guidance=base.scale)
     result = result.described(**settings, model=model_identity(patcher), samples=samples)
     return result, latent_like(latent, rebuilt)
-
-
-def run_replay(
-    guider: CSGGuider, inversion: Inversion, preserve: str = OFF, release: float = 0.0, noise_mask: Tensor | None = None
-) -> dict[str, Any]:
-    """Edit: drive `guider` along the inversion's noises; returns LATENT."""
-    patcher = guider.model_patcher
-    samples = inversion.settings["samples"]
-    edited = guider.sample(
-        torch.zeros_like(samples), samples, ReplaySampler(inversion, preserve, release), inversion.sigmas,
-        denoise_mask=noise_mask if noise_mask is not None else inversion.settings.get("noise_mask"),
-        callback=latent_preview.prepare_callback(patcher, inversion.steps),
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=int(inversion.settings.get("seed", 0)),
-    )  # fmt: skip
-    return {"samples": edited.to(comfy.model_management.intermediate_device())}

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from ..csg.diffusion import guidance as csg
 from ..csg.diffusion.inversion import Inversion
 from ..csg.diffusion.schedule import SCHEDULES, ddpm_timesteps, ledits_levels, noise_levels
-from . import host, host_model, sockets
+from . import host, host_model, host_replay, sockets
 
 CATEGORY = "CSG/sampling"
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -49,7 +49,7 @@ POSITIVE = io.Conditioning.Input(
 def preserve(optional: bool = False) -> io.Combo.Input:
     """What happens where no concept acts."""
     return io.Combo.Input(
-        "preserve", options=list(host.PRESERVES), default=host.OFF, optional=optional,
+        "preserve", options=list(host_replay.PRESERVES), default=host_replay.OFF, optional=optional,
         tooltip="blend: outside the concepts' masks the picture returns to the inversion's own path, so what is preserved comes back exactly. "
         "concepts: blend, and the places of preserved concepts are taken out of the masks; their phrases must stand in the base prompt.",
     )  # fmt: skip
@@ -85,6 +85,14 @@ def release(optional: bool = False) -> io.Float.Input:
     return io.Float.Input(
         "release", default=0.0, min=0.0, max=1.0, step=0.05, optional=optional, advanced=True,
         tooltip="Share of the picture's low frequencies taken out of the start. Helps models that cannot change the overall light; costs fidelity.",
+    )  # fmt: skip
+
+
+def release_below() -> io.Float.Input:
+    """When the picture's low frequencies are given up."""
+    return io.Float.Input(
+        "release_below", default=0.0, min=0.0, max=1.0, step=0.01, optional=True, advanced=True,
+        tooltip="0: release always. Else only when a global concept acts and the picture lets through less than this share of its change, measured at the start; the change then begins at the first step. Needs an inversion with little or no skip.",
     )  # fmt: skip
 
 
@@ -218,7 +226,7 @@ class Sampler(io.ComfyNode):
             inputs=[
                 MODEL, INVERSION, EDITS, BASE, MASK,
                 preserve(), contrast(), mask_source(), release(),
-                POSITIVE, cut(),
+                POSITIVE, cut(), release_below(),
             ],
             outputs=[
                 io.Latent.Output("latent", tooltip="The counterfactual picture; decode it with the VAE."),
@@ -229,11 +237,11 @@ class Sampler(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, inversion: Inversion, edits: host.Edits, base: str, mask: str, preserve: str = "off",  # noqa: ANN401
                 contrast: str = "unconditional", mask_source: str = "edit", release: float = 0.0, positive: Any = None,  # noqa: ANN401
-                cut: str = "quantile") -> io.NodeOutput:  # fmt: skip
+                cut: str = "quantile", release_below: float = 0.0) -> io.NodeOutput:  # fmt: skip
         host_model.check_model(inversion, model)
         settings = csg.GuidanceSettings(mask, mask_source, contrast, cut)
         guider = host.CSGGuider(model, edit_base(inversion, base, positive), edits, settings)
-        latent = host.run_replay(guider, inversion, preserve, release)
+        latent = host_replay.run_replay(guider, inversion, preserve, host_replay.Release(release, release_below))
         return io.NodeOutput(latent, pixel_masks(guider.mean.result(latent["samples"].shape)))
 
 
@@ -267,4 +275,4 @@ class EditWithPrompt(io.ComfyNode):
     def execute(cls, model: Any, inversion: Inversion, positive: Any, cfg: float, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401
         host_model.check_model(inversion, model)
         base = host.Base(host.SOURCE, negative if negative is not None else inversion.negative, positive, cfg)
-        return io.NodeOutput(host.run_replay(host.CSGGuider(model, base), inversion))
+        return io.NodeOutput(host_replay.run_replay(host.CSGGuider(model, base), inversion))

@@ -12,18 +12,21 @@ const PAPERS = [["Paper: 100 steps", 100, 10], ["Balanced: 50 steps", 50, 5], ["
       CSG_Invert: { steps: Number(steps), skip: 0.15, source_guidance: 3.5 },
       CSG_EncodeEdits: { scale: 8, threshold: 0.7, warmup: Number(warmup) },
       CSG_ConceptEdit: { warmup: Number(warmup) },
-      CSG_Sampler: { mask: "intersect", contrast: "unconditional", mask_source: "edit", cut: "quantile" },
+      CSG_Sampler: { mask: "intersect", contrast: "unconditional", mask_source: "edit", cut: "quantile", release: 0, release_below: 0 },
     },
   }),
 );
 
 /** @type {Preset} what does best on the toy world, beyond the paper; it wants the source prompt at the inversion */
 const CAPTIONS = {
-  name: "Captions, best on Town: 20 steps",
+  name: "Captions, best on Town: 22 steps",
   values: {
-    CSG_Invert: { steps: 20, skip: 0.08, source_guidance: 1 },
-    CSG_EncodeEdits: { scale: 1.5, threshold: 0.5, warmup: 0, global_scale: 1 },
-    CSG_Sampler: { base: "source", mask: "intersect", preserve: "concepts", contrast: "captions", mask_source: "both", cut: "otsu" },
+    CSG_Invert: { steps: 22, skip: 0, source_guidance: 1 },
+    CSG_EncodeEdits: { scale: 1.5, threshold: 0.5, warmup: 2, global_scale: 1 },
+    CSG_Sampler: {
+      base: "source", mask: "intersect", preserve: "concepts", contrast: "captions", mask_source: "both", cut: "otsu",
+      release: 1, release_below: 0.75,
+    },
   },
 };
 

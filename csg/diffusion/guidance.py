@@ -272,12 +272,6 @@ def soft_edge(mask: Tensor, radius: int = 1) -> Tensor:
     return torch.maximum(mask, blurred * grown)
 
 
-def low_frequencies(latent: Tensor, cells: int = 4) -> Tensor:
-    """The part of a latent (B, C, h, w) that `cells` x `cells` averages can hold, bilinearly enlarged."""
-    small = F.adaptive_avg_pool2d(latent, cells)
-    return F.interpolate(small, latent.shape[-2:], mode="bilinear", align_corners=False)
-
-
 class MaskMean:
     """Running mean of each concept's mask over its guided steps, kept on the masks' device."""
 

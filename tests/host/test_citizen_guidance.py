@@ -196,13 +196,6 @@ def test_on_the_authors_schedule_concepts_wait_for_each_other(lab):
     assert rows == dict.fromkeys((4, 5), ["negative", "concept 0", "concept 1"])
 
 
-def test_release_takes_low_frequencies_out_of_the_start(lab, plain):
-    watch = watched(lab, plain, lab.edits(count=1), release=0.5)
-    step, x, _ = watch.found[0]
-    taken = plain.path[0] - x
-    assert step == 0 and gap(taken, 0.5 * lab.guidance.low_frequencies(plain.latent)) < 1e-5 and taken.abs().max() > 0.1
-
-
 def test_a_patched_model_is_guided_as_the_guider_guides(lab):
     """One stock sampler driven by CSG Guider, and by the stock guider over a model with the edits in it."""
     import comfy.samplers

@@ -62,7 +62,7 @@ def first_step(lab, inversion, negative=None, positive=None, scale=1.0):
     """The step at which an edit on this base begins."""
     kind = "unconditional" if positive is None else "source"
     guider = lab.host.CSGGuider(lab.model, lab.host.Base(kind, negative, positive, scale), lab.edits(warmup=2))
-    return lab.host.ReplaySampler(inversion)._start(guider)
+    return lab.replaying.ReplaySampler(inversion)._start(guider)
 
 
 def test_only_an_edit_on_the_inversions_own_base_may_begin_on_its_path(lab, inversion):

@@ -49,7 +49,8 @@ class Lab:
 
     def __init__(self, comfy, **options):
         self.comfy = comfy
-        self.host, self.sample, self.compose = (comfy.module(f"nodes.{name}") for name in ("host", "sample", "compose"))
+        names = ("host", "host_replay", "sample", "compose")
+        self.host, self.replaying, self.sample, self.compose = (comfy.module(f"nodes.{name}") for name in names)
         self.guidance, self.inversion = comfy.module("csg.diffusion.guidance"), comfy.module("csg.diffusion.inversion")
         self.model = tiny_models.model(**options)
         self.source = tiny_models.conditioning(0)
@@ -87,7 +88,7 @@ class Lab:
     @torch.inference_mode()
     def replay(self, guider, inversion, **options):
         """Drives a guider along an inversion; the edited samples."""
-        return self.host.run_replay(guider, inversion, **options)["samples"]
+        return self.replaying.run_replay(guider, inversion, **options)["samples"]
 
     def predictions(self, inversion, mask, model=None):
         """What the model says for every row at the first guided step of an edit."""
@@ -112,5 +113,5 @@ class Lab:
     def from_the_first_step(self, monkeypatch):
         """Replays evaluate every step, also those where they would only follow the recorded path."""
         with monkeypatch.context() as patch:
-            patch.setattr(self.host.ReplaySampler, "_start", lambda *_: 0)
+            patch.setattr(self.replaying.ReplaySampler, "_start", lambda *_: 0)
             yield

@@ -66,7 +66,7 @@ class Engine:
     def __init__(self, comfy, state):
         self.host, self.sample = comfy.module("nodes.host"), comfy.module("nodes.sample")
         self.guidance, self.schedule = comfy.module("csg.diffusion.guidance"), comfy.module("csg.diffusion.schedule")
-        self.model = comfy.module("nodes.host_model")
+        self.model, self.replay = comfy.module("nodes.host_model"), comfy.module("nodes.host_replay")
         self.attention, self.inversion = comfy.module("csg.diffusion.attention"), comfy.module("csg.diffusion.inversion")
         self.patcher = load(state)
         self.scaling = self.patcher.model.latent_format.scale_factor
@@ -131,5 +131,5 @@ class Engine:
 
     def from_the_first_step(self, patch):
         """Make replays evaluate every step, also those where they would only follow the recorded path."""
-        patch.setattr(self.host.ReplaySampler, "_start", lambda *_: 0)
+        patch.setattr(self.replay.ReplaySampler, "_start", lambda *_: 0)
 

@@ -28,7 +28,7 @@ test("the paper's preset is the paper's settings", () => {
     CSG_Invert: { steps: 100, skip: 0.15, source_guidance: 3.5 },
     CSG_EncodeEdits: { scale: 8, threshold: 0.7, warmup: 10 },
     CSG_ConceptEdit: { warmup: 10 },
-    CSG_Sampler: { mask: "intersect", contrast: "unconditional", mask_source: "edit", cut: "quantile" },
+    CSG_Sampler: { mask: "intersect", contrast: "unconditional", mask_source: "edit", cut: "quantile", release: 0, release_below: 0 },
   });
 });
 

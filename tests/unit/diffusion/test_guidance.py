@@ -245,16 +245,6 @@ def test_a_soft_edge_keeps_the_mask_and_fades_within_reach():
     assert torch.equal(csg.soft_edge(mask, 0), mask)
 
 
-def test_low_frequencies_hold_light_and_slopes_but_no_texture():
-    flat = torch.full((1, 4, 16, 24), 0.7)
-    assert torch.allclose(csg.low_frequencies(flat), flat)
-    texture = torch.tensor([1.0, -1.0]).repeat(12).expand(1, 4, 16, 24)
-    assert torch.allclose(csg.low_frequencies(texture), torch.zeros(1), atol=1e-6)
-    slope = torch.linspace(-1, 1, 24).expand(1, 4, 16, 24)
-    kept = csg.low_frequencies(slope)
-    assert (kept[..., 3:-3] - slope[..., 3:-3]).abs().max() < 0.01 and kept[..., 0].mean() > -1
-
-
 def test_the_mean_of_masks_counts_only_steps_in_which_a_concept_acted():
     mean, on = csg.MaskMean(3), torch.ones(2, 1, 4, 4)
     mean.add({0: on, 1: on})

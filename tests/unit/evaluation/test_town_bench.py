@@ -12,8 +12,8 @@ import town  # noqa: E402
 import town_methods  # noqa: E402
 import town_plots  # noqa: E402
 import town_report  # noqa: E402
-from town_lab import INTERVENED_ON, interventions  # noqa: E402
 from town_methods import ALL, AXES, COMPARED, CSG, INTERVENED, NO_EDIT, PAPER, ablation, methods, shipped  # noqa: E402
+from town_worlds import INTERVENED_ON, interventions  # noqa: E402
 
 from csg.town import world  # noqa: E402
 
@@ -104,10 +104,15 @@ def test_every_ablation_has_the_shipped_setting_or_changes_only_its_axis(axis):
     variants = ablation(csg, axis)
     assert len(variants) == len(AXES[axis]) and len({v.settings for v in variants.values()}) == len(variants)
     changed = {name for v in variants.values() for name, value in vars(v).items() if value != vars(csg)[name]}
-    allowed = {"frontier": {"scale", "threshold", "cut"}, "base": {"base", "source"}, "global_concepts": {"scoped"}}.get(
-        axis, {axis}
-    )
+    allowed = {"frontier": {"scale", "threshold", "cut"}, "base": {"base", "source"}, "global_concepts": {"scoped"},
+               "release": {"release", "release_below"}}.get(axis, {axis})  # fmt: skip
     assert changed <= allowed
+
+
+def test_lines_from_before_an_option_came_still_count():
+    """The baselines' settings never named it; a line says only what is set."""
+    known = methods(shipped())
+    assert "release_below" in known[CSG].settings and "release_below" not in known["DDPM"].settings
 
 
 def test_only_csg_and_the_whole_prompts_know_the_graph():
