@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import platform
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,12 @@ JUDGES = (
     "asks; *readers*: that the attribute readers see. Kappa is Cohen's: agreement beyond chance, which is low where nearly every "
     "answer is yes; *all pictures* has the unedited ones, where nearly every answer is no. In italics, concepts over all edits. Both "
     "judges were trained on Town's renderer."
+)
+UNKNOWABLE = (
+    "PSNR to the exact counterfactual, dB. The exact one shows what the factual picture hides, where each drop falls, the tint of a "
+    "car that was not there. *Another drawing*: the same counterfactual with everything hidden drawn again, as good an answer as the "
+    "exact one; *best guess*: the mean of many such drawings, which may blur; *autoencoder*: the exact one itself. All three through the "
+    "autoencoder, none by a model of pictures (`python benchmarks/town_ceiling.py`)."
 )
 
 
@@ -126,6 +132,30 @@ def _goal(kind: str, field: str, rows: Mapping[str, Rows], baselines: Sequence[s
     return line(
         [kind, field.replace("_", " "), ours.text(), f"{theirs:.2f} ({best})", difference.text(), wanted, verdict]
     )
+
+
+def ceilings(rows: Mapping[str, Rows], lines: Sequence[Mapping[str, Any]]) -> str:
+    """PSNR of CSG and the baselines beside what the factual picture allows at most, per kind, on edits with both; may be empty."""
+    known = {(line["scene"], line["do"]): line for line in lines}
+    shown = {label: [row for row in rows[label] if (row["scene"], row["do"]) in known] for label in (*BASELINES, CSG) if label in rows}
+    own = shown.get(CSG, [])
+    if not own:
+        return ""
+    limits = {"another drawing": "psnr_drawing", "best guess": "psnr_mean", "autoencoder": "psnr_exact"}
+    head = [line(["intervention on", "edits", *shown, *limits]), line(["---", *["---:"] * (1 + len(shown) + len(limits))])]
+    table_lines = []
+    for kind in (*dict.fromkeys(row["kind"] for row in own), None):
+        some = {label: found if kind is None else select(found, kind=kind) for label, found in shown.items()}
+        bounds = [known[row["scene"], row["do"]] for row in some[CSG]]
+        means = [_mean(row[PSNR] for row in found) for found in some.values()]
+        means += [_mean(bound[field] for bound in bounds) for field in limits.values()]
+        table_lines.append(line([kind or "all", str(len(bounds)), *(f"{mean:.1f}" for mean in means)]))
+    return "\n".join(head + table_lines)
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found)
 
 
 def judges(rows: Mapping[str, Rows]) -> str:
@@ -244,6 +274,9 @@ def write(options: argparse.Namespace, picture_of: Callable[[int, str, str], Pat
     parts = [*head(options, records), "## Methods", "", main, "", f"![methods]({name}_methods.png)", "",
              "## By kind of intervention", "", by_kind({k: v for k, v in rows.items() if k not in REFERENCES}), "",
              "## The goals", "", goals(rows), ""]  # fmt: skip
+    limits = RESULTS / "town_ceiling.jsonl"
+    if bounds := ceilings(rows, Journal(limits, ("scene", "do")).records if limits.exists() else []):
+        parts += ["## What nobody can know", "", UNKNOWABLE, "", bounds, ""]
     methods_plot(rows, folder / f"{name}_methods.png")
     if examples_sheet(list(rows), examples(rows), picture_of, folder / f"{name}_examples.jpg"):
         parts += ["## Examples", "", f"![examples]({name}_examples.jpg)", ""]

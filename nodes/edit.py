@@ -84,8 +84,8 @@ def encoded(
     if edit.scope == csg.GLOBAL:
         return replace(term, scale=global_scale)
     before, after = captions
-    words = host_model.phrase_positions(clip, before if edit.removes else after, phrase)
     old_words = host_model.phrase_positions(clip, before, edit.factual_phrase)
+    words = old_words if edit.removes else host_model.phrase_positions(clip, after, phrase)
     return with_conditionings(clip, replace(term, caption_tokens=words, factual_caption_tokens=old_words), edit.factual_phrase)
 
 

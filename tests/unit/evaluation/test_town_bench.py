@@ -8,7 +8,9 @@ import pytest
 pytest.importorskip("matplotlib")
 sys.path.append(str(Path(__file__).resolve().parents[3] / "benchmarks"))
 
+import numpy as np  # noqa: E402
 import town  # noqa: E402
+import town_ceiling  # noqa: E402
 import town_methods  # noqa: E402
 import town_plots  # noqa: E402
 import town_report  # noqa: E402
@@ -201,3 +203,24 @@ def test_the_small_vlm_stands_beside_the_readers():
     told = town_report.judges(rows)
     assert f"| {CSG} | 3 | 0.33 | 0.67 | 0.67 | 0.40 |" in told and "| no edit | 2 | 0.00 | 0.00 | 1.00 | - |" in told
     assert "| all edits | 3 |" in told and "| all pictures | 5 |" in told and "| *car* | 1 | 0.00 | 1.00 | 0.00 | 0.00 |" in told
+
+
+def test_the_ceilings_stand_beside_the_same_edits():
+    rows = {label: [row(80_000_000 + n, "time=day", psnr=psnr + n) for n in range(3)] for label, psnr in (("DDPM", 18.0), (CSG, 20.0))}
+    lines = [{"scene": 80_000_000 + n, "do": "time=day", "psnr_drawing": 25.0 + n, "psnr_mean": 27.0, "psnr_exact": 30.0} for n in (0, 2)]
+    table = town_report.ceilings(rows, lines).splitlines()
+    assert table[0] == "| intervention on | edits | DDPM | CSG | another drawing | best guess | autoencoder |"
+    assert table[2:] == [f"| {kind} | 2 | 19.0 | 21.0 | 26.0 | 27.0 | 30.0 |" for kind in ("time", "all")]
+    assert town_report.ceilings(rows, []) == ""
+
+
+def test_what_a_scene_hides_is_drawn_again_and_nothing_else():
+    number = next(n for n in range(80_000_000, 80_000_050) if world.factual(n)["weather"] == "sunny" and world.factual(n)["car"] != "none")
+    scene = town_ceiling.Scene(number)
+    free = scene.hidden()
+    assert free["drops"].all() and free["stars"].all() == (scene.values["time"] == "day")
+    assert not free["car"].any() and not free["horizon"].any() and not free["house"].any()
+    for other in scene.redrawn(3):
+        assert scene.looks_alike(other.geometry)
+        assert not np.array_equal(other.geometry["drops"], scene.noise.geometry["drops"])
+        assert np.array_equal(other.geometry["horizon"], scene.noise.geometry["horizon"]) and other.seed == number
