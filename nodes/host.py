@@ -20,6 +20,7 @@ from ..csg.diffusion import guidance as csg
 from ..csg.diffusion.attention import AttentionCapture, Words, cells_of
 from ..csg.diffusion.inversion import Inversion, invert_ddim, invert_sde, replay
 from ..csg.diffusion.preservation import Preservation
+from .host_lookback import PathMemory, takes_part
 from .host_model import (
     Conditioning,
     check_latent,
@@ -99,6 +100,7 @@ class CSGGuider(comfy.samplers.CFGGuider):
         self.step: int | None = None
         self.reference: Tensor | None = None
         self.preservation: Preservation | None = None
+        self.memory: PathMemory | None = None
         self.guided: csg.Guided | None = None
         self.mean = csg.MaskMean(len(self.terms))
         self._words: dict[str, Words] = {}
@@ -111,7 +113,7 @@ class CSGGuider(comfy.samplers.CFGGuider):
         try:
             return super().sample(*args, **kwargs)
         finally:
-            self.step, self.reference, self.guided, self._placed, self.preservation = None, None, None, None, None
+            self.step = self.reference = self.guided = self._placed = self.preservation = self.memory = None
             self.terms = self.edits.terms
 
     def _conditionings(self) -> dict[str, Conditioning]:
@@ -257,15 +259,49 @@ class CSGGuider(comfy.samplers.CFGGuider):
 
     def _look_back(self, said: csg.Predictions, local: Sequence[int], timestep: Tensor, options: dict) -> None:
         """Where factual and preserved phrases look in the original picture: on the reference path at this level."""
-        factual = {k: f"factual {k}" for k in local if f"factual {k}" in self._words}
-        preserved = {name: f"preserved {name}" for name in self.edits.preserved} if self.preservation else {}
+        factual, preserved = self._looked_back(local)
         keys = [*factual.values(), *preserved.values()]
         if not keys:
             return
-        rows = dict.fromkeys(self._words[key].row or key for key in keys)
-        _, maps = self._evaluate(list(rows), keys, self.reference, timestep, options)
+        maps = self._remembered(keys, self.step)
+        if maps is None:
+            _, maps = self._evaluate(self._rows_of(keys), keys, self.reference, timestep, options)
         said.factual_attention = {k: maps[key] for k, key in factual.items()}
         said.preserved_attention = {name: maps[key] for name, key in preserved.items()}
+
+    def _looked_back(self, local: Sequence[int]) -> tuple[dict[int, str], dict[str, str]]:
+        factual = {k: f"factual {k}" for k in local if f"factual {k}" in self._words}
+        return factual, {name: f"preserved {name}" for name in self.edits.preserved} if self.preservation else {}
+
+    def _rows_of(self, keys: Sequence[str]) -> list[str]:
+        return list(dict.fromkeys(self._words[key].row or key for key in keys))
+
+    def _remembered(self, keys: Sequence[str], level: int | None) -> dict[str, Tensor] | None:
+        if self.memory is None or level is None:
+            return None
+        maps = {key: self.memory.get(self._words[key].row or key, self._words[key], level) for key in keys}
+        return None if any(seen is None for seen in maps.values()) else maps
+
+    def look_ahead(self, inversion: Inversion, start: int, at_once: int, options: dict) -> None:
+        """Look at the original picture for every step from `start` on, `at_once` levels in a call: they are independent.
+
+        The inversion remembers what was seen, so that its next edit need not look again.
+        """
+        local = [k for k, term in enumerate(self.terms) if term.scope == csg.LOCAL and self._looks and self.settings.mask_source != csg.EDIT]
+        factual, preserved = self._looked_back(local)
+        keys = [*factual.values(), *preserved.values()]
+        if not keys or not all(self.memory.knows(row) for row in self._rows_of(keys)):
+            return
+        acting = (i for i in range(start, inversion.steps) if csg.active_terms(self.terms, i, self.settings.joint_warmup))
+        levels = [i for i in acting if self._remembered(keys, i) is None]
+        for some in (levels[at:at + at_once] for at in range(0, len(levels), at_once)):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            x, batch = inversion.path[some].flatten(0, 1), inversion.path.shape[1]
+            sigma = inversion.sigmas[some].to(x).repeat_interleave(batch)
+            _, maps = self._evaluate(self._rows_of(keys), keys, x, sigma, options)
+            for key, seen in maps.items():
+                for level, one in zip(some, seen.split(batch), strict=True):
+                    self.memory.put(self._words[key].row or key, self._words[key], level, one.clone())
 
     @property
     def _looks(self) -> bool:
@@ -348,11 +384,8 @@ class InvertSampler(comfy.samplers.Sampler):
 
 def levels_at_once(patcher: comfy.model_patcher.ModelPatcher, shape: Sequence[int], guider: CSGGuider) -> int:
     """How many noise levels of an inversion one call may hold: by free memory; one where a patch may look at sigma."""
-    transformer = patcher.model_options.get("transformer_options", {})
-    patched = any(transformer.get(k) for k in ("patches", "patches_replace", "wrappers")) or patcher.wrappers
     timed = any(set(c) & {"control", "hooks", "timestep_start", "timestep_end", "area"} for cs in guider.conds.values() for c in cs)
-    functions = [k for k in patcher.model_options if k.startswith(("sampler_", "model_function", "context_handler"))]
-    if patched or timed or functions:
+    if timed or takes_part(patcher):
         return 1
     rows = shape[0] * (2 if guider.base.guided else 1)
     if comfy.model_management.is_device_cpu(patcher.load_device):

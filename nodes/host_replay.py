@@ -18,7 +18,8 @@ from ..csg.diffusion import guidance as csg
 from ..csg.diffusion.inversion import Inversion, replay
 from ..csg.diffusion.preservation import Preservation
 from ..csg.diffusion.release import effect_left, low_frequencies, share_released
-from .host import INTERVENTIONAL, UNCONDITIONAL, Base, CSGGuider
+from .host import INTERVENTIONAL, UNCONDITIONAL, Base, CSGGuider, levels_at_once
+from .host_lookback import PathMemory
 from .host_model import check_levels, check_model, check_size, same_conditioning
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,8 @@ class ReplaySampler(comfy.samplers.Sampler):
         start = self._start(guider) if offset is None else 0
         blends = self.preserve != OFF or denoise_mask is not None
         inversion = inversion.on(device, path=blends or (guider is not None and guider.looks_back))
+        if guider and guider.looks_back:
+            self._look_ahead(guider, inversion, start, extra_args.get("model_options", {}))
         union = _RunningUnion(guider if self.preserve != OFF else None, denoise_mask)
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
@@ -98,6 +101,13 @@ class ReplaySampler(comfy.samplers.Sampler):
             if callback and last.i < inversion.steps:
                 callback(last.i, last.denoised, last.x, inversion.steps)
         return last.x
+
+    @staticmethod
+    def _look_ahead(guider: CSGGuider, inversion: Inversion, start: int, options: Mapping[str, Any]) -> None:
+        patcher = guider.model_patcher
+        guider.memory = PathMemory.of(inversion.seen, patcher, guider.original_conds)
+        if guider.memory is not None:
+            guider.look_ahead(inversion, start, levels_at_once(patcher, inversion.path.shape[1:], guider), dict(options))
 
     def _preservation(self, guider: CSGGuider) -> Preservation | None:
         if self.preserve == CONCEPTS and not guider.edits.preserved:

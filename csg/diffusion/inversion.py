@@ -27,7 +27,8 @@ class Inversion:
 
     sigmas (N + 1,); path (N + 1, B, C, h, w) the reference trajectory in model space; denoised (M, B, C, h, w) its
     predictions for the first M <= N steps; noises (N, B, C, h, w) the recorded z. All float32 on the CPU.
-    `source` and `negative` are the host's conditionings of the inversion's base.
+    `source` and `negative` are the host's conditionings of the inversion's base. `seen`: what edits have found out
+    about the path and later ones need not find out again; it decides nothing, and is neither compared nor stored.
     """
 
     method: str
@@ -40,6 +41,7 @@ class Inversion:
     source: Any = None
     negative: Any = None
     source_guidance: float = 1.0
+    seen: dict = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def steps(self) -> int:

@@ -1,0 +1,76 @@
+"""What the model looks at on an inversion's own path: the same for every edit of the picture, so found once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..csg.diffusion.attention import Words
+
+CAPTIONS_KEPT = 4  # per inversion; at 1024 x 1024 twelve concepts over 100 steps take 5 MB
+Conditions = Sequence[Mapping[str, Any]]  # a conditioning as a guider keeps it
+SIZES = ("width", "height", "crop_w", "crop_h", "target_width", "target_height", "aesthetic_score")
+PLAIN = {"cross_attn", "pooled_output", "model_conds", "uuid", *SIZES}
+OTHERS_STEPS = ("sampler_", "model_function", "context_handler")  # options by which other nodes take part in a step
+
+
+def takes_part(patcher: ModelPatcher) -> bool:
+    """Whether other nodes take part in a step of this model: they may look at its level, its batch or the time."""
+    transformer = patcher.model_options.get("transformer_options", {})
+    patched = any(transformer.get(kind) for kind in ("patches", "patches_replace", "wrappers")) or patcher.wrappers
+    return bool(patched or any(name.startswith(OTHERS_STEPS) for name in patcher.model_options))
+
+
+class PathMemory:
+    """Attention maps (B, ch, cw) of words on the levels of one inversion's path.
+
+    `kept` belongs to the inversion: a dictionary per caption, of maps by words and level. Only rows whose conditioning is
+    nothing but text are kept, and by what the text encoders made of it, so that a caption encoded again is the same one.
+    """
+
+    def __init__(self, kept: dict[Any, dict[Any, Tensor]], patcher: ModelPatcher, conds: Mapping[str, Conditions]) -> None:
+        self.kept, self.model, self.conds = kept, patcher.patches_uuid, conds
+        self._prints: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, kept: dict, patcher: ModelPatcher, conds: Mapping[str, Conditions]) -> PathMemory | None:
+        """The memory for a run with this model; None where something else than weights and words decides what it sees."""
+        changed = patcher.object_patches or patcher.injections or patcher.hook_patches
+        return None if changed or takes_part(patcher) else cls(kept, patcher, conds)
+
+    def knows(self, row: str) -> bool:
+        """Whether what this row sees can be kept: its conditioning, as a guider keeps it, is nothing but text."""
+        return all(set(one) <= PLAIN and not one["model_conds"] for one in self.conds[row])
+
+    def _caption(self, row: str) -> Any:  # noqa: ANN401
+        if row not in self._prints:
+            self._prints[row] = (self.model, fingerprint(self.conds[row]))
+        return self._prints[row]
+
+    def put(self, row: str, words: Words, level: int, seen: Tensor) -> None:
+        """Keep a map; of several captions the oldest is let go."""
+        maps = self.kept.setdefault(self._caption(row), {})
+        maps[words.positions, words.length, level] = seen
+        while len(self.kept) > CAPTIONS_KEPT:
+            self.kept.pop(next(iter(self.kept)))
+
+    def get(self, row: str, words: Words, level: int) -> Tensor | None:
+        """A map that was kept."""
+        return self.kept.get(self._caption(row), {}).get((words.positions, words.length, level)) if self.knows(row) else None
+
+
+def fingerprint(cond: Conditions) -> str:
+    """What the text encoders made of a text, as a hash."""
+    found = hashlib.sha256()
+    for one in cond:
+        found.update(repr([one.get(name) for name in SIZES]).encode())
+        for tensor in (one.get("cross_attn"), one.get("pooled_output")):
+            if tensor is not None:
+                found.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
+                found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
