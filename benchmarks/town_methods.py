@@ -112,6 +112,8 @@ AXES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "mask_source": tuple({"mask_source": kind} for kind in ("edit", "factual", "both")),
     "global_concepts": ({"scoped": True}, {"scoped": False}),
     "contrast": tuple({"contrast": kind} for kind in ("unconditional", "factual", "captions")),
+    "scale": tuple({"scale": scale} for scale in (1.0, 1.25, 1.5, 2.0)),
+    "global_scale": tuple({"global_scale": scale} for scale in (0.75, 1.0, 1.25)),
     "cut": ({"cut": "quantile"}, {"cut": "otsu"}),
     "release": ({"release": 0.0}, {"release": 1.0, "release_below": 0.0}, {"release": 1.0, "release_below": 0.75}),
     "preserve": tuple({"preserve": kind} for kind in ("off", "blend", "concepts")),
