@@ -31,6 +31,11 @@ JUDGES = (
     "answer is yes; *all pictures* has the unedited ones, where nearly every answer is no. In italics, concepts over all edits. Both "
     "judges were trained on Town's renderer."
 )
+EFFECTIVE = 0.85
+FOLLOWING = (
+    f"A method that does nothing errs nowhere. The same against the baselines that follow an intervention, with an effectiveness of at least {EFFECTIVE:g} in "
+    "its kind:"
+)
 UNKNOWABLE = (
     "PSNR to the exact counterfactual, dB. The exact one shows what the factual picture hides, where each drop falls, the tint of a "
     "car that was not there. *Another drawing*: the same counterfactual with everything hidden drawn again, as good an answer as the "
@@ -98,8 +103,11 @@ def _interval(rows: Rows, field: str) -> Interval:
     return bootstrap([row.get(field) for row in rows], [row["scene"] for row in rows])
 
 
-def goals(rows: Mapping[str, Rows]) -> str:
-    """CSG against the best baseline of each figure, per kind of intervention: paired differences and the verdict."""
+def goals(rows: Mapping[str, Rows], effective: float = 0.0) -> str:
+    """CSG against the best baseline of each figure, per kind of intervention: paired differences and the verdict.
+
+    Only baselines count whose effectiveness in that kind is at least `effective`.
+    """
     baselines = [label for label in BASELINES if label in rows]
     if CSG not in rows or not baselines:
         return "CSG or every baseline is missing, so there is nothing to judge."
@@ -109,7 +117,8 @@ def goals(rows: Mapping[str, Rows]) -> str:
     ]
     for kind in dict.fromkeys(row["kind"] for row in rows[CSG]):
         own = {label: select(rows[label], kind=kind) for label in (CSG, *baselines)}
-        lines += [found for field in GOALS if (found := _goal(kind, field, own, baselines))]
+        able = [label for label in baselines if _interval(own[label], EFFECT).mean >= effective]
+        lines += [found for field in GOALS if able and (found := _goal(kind, field, own, able))]
     return "\n".join(lines)
 
 
@@ -273,7 +282,7 @@ def write(options: argparse.Namespace, picture_of: Callable[[int, str, str], Pat
     main = compared_table(rows, perception)
     parts = [*head(options, records), "## Methods", "", main, "", f"![methods]({name}_methods.png)", "",
              "## By kind of intervention", "", by_kind({k: v for k, v in rows.items() if k not in REFERENCES}), "",
-             "## The goals", "", goals(rows), ""]  # fmt: skip
+             "## The goals", "", goals(rows), "", FOLLOWING, "", goals(rows, EFFECTIVE), ""]  # fmt: skip
     limits = RESULTS / "town_ceiling.jsonl"
     if bounds := ceilings(rows, Journal(limits, ("scene", "do")).records if limits.exists() else []):
         parts += ["## What nobody can know", "", UNKNOWABLE, "", bounds, ""]

@@ -166,6 +166,15 @@ def test_the_best_baseline_is_found_for_each_figure():
     assert "(DDIM)" in told.splitlines()[2] and "(DDPM)" in told.splitlines()[3] and "(DDPM)" in told.splitlines()[4]
 
 
+def test_a_baseline_that_does_nothing_can_be_left_out_of_the_goals():
+    idle = [row(s, effectiveness=0.2, excess_error=0.0, psnr=30.0) for s in range(4)]
+    rows = results() | {"LEDITS++ direct": idle}
+    everyone, able = (town_report.goals(rows, least).splitlines() for least in (0.0, town_report.EFFECTIVE))
+    assert "(LEDITS++ direct)" in everyone[3] and "(LEDITS++ direct)" in everyone[4]
+    assert able == town_report.goals(results()).splitlines()
+    assert len(town_report.goals({CSG: rows[CSG], "LEDITS++ direct": idle}, 0.85).splitlines()) == 2
+
+
 def test_a_figure_without_values_is_left_out_of_the_goals():
     rows = {label: [r | {"excess_error": None} for r in found] for label, found in results().items()}
     assert len(verdicts(rows)) == 2
