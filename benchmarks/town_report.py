@@ -33,8 +33,8 @@ JUDGES = (
 )
 EFFECTIVE = 0.85
 FOLLOWING = (
-    f"A method that does nothing errs nowhere. The same against the baselines that follow an intervention, with an effectiveness of at least {EFFECTIVE:g} in "
-    "its kind:"
+    "A method that does nothing errs nowhere. The same against the baselines that follow an intervention, with an effectiveness of "
+    f"at least {EFFECTIVE:g} in its kind:"
 )
 UNKNOWABLE = (
     "PSNR to the exact counterfactual, dB. The exact one shows what the factual picture hides, where each drop falls, the tint of a "

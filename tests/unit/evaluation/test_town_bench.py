@@ -62,7 +62,9 @@ def test_the_whole_run_is_two_hundred_scenes_of_six_interventions():
     assert len(edits) == 200 * 6 * (len(COMPARED) + 2)
     assert len({item.scene for item in items}) == 200
     assert {item.label for item in items if item.measure == town.REVERSIBILITY} == {*COMPARED, NO_EDIT}
-    assert len([item for item in items if item.measure == town.COMPOSITION]) == 10 * (len(COMPARED) + 1)
+    assert len([item for item in items if item.measure == town.COMPOSITION]) == 12 * (len(COMPARED) + 1)
+    again = {(item.scene, item.do.split("=")[0]) for item in items if item.measure == town.REVERSIBILITY}
+    assert len(again) == 12 and {name for _, name in again} == set(INTERVENED_ON)
     assert options.journal.name == "town.jsonl"
 
 
