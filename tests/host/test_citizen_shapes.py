@@ -70,6 +70,15 @@ def test_non_square_and_odd_sizes(comfy, kind, size):
     assert masks.shape == (2, 8 * size[0], 8 * size[1]) and 0 < masks.mean() < 1
 
 
+@pytest.mark.parametrize("size", [(24, 40), (33, 31)])
+def test_a_whole_replay_leads_back_at_odd_sizes_too(lab, monkeypatch, size):
+    """Of every picture of a batch, with every step evaluated."""
+    inversion, _ = lab.invert(tiny_models.latent(*size, batch=2), source=lab.source)
+    with lab.from_the_first_step(monkeypatch):
+        replayed, _ = lab.edit(inversion, lab.edits(scale=0.0))
+    assert gap(replayed, inversion.settings["samples"]) < 2e-3
+
+
 KINDS = {
     "SDXL": {"kind": "SDXL"},
     "SD1.5": {"kind": "SD15"},
@@ -273,6 +282,23 @@ def test_rows_on_two_devices_in_two_threads_give_the_same(lab, singles, split, m
     assert len(threads) == 2 and gap(edited, whole) < 2e-3
     assert (masks == its_masks).float().mean() > 0.99
     assert not hooks_of(split) and not hooks_of(split.get_additional_models_with_key("multigpu")[0])
+
+
+def test_concepts_on_the_second_device_are_looked_at_there(lab, singles, split, monkeypatch):
+    """With more concepts than the first device takes rows."""
+    attention, edits, places = lab.comfy.module("csg.diffusion.attention"), lab.edits(count=5, scale=2.0), {}
+    whole, masks = lab.edit(singles[0], edits)
+    count = attention.AttentionCapture._count
+
+    def noting(capture, key, found):
+        places.setdefault(key, set()).add(threading.get_ident())
+        count(capture, key, found)
+
+    monkeypatch.setattr(attention.AttentionCapture, "_count", noting)
+    edited, its_masks = lab.edit(singles[0], edits, model=split)
+    assert len(places) == 5 and all(len(threads) == 1 for threads in places.values())
+    assert len(set.union(*places.values())) == 2, "only one device had concepts"
+    assert gap(edited, whole) < 2e-3 and (masks == its_masks).float().mean() > 0.99
 
 
 def test_rows_on_two_devices_share_a_controlnet(lab, split):
