@@ -148,6 +148,75 @@ def test_connecting_a_graph_to_an_untouched_editor_shows_that_graph_alone(drawin
     assert drawing.root.get_by_role("button", name="Decide").count() == 0
 
 
+def extracted(drawing):
+    """An editor that nobody has touched, over a graph that was extracted; and a node behind it."""
+    drawing.start(EMPTY, ["CSG_GraphPreview"])
+    drawing.editor.set_widget(NODE, "graph_json", "")
+    connect_extraction(drawing, EXTRACTED)
+    assert drawing.editor.queue()["end"] == "execution_success"
+    drawing.card("weather").wait_for()
+
+
+def test_an_extraction_is_no_edit_and_undo_does_not_remove_it(drawing):
+    """Undone, it would be kept as the wish to have none of its concepts."""
+    extracted(drawing)
+    drawing.chip("ground", "wet").click()
+    drawing.press("Undo")
+    for _ in range(2):
+        drawing.press("Undo")
+        drawing.page.wait_for_timeout(800)
+        text = drawing.widget() if drawing.editor.nodes() else ""
+        assert not text or drawing.names() == ["weather", "ground"]
+    drawing.editor.set_up_nodes([])
+
+
+def test_a_run_that_extracts_the_same_again_adds_no_step_to_undo(drawing):
+    extracted(drawing)
+    drawing.chip("ground", "wet").click()
+    drawing.editor.set_widget("CSG_ConceptsFromText", "text", json.dumps(EXTRACTED) + " ")
+    assert drawing.editor.queue()["end"] == "execution_success"
+    drawing.page.wait_for_timeout(500)
+    drawing.press("Undo")
+    assert [concept["value"] for concept in drawing.graph()["concepts"]] == ["sunny", "dry"]
+
+
+def test_an_extraction_is_there_again_after_a_reload_and_in_another_tab_of_the_page(drawing):
+    extracted(drawing)
+    drawing.page.wait_for_timeout(1500)
+    drawing.page.reload()
+    drawing.editor.ready()
+    drawing.card("weather").wait_for(timeout=20_000)
+    drawing.editor.command("Comfy.NewBlankWorkflow")
+    drawing.card("weather").wait_for(state="detached")
+    drawing.editor.command("Workspace.PreviousOpenedWorkflow")
+    drawing.card("weather").wait_for(timeout=20_000)
+    drawing.page.evaluate("() => window.app.graph.nodes.find(node => node.type === 'CSG_GraphEditor').disconnectInput('graph')")
+    drawing.card("weather").wait_for(state="detached")
+
+
+@pytest.mark.parametrize("place", ["toolbar", "ground", "panel"])
+def test_undo_by_keys_is_one_step_wherever_the_editor_has_the_keyboard(drawing, place):
+    """ComfyUI's undo hears every key first."""
+    drawing.start(WEATHER)
+    drawing.press("Intervene")
+    for name, value in (("weather", "rainy"), ("house", "blue"), ("ground", "wet")):
+        drawing.chip(name, value).click()
+    drawing.page.wait_for_timeout(800)
+    if place == "panel":
+        drawing.press("Details")
+        drawing.page.locator(".csg-panel").get_by_role("button", name="Hold", exact=False).focus()
+    elif place == "ground":
+        drawing.page.mouse.click(*drawing.ground_point(0.97, 0.97))
+    else:
+        drawing.press("Intervene")
+    kept = {"weather": "rainy", "house": "blue", "ground": "wet"}
+    for last in ("ground", "house"):
+        del kept[last]
+        drawing.page.keyboard.press("Control+z")
+        drawing.page.wait_for_timeout(800)
+        assert drawing.graph()["interventions"] == kept
+
+
 def test_comfyuis_undo_takes_back_one_edit(drawing):
     drawing.start(WEATHER)
     drawing.press("Intervene")
@@ -258,6 +327,33 @@ def test_a_deleted_node_leaves_nothing_behind(drawing, how):
             break
     assert alive == []
     assert drawing.page.evaluate("() => window.host.deref()?.childNodes.length ?? 0") == 0
+
+
+def test_a_node_that_goes_before_its_editor_comes_gets_none(drawing):
+    """As when a workflow is opened while the page still brings the last one back; the next node has the same id."""
+    drawing.start(EMPTY)
+    drawing.page.evaluate("""() => {
+        const { graph } = window.app;
+        const place = id => {
+            graph.clear();
+            const node = Object.assign(window.LiteGraph.createNode('CSG_GraphEditor'), { id, pos: [80, 120] });
+            graph.add(node);
+            return node;
+        };
+        window.testNodes += 100;
+        const gone = place(window.testNodes);
+        const node = place(window.testNodes);
+        const next = Object.assign(window.LiteGraph.createNode('CSG_Propagate'), { pos: [980, 120] });
+        graph.add(next);
+        node.connect(0, next, 0);
+        window.gone = gone.widgets.find(widget => widget.name === 'drawing').element;
+    }""")
+    drawing.write(WEATHER)
+    drawing.page.wait_for_timeout(1000)
+    assert drawing.page.evaluate("() => window.gone.childNodes.length") == 0
+    told = {"ground": {"factual": "dry", "counterfactual": "wet", "role": "changed", "reason": ""}}
+    drawing.report(("CSG_Propagate", {"csg_counterfactual": [json.dumps(told)]}))
+    drawing.card("ground").locator(".result", has_text="dry → wet").wait_for(timeout=5000)
 
 
 def test_collapsing_keeps_one_editor_and_its_state(drawing):

@@ -19,6 +19,15 @@ export function assign(element, attributes) {
 }
 
 /**
+ * ComfyUI's undo listens to keys before anyone else and leaves alone only what looks
+ * like a text field; so these keys reach the editor alone.
+ * @param {Element} element
+ */
+export function keepsKeys(element) {
+  Object.defineProperty(element, "type", { value: "textarea" });
+}
+
+/**
  * @template {keyof HTMLElementTagNameMap} T
  * @param {T} tag
  * @param {Record<string, unknown>} [attributes]
@@ -28,6 +37,7 @@ export function assign(element, attributes) {
 export function html(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   assign(element, attributes);
+  if (tag === "button" || tag === "aside") keepsKeys(element);
   append(element, children);
   return element;
 }

@@ -196,7 +196,8 @@ export class Editor {
 
   /**
    * The graph of the connected input has been made again. The artist's edits are laid
-   * over it; nothing is stored before the next edit.
+   * over it; nothing is stored before the next edit. That is no edit of the artist's:
+   * undone, it would count as the removal of all that is new.
    * @param {Graph | null} upstream
    */
   async setUpstream(upstream) {
@@ -204,9 +205,10 @@ export class Editor {
     this.conflicts = [];
     if (upstream && !this.broken) {
       const { mergeAgain } = await import("./merge.mjs");
+      if (this.upstream !== upstream) return;
       const { graph, conflicts } = mergeAgain(this.#memory, this.graph, upstream);
       this.conflicts = conflicts;
-      this.history.record(graph);
+      if (writeJson(graph) !== writeJson(this.graph)) this.history = new History(graph);
     }
     this.render();
     this.#keepFitted();

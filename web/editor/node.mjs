@@ -26,7 +26,7 @@ const REMEMBERED = 12;
  * @param {{app: any, api: any, messages: Record<string, unknown>}} comfy `messages`: the words of all languages
  */
 export function mount(node, element, { app, api, messages }) {
-  if (!node.graph) return;
+  if (!isPresent(node)) return;
   const language = app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
   live.add(new NodeEditor(node, element, { app, api }, translator(messages, language)));
 }
@@ -97,11 +97,9 @@ class NodeEditor {
     const before = left.get(this.#place);
     if (before) this.editor.resume(before.session);
     this.#runs = before?.runs ?? this.#runs;
-    const kept = this.node.properties?.[KEPT];
-    if (!kept?.found) return;
-    this.#running = String(kept.meaning);
-    this.#runs.set(this.#running, kept.found);
-    if (kept.upstream) this.#takeUpstream(String(kept.upstream)).then(() => this.#show());
+    const { found, meaning, upstream } = this.node.properties?.[KEPT] ?? {};
+    if (found) this.#runs.set((this.#running = String(meaning)), found);
+    if (upstream) this.#takeUpstream(String(upstream)).then(() => this.#show());
   }
 
   /** Looks for what no event tells: a value set by others, the canvas's zoom, a link. */
@@ -153,6 +151,7 @@ class NodeEditor {
     if (extracted?.[0]) await this.#takeUpstream(extracted[0]);
     else if (this.#linked && graph?.[0] && this.#untouched(this.#text ?? "")) await this.#takeUpstream(graph[0]);
     if (graph?.[0]) this.#running = digestOf(forget(readJson(graph[0])));
+    if (this.upstream) this.#keep({ ...this.node.properties[KEPT], upstream: this.upstream });
     await this.follow(run);
     this.#show();
   }
@@ -232,10 +231,11 @@ class NodeEditor {
   }
 }
 
-/** ComfyUI does not tell the nodes of a subgraph that it was deleted. @param {any} node */
-function isPresent({ graph }) {
+/** A node may go before its editor comes; and the nodes of a subgraph are not told that it was deleted. @param {any} node */
+function isPresent(node) {
+  const { graph, id } = node;
   const root = graph?.rootGraph ?? graph;
-  return Boolean(graph) && (graph === root || root.subgraphs.has(graph.id));
+  return graph?.getNodeById(id) === node && (graph === root || root.subgraphs.has(graph.id));
 }
 
 /**

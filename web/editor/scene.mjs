@@ -17,7 +17,7 @@
  */
 import { drawCard } from "./card_view.mjs";
 import { cutMark, cutPath, headOf, pathOf, pointAt, between } from "./curve.mjs";
-import { iconPath, svg } from "./dom.mjs";
+import { iconPath, keepsKeys, svg } from "./dom.mjs";
 import { flowOf } from "./layout.mjs";
 import { edgeKey } from "./model.mjs";
 
@@ -42,6 +42,7 @@ export class Scene {
     this.ghost = svg("path", { class: "ghost" });
     this.viewport = svg("g", { class: "viewport" }, this.edgeLayer, this.cardLayer, this.ghost);
     this.element = svg("svg", { class: "csg-scene", role: "group", "aria-label": t("graph") }, this.viewport);
+    keepsKeys(this.element);
   }
 
   /** @param {Picture} picture */
@@ -224,13 +225,4 @@ export class Scene {
   showTarget(name) {
     for (const [each, group] of this.#cards) group.classList.toggle("target", each === name);
   }
-}
-
-/**
- * ComfyUI's undo listens to keys before anyone else and leaves alone only what looks
- * like a text field; so these keys reach the editor alone.
- * @param {Element} element
- */
-export function keepsKeys(element) {
-  Object.defineProperty(element, "type", { value: "textarea" });
 }
