@@ -1,6 +1,7 @@
 """Graphs as text and as files: the Text tab, import and export, presets, strangers' workflows."""
 
 import json
+import xml.etree.ElementTree as ElementTree
 
 import pytest
 
@@ -31,6 +32,36 @@ def test_a_broken_text_is_kept_explained_and_mended(drawing):
     area.fill('{"concepts": [{"name": "mood", "value": "calm"}]}')
     drawing.press("Drawing")
     drawing.card("mood").wait_for()
+
+
+def test_another_broken_text_is_shown_in_place_of_the_first(drawing):
+    drawing.start(EMPTY)
+    drawing.write('{"concepts": [')
+    area = drawing.page.locator(".csg-text textarea")
+    area.wait_for()
+    area.fill('{"concepts": [}')
+    drawing.write('{"concepts": 2')
+    assert area.input_value() == drawing.widget() == '{"concepts": 2'
+    drawing.press("Edit")
+    drawing.page.keyboard.press("Control+z")
+    drawing.page.keyboard.press("Control+y")
+    drawing.page.wait_for_timeout(800)
+    assert drawing.widget().startswith('{"concepts": '), "what was there before is ComfyUI's to bring back"
+    drawing.write(WEATHER)
+    drawing.press("Drawing")
+    drawing.card("weather").wait_for()
+
+
+def test_a_file_brings_no_memory_of_another_extraction(drawing, tmp_path):
+    drawing.start(EMPTY)
+    file = tmp_path / "edited.json"
+    memory = {key: json.loads(WEATHER) for key in ("extracted", "latest")} | {"settled": ["x"]}
+    file.write_text(json.dumps(json.loads(WEATHER) | memory | {"mine": 1}), encoding="utf-8")
+    with drawing.page.expect_file_chooser() as chooser:
+        drawing.menu("Open a file…")
+    chooser.value.set_files(file)
+    drawing.card("weather").wait_for()
+    assert set(drawing.graph()) == {"version", "base_prompt", "concepts", "edges", "interventions", "mine"}
 
 
 def test_the_text_and_the_drawing_say_the_same(drawing):
@@ -109,6 +140,33 @@ def test_the_drawing_is_saved_as_a_picture(drawing, tmp_path):
         if form == "SVG":
             text = file.read_text(encoding="utf-8")
             assert "weather" in text and "var(--" not in text and "<script" not in text
+
+
+def test_any_name_can_be_saved_as_a_picture(drawing, tmp_path):
+    names = ["\u0001", "half \ud800", "\u0000", "\ufffe", "</text>&amp;", *HOSTILE[:5]]
+    drawing.start(json.dumps({"concepts": [{"name": f"{place} {name}", "value": "x"} for place, name in enumerate(names)]}))
+    for form in ("SVG", "PNG"):
+        with drawing.page.expect_download(timeout=20_000) as download:
+            drawing.menu(f"Save as {form}")
+        download.value.save_as(tmp_path / form)
+    words = [each.text for each in ElementTree.parse(tmp_path / "SVG").iter() if each.text]
+    assert "4 </text>&amp;" in words and any(each.startswith("0 \ufffd = x") for each in words)
+    assert (tmp_path / "PNG").read_bytes().startswith(b"\x89PNG")
+
+
+def test_words_in_a_saved_drawing_stay_inside_what_is_drawn_around_them(drawing, tmp_path):
+    """The page's font is not where the file is seen."""
+    drawing.start(WEATHER)
+    drawing.press("Intervene")
+    drawing.chip("weather", "rainy").click()
+    with drawing.page.expect_download() as download:
+        drawing.menu("Save as SVG")
+    download.value.save_as(tmp_path / "drawing.svg")
+    texts = [each for each in ElementTree.parse(tmp_path / "drawing.svg").iter() if each.tag.endswith("}text")]
+    assert texts and all(float(each.get("textLength")) > 0 for each in texts)
+    shown = drawing.card("weather").locator(".badge text").evaluate("text => text.getComputedTextLength()")
+    badge = next(each for each in texts if each.text == "do(weather = rainy)")
+    assert abs(float(badge.get("textLength")) - shown) < 0.1
 
 
 def test_a_file_that_is_no_graph_is_refused_with_its_line(drawing, tmp_path):

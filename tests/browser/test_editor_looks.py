@@ -85,6 +85,16 @@ def test_it_speaks_the_language_of_the_page(drawing, language, words):
         drawing.editor.open()
 
 
+def test_the_tools_of_a_narrow_node_stand_in_two_lines(drawing):
+    drawing.start(WEATHER)
+    drawing.page.evaluate("() => window.app.graph.nodes[0].setSize([350, 460])")
+    drawing.page.wait_for_timeout(600)
+    bar = drawing.page.locator(".csg-toolbar").evaluate("bar => [bar.scrollWidth - bar.clientWidth, bar.offsetHeight]")
+    assert bar[0] <= 0 and bar[1] < 90
+    drawing.picture("editor-narrow")
+    drawing.editor.set_up_nodes([])
+
+
 def test_an_outcome_is_told_whole_and_the_verdict_from_afar_too(drawing, mask_file):
     person = {"name": "person", "value": "walking", "values": {"walking": "", "umbrella": ""}}
     drawing.start(json.dumps({"concepts": [person, {"name": "a long concept name", "value": "x"}]}), ["CSG_Propagate"])

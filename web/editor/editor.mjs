@@ -185,6 +185,7 @@ export class Editor {
       this.history = new History(forget(stored));
       this.broken = null;
     } catch (error) {
+      this.history = new History(EMPTY);
       this.broken = { text, error };
       this.setTab("text");
     }

@@ -7,7 +7,7 @@ import { readDagitty, recognise, writeDagitty } from "./dagitty.mjs";
 import { html } from "./dom.mjs";
 import { readDot, writeDot } from "./dot.mjs";
 import { readJson, writeJson } from "./json.mjs";
-import { makeGraph } from "./model.mjs";
+import { forget } from "./memory.mjs";
 
 const READERS = { json: readJson, dagitty: readDagitty, dot: readDot };
 const WRITERS = { json: writeJson, dagitty: writeDagitty, dot: writeDot };
@@ -45,11 +45,7 @@ export class Files {
   /** The graph is replaced in one step that can be undone. @param {string} text @param {string} from */
   #replace(text, from) {
     const { editor } = this;
-    const done = editor.run(() => {
-      const graph = readAny(text);
-      const { extracted, settled, ...extra } = graph.extra;
-      return makeGraph({ ...graph, extra });
-    }, { say: editor.t("said.opened", { name: from }) });
+    const done = editor.run(() => forget(readAny(text)), { say: editor.t("said.opened", { name: from }) });
     if (!done) return;
     editor.painter.forget();
     editor.select([], null);

@@ -9,6 +9,8 @@ import { bounds } from "./layout.mjs";
 
 const STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin", "opacity",
   "fill-opacity", "font-family", "font-size", "font-weight", "text-anchor", "filter", "mix-blend-mode", "isolation"];
+/** What no XML file may contain. */
+const UNWRITABLE = /[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu;
 const MARGIN = 32;
 const SHARPNESS = 2;
 
@@ -25,7 +27,7 @@ export async function pictureOf(scene) {
   const whole = svg("svg", { xmlns: "http://www.w3.org/2000/svg", width, height, viewBox: `0 0 ${width} ${height}` },
     svg("rect", { width, height, fill: ground }), content);
   await Promise.all([...whole.querySelectorAll("image")].map(embed));
-  return { text: new XMLSerializer().serializeToString(whole), width, height };
+  return { text: new XMLSerializer().serializeToString(whole).replace(UNWRITABLE, "\ufffd"), width, height };
 }
 
 /** A copy without what cannot be seen, its styles written out. @param {Element} element @returns {Element | null} */
@@ -39,11 +41,18 @@ function copied(element) {
     const value = style.getPropertyValue(name);
     if (value && value !== "none" || name === "fill") copy.setAttribute(name, value);
   }
+  if (element instanceof SVGTextContentElement && element.childElementCount === 0) keepWidth(element, copy);
   for (const child of element.childNodes) {
     const inner = child instanceof Element ? copied(child) : child.cloneNode();
     if (inner) copy.append(inner);
   }
   return copy;
+}
+
+/** The page's font may be missing where the file is seen; words stay as wide as they were. @param {SVGTextContentElement} text @param {Element} copy */
+function keepWidth(text, copy) {
+  const width = text.getComputedTextLength();
+  if (width > 0) for (const [name, value] of [["textLength", width.toFixed(1)], ["lengthAdjust", "spacingAndGlyphs"]]) copy.setAttribute(name, value);
 }
 
 /** A file carries its pictures inside. @param {SVGImageElement} image */

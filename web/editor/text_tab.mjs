@@ -16,6 +16,7 @@ const [TOP, LINE] = [10, 20];
 
 export class TextTab {
   /** @type {{details?: {line?: number}} | null} */ #error = null;
+  /** @type {object | null} the broken text that is shown */ #broken = null;
   /** @type {Graph} the graph before it was typed in */ #before = EMPTY;
   /** @type {Graph} the graph that typing made of it */ #typed = EMPTY;
 
@@ -41,6 +42,7 @@ export class TextTab {
     const { editor, area } = this;
     if (editor.tab !== "text") return;
     if (editor.broken) this.#showBroken(editor.broken);
+    else if (this.#broken) this.#show(describe(editor.graph));
     else if (!this.#error && this.#reads() !== describe(editor.graph)) this.#show(describe(editor.graph));
     else if (!this.#error) this.#number();
     this.help.hidden = Boolean(editor.broken);
@@ -58,14 +60,17 @@ export class TextTab {
 
   /** @param {string} text */
   #show(text) {
+    this.#broken = null;
     this.area.value = text;
     this.#mark(null);
   }
 
-  /** @param {{text: string, error: unknown}} broken */
-  #showBroken({ text, error }) {
-    if (this.#error === null) this.area.value = text;
-    this.#mark(error);
+  /** What is typed into it stays. @param {{text: string, error: unknown}} broken */
+  #showBroken(broken) {
+    if (this.#broken === broken) return;
+    this.#broken = broken;
+    this.area.value = broken.text;
+    this.#mark(broken.error);
   }
 
   /**
