@@ -17,12 +17,14 @@ import torch
 from torch import Tensor
 
 from ..csg.diffusion import guidance as csg
-from ..csg.diffusion.attention import AttentionCapture, Words, cells_of
+from ..csg.diffusion.attention import AttentionCapture, Words, cells_of, quarter_layers
 from ..csg.diffusion.inversion import Inversion, invert_ddim, invert_sde, replay
 from ..csg.diffusion.preservation import Preservation
-from .host_lookback import PathMemory, takes_part
+from .host_lookback import PathMemory, patch_print, takes_part
 from .host_model import (
     Conditioning,
+    check_encoded,
+    check_finite,
     check_latent,
     latent_like,
     model_identity,
@@ -95,7 +97,7 @@ class CSGGuider(comfy.samplers.CFGGuider):
     ) -> None:
         super().__init__(patcher)
         self.base, self.edits = base, edits or Edits()
-        self.settings = settings or csg.GuidanceSettings()
+        self.settings = self._settings = settings or csg.GuidanceSettings()
         self.terms = self.edits.terms
         self.step: int | None = None
         self.reference: Tensor | None = None
@@ -114,7 +116,7 @@ class CSGGuider(comfy.samplers.CFGGuider):
             return super().sample(*args, **kwargs)
         finally:
             self.step = self.reference = self.guided = self._placed = self.preservation = self.memory = None
-            self.terms = self.edits.terms
+            self.terms, self.settings = self.edits.terms, self._settings
 
     def _conditionings(self) -> dict[str, Conditioning]:
         conds = {"negative": self.base.negative or zeros_conditioning(self.model_patcher)}
@@ -126,6 +128,8 @@ class CSGGuider(comfy.samplers.CFGGuider):
             if term.scope == csg.LOCAL:
                 conds |= self._term_conditionings(k, term, "caption" if "caption" in conds else "positive")
         conds |= self._preserved_conditionings("caption" if "caption" in conds else "positive")
+        for conditioning in conds.values():
+            check_encoded(conditioning, self.model_patcher)
         own = ("positive", "negative")
         return {k: c if k in own else with_control(c, conds["negative"]) for k, c in conds.items()}
 
@@ -205,8 +209,18 @@ class CSGGuider(comfy.samplers.CFGGuider):
     def _placed_terms(self, x: Tensor) -> Sequence[csg.ConceptTerm]:
         """The terms with their users' masks at the latent's size and device, brought there once in a run."""
         if self._placed is None:
-            self._placed = [t if t.mask is None else replace(t, mask=csg.user_mask(t.mask, x)) for t in self.terms]
+            self._placed = [t if t.mask is None else replace(t, mask=self._placed_mask(t, x)) for t in self.terms]
         return self._placed
+
+    @staticmethod
+    def _placed_mask(term: csg.ConceptTerm, x: Tensor) -> Tensor:
+        mask = csg.user_mask(term.mask, x)
+        if len(mask) not in (1, len(x)):
+            raise ValueError(
+                f"The mask of {term.phrase!r} holds {len(mask)} masks for {len(x)} picture(s). Give one mask for all, or one for each picture."
+            )
+        check_finite(mask, f"The mask of {term.phrase!r}")
+        return mask
 
     def _find_step(self, timestep: Tensor, options: dict) -> int:
         sigmas = options.get("transformer_options", {}).get("sample_sigmas")
@@ -324,10 +338,13 @@ class CSGGuider(comfy.samplers.CFGGuider):
         with capture.hooked(self._unets(options) if wanted else []):
             out = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, options)
         maps = {key: found.to(x.device) for key, found in capture.maps().items()}
-        if missing := [key for key in wanted if key not in maps]:
+        expected = max(1, quarter_layers(self.inner_model.diffusion_model)) if wanted else 0
+        if missing := [key for key in wanted if capture.layers(key) < expected]:
+            some = capture.layers(missing[0])
+            seen = f"The attention was seen in only {some} of {expected} layers" if some else "No attention was seen"
             raise RuntimeError(
-                f"No attention was seen for {self._phrases(missing)}. A compiled model hides it, a caching node skips it "
-                "and a tiling node cuts it: remove that node (compile, EasyCache, tiled diffusion). A model without "
+                f"{seen} for {self._phrases(missing)}. A compiled model hides it, a caching node skips it "
+                "and a tiling node cuts it: remove that node (compile, EasyCache, tiled diffusion, deep shrink). A model without "
                 "cross-attention at a quarter of the latent's size has none. Or choose mask = noise without preserve = concepts, which needs none."
             )
         found = dict(zip(keys, out, strict=True))
@@ -409,5 +426,6 @@ def run_inversion(
     )  # fmt: skip
     source = base.positive if base.kind == SOURCE else None
     result = replace(sampler.result, source=source, negative=base.negative, source_guidance=base.scale)
-    result = result.described(**settings, model=model_identity(patcher), samples=samples)
+    check_finite(result.noises, "The inversion")
+    result = result.described(**settings, model=model_identity(patcher), patched=patch_print(patcher), samples=samples)
     return result, latent_like(latent, rebuilt)

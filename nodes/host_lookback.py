@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..csg.diffusion.attention import Words
 
-CAPTIONS_KEPT = 4  # per inversion; at 1024 x 1024 twelve concepts over 100 steps take 5 MB
+CAPTIONS_KEPT = 16  # per inversion, and whatever one run needs; a phrase at 1024 x 1024 takes 0.4 MB over 100 steps
 Conditions = Sequence[Mapping[str, Any]]  # a conditioning as a guider keeps it
 SIZES = ("width", "height", "crop_w", "crop_h", "target_width", "target_height", "aesthetic_score")
 PLAIN = {"cross_attn", "pooled_output", "model_conds", "uuid", *SIZES}
@@ -24,6 +24,25 @@ def takes_part(patcher: ModelPatcher) -> bool:
     transformer = patcher.model_options.get("transformer_options", {})
     patched = any(transformer.get(kind) for kind in ("patches", "patches_replace", "wrappers")) or patcher.wrappers
     return bool(patched or any(name.startswith(OTHERS_STEPS) for name in patcher.model_options))
+
+
+def patch_print(patcher: ModelPatcher) -> str:
+    """What other nodes did to a model, as a word to compare within one session; empty for an unpatched one."""
+    options = _named({k: v for k, v in patcher.model_options.items() if v})
+    changed = [patcher.patches, patcher.object_patches, patcher.injections, patcher.hook_patches]
+    if not takes_part(patcher) and not any(changed):
+        return ""
+    told = repr((str(patcher.patches_uuid), options, _named(patcher.wrappers), *map(_named, changed[1:])))
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _named(value: object) -> object:
+    """Nested dictionaries and lists as something to write down; functions and modules by their identity."""
+    if isinstance(value, Mapping):
+        return [(str(key), _named(inner)) for key, inner in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [_named(inner) for inner in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else id(value)
 
 
 class PathMemory:
@@ -49,15 +68,18 @@ class PathMemory:
 
     def _caption(self, row: str) -> Any:  # noqa: ANN401
         if row not in self._prints:
-            self._prints[row] = (self.model, fingerprint(self.conds[row]))
+            caption = self._prints[row] = (self.model, fingerprint(self.conds[row]))
+            if caption in self.kept:
+                self.kept[caption] = self.kept.pop(caption)  # now the latest
         return self._prints[row]
 
     def put(self, row: str, words: Words, level: int, seen: Tensor) -> None:
-        """Keep a map; of several captions the oldest is let go."""
+        """Keep a map; captions that this run does not need are let go, the longest unused first."""
         maps = self.kept.setdefault(self._caption(row), {})
         maps[words.positions, words.length, level] = seen
-        while len(self.kept) > CAPTIONS_KEPT:
-            self.kept.pop(next(iter(self.kept)))
+        others = [caption for caption in self.kept if caption not in self._prints.values()]
+        for caption in others[: max(0, len(self.kept) - CAPTIONS_KEPT)]:
+            self.kept.pop(caption)
 
     def get(self, row: str, words: Words, level: int) -> Tensor | None:
         """A map that was kept."""

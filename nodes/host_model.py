@@ -57,7 +57,28 @@ def check_latent(latent: Mapping[str, Any]) -> Tensor:
         raise ValueError(f"The latent is {shape}; an SD or SDXL latent (batch, 4, height/8, width/8) is expected.")
     if not samples.count_nonzero():
         raise ValueError("The latent is empty. An inversion needs a picture: connect VAE Encode, not Empty Latent Image.")
+    check_finite(samples, "The latent")
     return samples
+
+
+def check_finite(values: Tensor, what: str) -> None:
+    """Raise ValueError for values that are not numbers; waits for the device."""
+    if not torch.isfinite(values).all():
+        raise ValueError(
+            f"{what} holds values that are not numbers. A VAE or a model in half precision overflows so (SDXL's own VAE in fp16 does): start "
+            "ComfyUI with --fp32-vae or --force-fp32, or use another VAE. In an edit, a lower scale helps, too."
+        )
+
+
+def check_encoded(conditioning: Conditioning, patcher: comfy.model_patcher.ModelPatcher) -> None:
+    """Raise ValueError for a prompt that was encoded for another kind of model."""
+    wanted = patcher.model.model_config.unet_config.get("context_dim")
+    for context, _ in conditioning:
+        if wanted and torch.is_tensor(context) and context.shape[-1] != wanted:
+            raise ValueError(
+                f"A prompt was encoded with {context.shape[-1]} numbers per token, but this model reads {wanted}. Encode it with the CLIP "
+                "that belongs to the model (both from the same Load Checkpoint)."
+            )
 
 
 def latent_like(latent: Mapping[str, Any], samples: Tensor) -> dict[str, Any]:
@@ -122,6 +143,9 @@ def check_model(inversion: Inversion, patcher: comfy.model_patcher.ModelPatcher)
             f"This inversion was made with model {made}, but model {now} is connected. Invert the picture again with "
             "the model that edits it (LoRAs and patches may differ, the checkpoint may not)."
         )
+    channels, wanted = inversion.path.shape[2], patcher.model.latent_format.latent_channels
+    if channels != wanted:
+        raise ValueError(f"This inversion is of a latent with {channels} channels, but the model draws {wanted}. Invert the picture again with this model.")
 
 
 def check_levels(inversion: Inversion, sigmas: Tensor) -> None:

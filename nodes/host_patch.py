@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ class SemanticPatch:
 
     def __init__(self, edits: Edits, settings: csg.GuidanceSettings) -> None:
         self.edits, self.settings = edits, settings
+        self.key = f"{KEY} {uuid.uuid4()}"  # a model may carry several of these
         self.companion: CSGGuider | None = None
 
     def outer_sample(self, executor: Callable, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
@@ -30,7 +32,7 @@ class SemanticPatch:
         guider = executor.class_obj
         negative = [unconverted(cond) for cond in guider.conds.get("negative") or []]
         self.companion = CSGGuider(guider.model_patcher, Base(negative=negative or None), self.edits, self.settings)
-        guider.conds |= {f"{KEY} {k}": [dict(c) for c in conds] for k, conds in self.companion.original_conds.items()}
+        guider.conds |= {f"{self.key} {k}": [dict(c) for c in conds] for k, conds in self.companion.original_conds.items()}
         try:
             return executor(*args, **kwargs)
         finally:
@@ -41,7 +43,7 @@ class SemanticPatch:
         guider, options = executor.class_obj, model_options or {}
         base = executor(x, timestep, options, seed)
         self.companion.inner_model = guider.inner_model
-        self.companion.conds = {k.removeprefix(f"{KEY} "): c for k, c in guider.conds.items() if k.startswith(f"{KEY} ")}
+        self.companion.conds = {k.removeprefix(f"{self.key} "): c for k, c in guider.conds.items() if k.startswith(f"{self.key} ")}
         return self.companion.guide(x, timestep, options, base)
 
 

@@ -19,8 +19,8 @@ from ..csg.diffusion.inversion import Inversion, replay
 from ..csg.diffusion.preservation import Preservation
 from ..csg.diffusion.release import effect_left, low_frequencies, share_released
 from .host import INTERVENTIONAL, UNCONDITIONAL, Base, CSGGuider, levels_at_once
-from .host_lookback import PathMemory
-from .host_model import check_levels, check_model, check_size, same_conditioning
+from .host_lookback import PathMemory, patch_print
+from .host_model import check_finite, check_levels, check_model, check_size, same_conditioning
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +122,8 @@ class ReplaySampler(comfy.samplers.Sampler):
         approximate = self.inversion.method == "ddim"
         if guider is None or approximate or not same_base(guider.base, self.inversion):
             return 0
+        if self.inversion.settings.get("patched", "") != patch_print(guider.model_patcher):
+            return 0  # a LoRA or a patch of the edit alone acts from the first step on
         return min(guider.first_guided_step(self.inversion.steps), len(self.inversion.denoised))
 
 
@@ -184,4 +186,5 @@ def run_replay(
         callback=latent_preview.prepare_callback(patcher, inversion.steps),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=int(inversion.settings.get("seed", 0)),
     )  # fmt: skip
+    check_finite(edited, "The edit")
     return {"samples": edited.to(comfy.model_management.intermediate_device())}

@@ -52,6 +52,17 @@ def cross_attentions(unet: nn.Module) -> Iterator[nn.Module]:
                 yield transformer.attn2
 
 
+def quarter_layers(unet: nn.Module) -> int:
+    """How many of these layers work at a quarter of the latent's size, where M1 is made."""
+    count, halvings = 0, 0
+    for block in (*unet.input_blocks, *unet.output_blocks):
+        for layer in block:
+            kind = type(layer).__name__
+            halvings += (kind == "Downsample") - (kind == "Upsample")
+            count += len(getattr(layer, "transformer_blocks", ())) * (halvings == 2)
+    return count
+
+
 def word_attention(q: Tensor, k: Tensor, heads: int, words: Tensor) -> Tensor:
     """Attention (B, n) on the `words` (B, m; 1 for a word, else 0), summed over them, averaged over the heads; float32.
 
@@ -152,6 +163,10 @@ class AttentionCapture:
             else:
                 self._sums[key] = found
             self._counts[key] = self._counts.get(key, 0) + 1
+
+    def layers(self, key: Key) -> int:
+        """In how many layers this key was seen."""
+        return self._counts.get(key, 0)
 
     def maps(self) -> dict[Key, Tensor]:
         """The mean map (B, ch, cw) of every key that was seen."""

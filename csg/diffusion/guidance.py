@@ -94,15 +94,13 @@ class GuidanceSettings:
 
 def first_guided_step(terms: Sequence[ConceptTerm], steps: int, joint: bool = False) -> int:
     """The first step at which any term acts (all together if `joint`); `steps` when none ever does."""
-    starts = [t.warmup for t in terms if t.scale != 0 and t.warmup < steps]
-    if not starts:
-        return steps
-    return max(starts) if joint else min(starts)
+    starts = [t.warmup for t in terms if t.scale != 0]
+    return min(steps, (max if joint else min)(starts, default=steps))
 
 
 def active_terms(terms: Sequence[ConceptTerm], i: int, joint: bool = False) -> list[int]:
     """Indices of the terms that act at step `i`; terms without scale never do."""
-    if joint and i < max((t.warmup for t in terms), default=0):
+    if joint and i < max((t.warmup for t in terms if t.scale != 0), default=0):
         return []
     return [k for k, t in enumerate(terms) if t.scale != 0 and t.active(i)]
 
@@ -144,7 +142,8 @@ def smoothing(device: torch.device | str = "cpu") -> Tensor:
 
 def smoothed(attention: Tensor) -> Tensor:
     """Attention (B, ch, cw) under the reference's Gaussian."""
-    padded = F.pad(attention[:, None].float(), (1, 1, 1, 1), mode="reflect")
+    mode = "reflect" if min(attention.shape[-2:]) > 1 else "replicate"  # one row of cells has nothing to reflect
+    padded = F.pad(attention[:, None].float(), (1, 1, 1, 1), mode=mode)
     return F.conv2d(padded, smoothing(attention.device)[None, None])[:, 0]
 
 

@@ -28,7 +28,7 @@ class Inversion:
     sigmas (N + 1,); path (N + 1, B, C, h, w) the reference trajectory in model space; denoised (M, B, C, h, w) its
     predictions for the first M <= N steps; noises (N, B, C, h, w) the recorded z. All float32 on the CPU.
     `source` and `negative` are the host's conditionings of the inversion's base. `seen`: what edits have found out
-    about the path and later ones need not find out again; it decides nothing, and is neither compared nor stored.
+    about the path and later ones need not find out again; it decides nothing, and is neither compared, copied nor stored.
     """
 
     method: str
@@ -41,7 +41,7 @@ class Inversion:
     source: Any = None
     negative: Any = None
     source_guidance: float = 1.0
-    seen: dict = field(default_factory=dict, compare=False, repr=False)
+    seen: dict = field(init=False, default_factory=dict, compare=False, repr=False)
 
     @property
     def steps(self) -> int:
@@ -59,7 +59,9 @@ class Inversion:
 
     def on(self, device: torch.device | str, path: bool = False) -> Inversion:
         """A copy with the noises, and the `path` if wanted, on the device: sent step by step, each would wait for it."""
-        return replace(self, noises=self.noises.to(device), path=self.path.to(device) if path else self.path)
+        there = replace(self, noises=self.noises.to(device), path=self.path.to(device) if path else self.path)
+        object.__setattr__(there, "seen", self.seen)
+        return there
 
 
 def solver_step(

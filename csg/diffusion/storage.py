@@ -66,12 +66,15 @@ def load(path: Path) -> Inversion:
     if metadata.get("version") != VERSION:
         raise StorageError(f"{path.name} has version {metadata.get('version')!r}; this pack reads version {VERSION}. Update the pack.")
     check_shapes(path.name, tensors)
-    about, settings = json.loads(metadata["about"]), json.loads(metadata["settings"])
+    try:
+        about, settings = json.loads(metadata["about"]), json.loads(metadata["settings"])
+        named = {"method": str(about["method"]), "order": int(about["order"]), "source_guidance": float(about["source_guidance"])}
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"{path.name} does not say how it was made ({error!r}); save the inversion again.") from None
     settings |= {k.removeprefix("settings."): v for k, v in tensors.items() if k.startswith("settings.")}
     return Inversion(
-        about["method"], int(about["order"]), *(tensors[name] for name in PARTS), settings=settings,
+        **named, **{name: tensors[name] for name in PARTS}, settings=settings,
         source=conditioning_of("source", tensors), negative=conditioning_of("negative", tensors),
-        source_guidance=float(about["source_guidance"]),
     )  # fmt: skip
 
 
@@ -82,6 +85,13 @@ def check_shapes(name: str, tensors: dict[str, Tensor]) -> None:
     if not fits or not path.shape[1:] == noises.shape[1:] == denoised.shape[1:]:
         found = ", ".join(f"{part} {tuple(tensors[part].shape)}" for part in PARTS)
         raise StorageError(f"{name} holds parts of different inversions ({found}); save the inversion again.")
+    samples = tensors.get("settings.samples")
+    if samples is None or samples.shape != path.shape[1:]:
+        found = "none" if samples is None else str(tuple(samples.shape))
+        expected = tuple(path.shape[1:])
+        raise StorageError(f"{name} holds no latent of the inverted picture ({found}, expected {expected}); save the inversion again.")
+    if bad := [part for part in PARTS if not tensors[part].isfinite().all()]:
+        raise StorageError(f"{name} holds values that are not numbers ({', '.join(bad)}); invert the picture again.")
 
 
 def conditioning_of(name: str, tensors: dict[str, Tensor]) -> list | None:

@@ -71,3 +71,61 @@ def test_town_computes_on_a_cpu_in_what_the_cpu_is_fast_at(comfy, monkeypatch, h
     model = town.load_model().model
     assert {w.dtype for w in model.diffusion_model.parameters()} == {kept}
     assert model.manual_cast_dtype is None, "ComfyUI would cast every weight in every step"
+
+
+def test_attention_that_is_partly_hidden_is_told_of(lab, inversion, monkeypatch):
+    """A layer that runs as a copy of itself, as compiled ones do, is not seen; the others alone would make other masks."""
+    import copy
+
+    layer = lab.model.model.diffusion_model.output_blocks[1][1].transformer_blocks[0]
+    monkeypatch.setattr(layer, "forward", copy.deepcopy(layer).forward)
+    with pytest.raises(RuntimeError, match="seen in only 4 of 5 layers for 'phrase 0', 'phrase 1'.*compile"):
+        lab.edit(inversion)
+    assert lab.edit(inversion, mask="noise")[0].isfinite().all()
+
+
+@pytest.mark.parametrize(("kind", "layers"), [("SDXL", 5), ("SD15", 5), ("SD20", 5)])
+def test_the_layers_to_be_seen_are_those_at_a_quarter_of_the_size(comfy, kind, layers):
+    attention = comfy.module("csg.diffusion.attention")
+    assert attention.quarter_layers(tiny_models.model(kind).model.diffusion_model) == layers
+
+
+@pytest.mark.parametrize(("pictures", "masks"), [(3, 2), (1, 3)])
+def test_masks_of_another_number_than_the_pictures_are_refused(lab, pictures, masks):
+    edits = lab.edits(mask=torch.ones(masks, 32, 32))
+    with pytest.raises(ValueError, match=rf"'phrase 0' holds {masks} masks for {pictures} picture"):
+        lab.edit(lab.invert(tiny_models.latent(batch=pictures))[0], edits)
+
+
+def test_values_that_are_no_numbers_are_told_of_where_they_come_in(lab, inversion):
+    broken = tiny_models.latent()
+    broken["samples"][0, 0, 3, 3] = float("nan")
+    with pytest.raises(ValueError, match="The latent holds values that are not numbers.*--fp32-vae"):
+        lab.invert(broken)
+    silent = tiny_models.conditioning(3)
+    silent[0][0][0, 2] = float("inf")
+    with pytest.raises(ValueError, match="The inversion holds values that are not numbers"):
+        lab.invert(source=silent)
+    with pytest.raises(ValueError, match="mask of 'phrase 0' holds values that are not numbers"):
+        lab.edit(inversion, lab.edits(mask=torch.full((1, 32, 32), float("nan"))))
+    with pytest.raises(ValueError, match="The edit holds values that are not numbers"):
+        lab.edit(inversion, lab.edits(scale=float("inf")))
+
+
+def test_a_prompt_of_another_models_encoder_is_refused(lab, inversion):
+    other = [[torch.zeros(1, 77, 48), {"pooled_output": torch.zeros(1, 32)}]]
+    with pytest.raises(ValueError, match="48 numbers per token, but this model reads 32"):
+        lab.invert(source=other)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (4, 16), (16, 3)])
+def test_pictures_of_a_few_cells_are_edited_too(lab, size):
+    assert lab.edit(lab.invert(tiny_models.latent(*size))[0])[0].isfinite().all()
+
+
+def test_an_inversion_of_a_latent_with_other_channels_is_refused(lab, inversion):
+    from dataclasses import replace
+
+    parts = {name: getattr(inversion, name).repeat(1, 1, 4, 1, 1) for name in ("path", "denoised", "noises")}
+    with pytest.raises(ValueError, match="16 channels, but the model draws 4"):
+        lab.edit(replace(inversion, **parts, settings={**inversion.settings, "samples": torch.ones(1, 16, 16, 16)}))

@@ -98,10 +98,29 @@ def test_a_conditioning_that_is_more_than_text_is_not_remembered(lab, rows):
     assert edited(lab, inversion, rows, edits)[2] == edited(lab, inversion, rows, edits)[2]
 
 
+def test_many_concepts_with_phrases_of_their_own_are_remembered_too(lab, made, rows):
+    edits, inversion = counterfactual_edits(lab), made()
+    terms = [replace(edits.terms[0], concept=f"c{k}", factual_conditioning=tiny_models.conditioning(50 + k)) for k in range(20)]
+    many = replace(edits, terms=tuple(terms))
+    whole, less = (edited(lab, inversion, rows, many)[2] for _ in range(2))
+    assert less == whole - 4 * (20 + 1)  # each phrase and the caption at each of the four guided steps
+
+
 def test_only_the_latest_captions_are_kept(lab, comfy, made, rows):
     kept, inversion = comfy.module("nodes.host_lookback").CAPTIONS_KEPT, made()
-    for k in range(kept + 3):
-        edited(lab, inversion, rows, replace(counterfactual_edits(lab), source=tiny_models.conditioning(40 + k)))
+    captions = [replace(counterfactual_edits(lab), source=tiny_models.conditioning(40 + k)) for k in range(kept + 3)]
+    whole = edited(lab, inversion, rows, captions[0])[2]
+    for told in captions[1:]:
+        edited(lab, inversion, rows, told)
         assert len(inversion.seen) <= kept
+    less, anew = (edited(lab, inversion, rows, told)[2] for told in (captions[-1], captions[1]))
+    assert less < anew <= whole
     sizes = [one.numel() * 4 for maps in inversion.seen.values() for one in maps.values()]
     assert sum(sizes) < 64 * 1024  # the maps, not the attention
+
+
+def test_a_copy_of_an_inversion_has_seen_nothing(lab, made, rows):
+    inversion = made()
+    edited(lab, inversion, rows)
+    assert inversion.seen and not replace(inversion, path=inversion.path + 1).seen
+    assert inversion.on("cpu").seen is inversion.seen

@@ -223,6 +223,10 @@ def test_when_terms_act():
     assert [csg.active_terms(terms, i) for i in (2, 3, 5, 6)] == [[], [0], [0, 1], [1]]
     assert [csg.active_terms(terms, i, joint=True) for i in (4, 5)] == [[], [0, 1]]
     assert csg.first_guided_step(terms, 20) == 3 and csg.first_guided_step(terms, 20, joint=True) == 5
+    off = [*terms, term(scale=0.0, warmup=30)]
+    assert csg.active_terms(off, 5, joint=True) == [0, 1] and csg.first_guided_step(off, 20, joint=True) == 5
+    never = [*terms, term(warmup=30)]
+    assert csg.active_terms(never, 19, joint=True) == [] and csg.first_guided_step(never, 20, joint=True) == 20
     assert csg.first_guided_step(terms, 3) == 3 and csg.first_guided_step([], 20) == 20
 
 

@@ -67,3 +67,27 @@ def test_other_files_are_refused_with_what_they_are(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "lora.safetensors")
     with pytest.raises(storage.StorageError, match="holds no inversion"):
         storage.load(tmp_path / "lora.safetensors")
+
+
+def rewritten(path, tensors=None, **metadata):
+    """The same file with other tensors or other metadata."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(path, "pt") as file:
+        kept, about = {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata())  # noqa: SIM118
+    save_file({k: v for k, v in {**kept, **(tensors or {})}.items() if v is not None}, path, {**about, **metadata})
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    ({"about": "{}"}, "does not say how it was made"), ({"settings": "[1,"}, "does not say how it was made"),
+    ({"tensors": {"settings.samples": None}}, r"no latent of the inverted picture \(none, expected \(1, 4, 8, 8\)\)"),
+    ({"tensors": {"settings.samples": torch.ones(1, 4, 4, 4)}}, r"\(1, 4, 4, 4\), expected"),
+    ({"tensors": {"noises": torch.full((6, 1, 4, 8, 8), torch.nan)}}, r"not numbers \(noises\)"),
+])  # fmt: skip
+def test_files_that_were_tampered_with_are_refused_in_words(tmp_path, change, told):
+    path = tmp_path / "a.safetensors"
+    storage.save(inversion(), path)
+    rewritten(path, **change)
+    with pytest.raises(storage.StorageError, match=told):
+        storage.load(path)
