@@ -152,6 +152,24 @@ def test_details_by_mouse_rename_values_phrases_notes(drawing):
     assert drawing.names() == ["ground", "house"]
 
 
+def test_a_concept_renamed_with_enter_stays_the_one_in_the_details(drawing):
+    panel = drawing.start(WEATHER).details("weather")
+    name = panel.get_by_label("Name")
+    name.fill("sky")
+    name.press("Enter")
+    drawing.card("sky").wait_for()
+    assert drawing.page.locator(".csg-status[data-kind=refused]").count() == 0, drawing.said()
+    assert panel.get_by_label("Name").input_value() == "sky"
+    value = panel.get_by_label("Add a value")
+    for each in ("foggy", "snowy"):
+        value.fill(each)
+        value.press("Enter")
+    assert list(drawing.graph()["concepts"][0]["values"]) == ["sunny", "rainy", "foggy", "snowy"]
+    assert drawing.page.locator(".csg-status[data-kind=refused]").count() == 0, drawing.said()
+    panel.get_by_role("button", name="Remove this concept").click()
+    assert drawing.names() == ["ground", "house"]
+
+
 def test_values_are_chosen_and_concepts_deleted_on_the_drawing(drawing):
     drawing.start(WEATHER)
     drawing.chip("ground", "wet").click()

@@ -89,9 +89,14 @@ export class Inspector {
    * @param {Record<string, unknown>} [attributes]
    */
   #line(field, value, command, attributes = {}) {
+    let told = value; // A line that is replaced while it is left tells the same change once more.
     const input = html("input", {
       value, "data-field": field, maxlength: 20000, ...attributes,
-      onchange: () => { if (!this.editor.run(command(input.value))) input.value = value; },
+      onchange: () => {
+        if (input.value === told) return;
+        told = input.value;
+        if (!this.editor.run(command(told))) input.value = told = value;
+      },
       onkeydown: (/** @type {KeyboardEvent} */ event) => { if (event.key === "Enter" && !event.isComposing) input.dispatchEvent(new Event("change")); },
     });
     return input;
