@@ -167,11 +167,11 @@ def test_old_phrases_are_looked_for_in_the_old_caption_on_the_original(lab, inve
     settings = lab.guidance.GuidanceSettings("attention", "factual", "captions")
     for terms, rows in (((first, replace(edits.terms[1], factual_caption_tokens=(5,))), ["positive"]),
                         ((first, edits.terms[1]), ["positive", "factual 1"])):  # fmt: skip
-        watch = watched(lab, inversion, replace(edits, terms=terms), settings=settings)
-        (_, x, own, _), (_, at, old, maps) = watch.evaluated[:2]
+        watch = watched(lab, replace(inversion), replace(edits, terms=terms), settings=settings)
+        (_, at, old, maps), (_, x, own, _) = watch.evaluated[:2]
         assert list(own) == ["positive", "negative", "target"] and list(old) == rows
-        assert gap(at, inversion.path[GUIDED]) < 1e-6 and set(maps) == {"factual 0", "factual 1"}
-        mask = lab.guidance.attention_mask(maps["factual 0"], 0.6, (16, 16))
+        assert torch.equal(at, inversion.path[GUIDED:STEPS].flatten(0, 1)) and set(maps) == {"factual 0", "factual 1"}
+        mask = lab.guidance.attention_mask(maps["factual 0"][:1], 0.6, (16, 16))
         acted = watch.guider.mean.result((1, 4, 16, 16))[0, 0]
         assert (acted[mask[0, 0] == 1] > 0).all() and (acted == 0).any()
 
