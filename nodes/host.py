@@ -287,13 +287,17 @@ class CSGGuider(comfy.samplers.CFGGuider):
         factual = {k: f"factual {k}" for k in local if f"factual {k}" in self._words}
         return factual, {name: f"preserved {name}" for name in self.edits.preserved} if self.preservation else {}
 
+    def _row(self, key: str) -> str:
+        """Whose row is looked at for these words: their own, or that of the caption in which they stand."""
+        return self._words[key].row or key
+
     def _rows_of(self, keys: Sequence[str]) -> list[str]:
-        return list(dict.fromkeys(self._words[key].row or key for key in keys))
+        return list(dict.fromkeys(self._row(key) for key in keys))
 
     def _remembered(self, keys: Sequence[str], level: int | None) -> dict[str, Tensor] | None:
         if self.memory is None or level is None:
             return None
-        maps = {key: self.memory.get(self._words[key].row or key, self._words[key], level) for key in keys}
+        maps = {key: self.memory.get(self._row(key), self._words[key], level) for key in keys}
         return None if any(seen is None for seen in maps.values()) else maps
 
     def look_ahead(self, inversion: Inversion, start: int, at_once: int, options: dict) -> None:
@@ -315,7 +319,7 @@ class CSGGuider(comfy.samplers.CFGGuider):
             _, maps = self._evaluate(self._rows_of(keys), keys, x, sigma, options)
             for key, seen in maps.items():
                 for level, one in zip(some, seen.split(batch), strict=True):
-                    self.memory.put(self._words[key].row or key, self._words[key], level, one.clone())
+                    self.memory.put(self._row(key), self._words[key], level, one.clone())
 
     @property
     def _looks(self) -> bool:
