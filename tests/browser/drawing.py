@@ -56,8 +56,8 @@ class Drawing:
         self.editor, self.page = editor, editor.page
         self.root = self.page.locator(".csg-editor")
 
-    def start(self, text, after=()):
-        """A new workflow with one editor that holds a graph, seen whole."""
+    def place(self, after=()):
+        """A new workflow with one editor, untouched, seen whole."""
         self.editor.set_up_nodes([NODE, *after])
         self.page.evaluate("""() => {
             const { canvas } = window.app;
@@ -66,6 +66,10 @@ class Drawing:
             canvas.setDirty(true, true);
         }""")
         self.root.wait_for()
+
+    def start(self, text, after=()):
+        """The same, holding a graph."""
+        self.place(after)
         self.write(text)
         return self
 

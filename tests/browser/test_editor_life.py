@@ -180,6 +180,31 @@ def test_a_run_that_extracts_the_same_again_adds_no_step_to_undo(drawing):
     assert [concept["value"] for concept in drawing.graph()["concepts"]] == ["sunny", "dry"]
 
 
+def test_an_edit_can_be_undone_that_came_before_the_editor_looked_for_a_link(drawing):
+    """It looks five times a second; a short run and a quick hand are faster."""
+    drawing.page.evaluate("""() => {
+        const { setInterval } = window;
+        window.looks = [];
+        window.setInterval = (act, every, ...rest) => (every === 200 ? window.looks.push(act) : setInterval(act, every, ...rest));
+        window.lookAgain = () => { window.setInterval = setInterval; };
+    }""")
+    try:
+        drawing.place()
+        drawing.card("car").wait_for()
+        connect_extraction(drawing, EXTRACTED)
+        drawing.report((NODE, {"graph": [json.dumps(EXTRACTED)], "extracted": [json.dumps(EXTRACTED)]}))
+        drawing.card("car").wait_for(state="detached")
+        drawing.chip("ground", "wet").click()
+        drawing.page.wait_for_function(
+            "() => window.app.graph.nodes.some(node => node.widgets[0].value.includes('extracted'))", timeout=20_000)
+        assert drawing.page.evaluate("() => window.looks.map(look => look()).length") > 0
+        drawing.press("Undo")
+        drawing.page.wait_for_timeout(300)
+        assert [concept["value"] for concept in drawing.graph()["concepts"]] == ["sunny", "dry"]
+    finally:
+        drawing.page.evaluate("() => window.lookAgain()")
+
+
 def test_an_extraction_is_there_again_after_a_reload_and_in_another_tab_of_the_page(drawing):
     extracted(drawing)
     drawing.page.wait_for_timeout(1500)

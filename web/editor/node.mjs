@@ -107,13 +107,21 @@ class NodeEditor {
     const { app } = this.comfy;
     if (!this.element.isConnected && this.node.graph === app.canvas?.graph) this.#claim();
     this.editor.setOuter(app.canvas?.ds?.scale ?? 1);
+    this.#read();
+  }
+
+  /** A new link alone takes no step of undo away from a text that was edited. */
+  #read() {
     const text = String(this.widget?.value ?? "");
     const linked = this.#linked;
-    if (text === this.#text && linked === this.#wasLinked) return;
+    const fresh = text !== this.#text;
+    if (!fresh && linked === this.#wasLinked) return;
     this.#text = text;
     this.#wasLinked = linked;
     if (!linked) this.upstream = this.editor.upstream = null;
-    this.editor.load(this.#untouched(text) ? "" : text);
+    const untouched = this.#untouched(text);
+    if (!fresh && linked && !untouched) return;
+    this.editor.load(untouched ? "" : text);
     this.#show();
   }
 
@@ -148,6 +156,7 @@ class NodeEditor {
 
   /** The node itself ran. @param {Record<string, any>} output @param {string} [run] */
   async ran({ graph, extracted }, run) {
+    this.#read();
     if (extracted?.[0]) await this.#takeUpstream(extracted[0]);
     else if (this.#linked && graph?.[0] && this.#untouched(this.#text ?? "")) await this.#takeUpstream(graph[0]);
     if (graph?.[0]) this.#running = digestOf(forget(readJson(graph[0])));
