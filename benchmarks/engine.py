@@ -16,18 +16,15 @@ import argparse
 import gc
 import itertools
 import json
-import platform
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from in_process import ROOT, pack_module, start_comfyui
+from in_process import ROOT, pack_module, processor, start_comfyui
 
 RESULTS = ROOT / "benchmarks" / "results"
 PARITY = ROOT / "tests" / "parity"
@@ -284,9 +281,7 @@ def machine(device: torch.device) -> str:
     """What it ran on, in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    with suppress(OSError, TypeError):
-        return f"one core of {re.search(r'model name.*: (.*)', Path('/proc/cpuinfo').read_text())[1]}"
-    return f"one core ({platform.machine()})"
+    return f"one core of {processor()}"
 
 
 TABLE = """

@@ -110,7 +110,8 @@ class Bench:
             self.lab.forget()
             self.scene = item.scene
         known = score.truth(item.scene, item.assignment)
-        return self._edit(item, known) if item.measure == EDIT else self._axiom(item, known)
+        found = self._edit(item, known) if item.measure == EDIT else self._axiom(item, known)
+        return {"machine": self.lab.machine} | found
 
     def _edit(self, item: Item, known: Any) -> dict[str, Any]:  # noqa: ANN401
         from town_lab import Change, image_of, measured
@@ -150,6 +151,20 @@ class Bench:
         if item.scene < FIRST_SCENE + self.keep:
             item.picture.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels(image)).save(item.picture)
+
+
+def join(options: argparse.Namespace) -> None:
+    """Take the lines of other journals that the own one lacks."""
+    from csg.evaluation.journal import Journal
+
+    own = Journal(options.journal, FIELDS)
+    for path in options.join:
+        if not path.is_file():
+            raise SystemExit(f"{path} cannot be joined: there is no such file. Name the journals of other runs.")
+        found = [record for record in Journal(path, FIELDS).records if record not in own]
+        for record in found:
+            own.add(record)
+        sys.stderr.write(f"{path}: {len(found)} results that {options.journal} lacked\n")
 
 
 def run(options: argparse.Namespace, todo: Sequence[Item]) -> None:
@@ -195,6 +210,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--journal", type=Path, help="where the JSON lines go")
     parser.add_argument(
+        "--join", type=Path, nargs="+", default=[], metavar="FILE", help="first take in what other runs have done"
+    )
+    parser.add_argument(
         "--report", action="store_true", help="only write tables and plots from the lines that are there"
     )
     parser.add_argument("--comfyui", type=Path, default=ROOT / ".comfy" / "ComfyUI")
@@ -229,6 +247,7 @@ def main() -> None:
     options = arguments()
     logging.basicConfig(level=logging.WARNING)
     start_comfyui(options.comfyui)
+    join(options)
     if not options.report:
         run(options, list(items(options, compared(options))))
     from town_report import write

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from in_process import pack_module
+from in_process import pack_module, processor
 from town_methods import DESCENDANTS, INTERVENED, Method
 
 from csg.causal.counterfactual import propagate
@@ -62,6 +62,12 @@ class Lab:
         self.model, self.clip, self.vae = town.load_model(), town.load_clip(), town.load_vae()
         self._inversions: dict[tuple, tuple[Any, float]] = {}
         self._texts: dict[str, Any] = {}
+
+    @property
+    def machine(self) -> str:
+        """The processor, and the precision in which ComfyUI lets the model compute there."""
+        precision = str(self.model.model.get_dtype_inference()).removeprefix("torch.")
+        return f"{processor()}, {precision}, {torch.get_num_threads()} thread(s)"
 
     def forget(self) -> None:
         """Let go of all inversions and captions: the next scene needs the room."""

@@ -1,5 +1,6 @@
 """The Town benchmark without its model: what it asks for, and how it judges made-up results."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -37,8 +38,6 @@ def asked(*words):
 
 
 def test_csg_is_what_the_town_workflow_does():
-    import json
-
     nodes = {e["_meta"]["title"]: e["inputs"] for e in json.loads(town_methods.WORKFLOW.read_text()).values()}
     one = shipped()
     assert (one.steps, one.base, one.mask) == (nodes["Invert"]["steps"], nodes["Edit"]["base"], nodes["Edit"]["mask"])
@@ -235,3 +234,30 @@ def test_what_a_scene_hides_is_drawn_again_and_nothing_else():
         assert scene.looks_alike(other.geometry)
         assert not np.array_equal(other.geometry["drops"], scene.noise.geometry["drops"])
         assert np.array_equal(other.geometry["horizon"], scene.noise.geometry["horizon"]) and other.seed == number
+
+
+def test_seconds_of_another_machine_are_not_mixed_in():
+    """The rest of a line counts wherever it was done."""
+    lines = [row(n, machine="slow" if n == 3 else "fast", seconds=9.0 if n == 3 else 2.0) for n in range(4)] + [row(4, seconds=7.0)]
+    told = town_report.of_one_clock(lines)
+    assert [line["seconds"] for line in told] == [2.0, 2.0, 2.0, None, None]
+    assert [line["inversion_seconds"] for line in told] == [1.0, 1.0, 1.0, None, None]
+    assert [line["psnr"] for line in told] == [1.0] * 5
+    assert town_report.of_one_clock([{"measure": "composition"}]) == [{"measure": "composition"}]
+    assert "| 2.0 [2.0, 2.0] |" in town_report.compared_table({CSG: told}, "1 - MS-SSIM")
+
+
+def test_lines_of_other_runs_are_joined_once(tmp_path, capsys):
+    def journal(name, scenes):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row(n, model="m", measure="edit", settings="s", by=name)) + "\n" for n in scenes))
+        return path
+
+    own, others = journal("own", (0, 1)), [journal("second", (1, 2)), journal("third", (2, 3))]
+    options = town.arguments(["--report", "--journal", str(own), "--join", *map(str, others)])
+    for told in (["1 results", "1 results"], ["0 results", "0 results"]):
+        town.join(options)
+        assert [line.split(": ")[1][:9] for line in capsys.readouterr().err.splitlines()] == told
+        assert [json.loads(line)["by"] for line in own.read_text().splitlines()] == ["own", "own", "second", "third"]
+    with pytest.raises(SystemExit, match="no such file"):
+        town.join(town.arguments(["--report", "--journal", str(own), "--join", str(tmp_path / "gone.jsonl")]))
