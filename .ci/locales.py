@@ -2,7 +2,8 @@
 
     python .ci/locales.py
 
-Translators start from that file; a test fails when it no longer says what the schemas say.
+Translators start from that file; a test fails when it no longer says what the schemas say, and one when a language lacks
+a sentence. Names of inputs and outputs stay English: workflows, help pages and errors call them so.
 """
 
 import json

@@ -6,7 +6,8 @@ import { reasonOf, translator } from "../../web/editor/i18n.mjs";
 import { GraphError } from "../../web/editor/model.mjs";
 
 const languages = ["en", "zh", "ja"];
-const messages = Object.fromEntries(languages.map((each) => [each, JSON.parse(readFileSync(new URL(`../../locales/${each}/main.json`, import.meta.url), "utf8"))]));
+const read = (language, file) => JSON.parse(readFileSync(new URL(`../../locales/${language}/${file}.json`, import.meta.url), "utf8"));
+const messages = Object.fromEntries(languages.map((each) => [each, read(each, "main")]));
 const editor = new URL("../../web/editor/", import.meta.url);
 const code = readdirSync(editor).filter((file) => file.endsWith(".mjs")).map((file) => readFileSync(new URL(file, editor), "utf8")).join("\n");
 
@@ -22,6 +23,16 @@ for (const language of ["zh", "ja"]) {
     const [english, other] = [words("en"), words(language)];
     assert.deepEqual([...other.keys()].sort(), [...english.keys()].sort());
     for (const [key, text] of english) assert.equal(gaps(other.get(key)), gaps(text), key);
+  });
+}
+
+for (const language of ["zh", "ja"]) {
+  test(`${language} explains every node as English does; inputs keep the names that workflows, help and errors use`, () => {
+    const told = (language) => new Map(leaves(read(language, "nodeDefs")).filter(([, text]) => text));
+    const [english, other] = [told("en"), told(language)];
+    assert.deepEqual([...other.keys()].sort(), [...english.keys()].filter((key) => !key.endsWith(".name")).sort());
+    const figures = (text) => new Set(text.match(/\d+\.\d+|\d{2,}/g));
+    for (const [key, text] of other) assert.deepEqual(figures(text), figures(english.get(key)), key);
   });
 }
 
