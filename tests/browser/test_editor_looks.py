@@ -72,7 +72,9 @@ def test_it_reads_and_works_at_any_zoom_of_the_canvas(drawing, zoom):
     drawing.editor.screenshot(f"editor-zoom-{zoom}")
 
 
-@pytest.mark.parametrize(("language", "words"), [("zh", ("因果图编辑器", "编辑", "干预")), ("ja", ("因果グラフエディター", "編集", "介入"))])
+@pytest.mark.parametrize(
+    ("language", "words"), [("zh", ("因果图编辑器", "编辑", "干预")), ("ja", ("因果グラフエディター", "編集", "介入"))]
+)
 def test_it_speaks_the_language_of_the_page(drawing, language, words):
     drawing.editor.set_setting("Comfy.Locale", language)
     try:
