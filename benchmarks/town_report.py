@@ -256,7 +256,7 @@ def head(options: argparse.Namespace, records: Sequence[Mapping[str, Any]]) -> l
     return [
         "# The Town benchmark", "",
         f"`{options.command}`", "",
-        f"Town's weights {model_digest()}, ComfyUI {comfyui}, torch {torch.__version__}, Python {platform.python_version()}, "
+        f"Town's weights {model_digest()}, ComfyUI {comfyui}, torch {torch.__version__}, Python {platform.python_version()}. "
         f"{len(edits)} edits of {len({r['scene'] for r in edits})} held-out scenes, done by "
         f"{'; '.join(f'{name} ({count})' for name, count in machines.most_common())}.", "",
         "Means with 95 % bootstrap intervals over scenes. Effectiveness: share of the concepts that must change and read as in the exact "
