@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class Lab:
         self._inversions: dict[tuple, tuple[Any, float]] = {}
         self._texts: dict[str, Any] = {}
 
-    @property
+    @cached_property
     def machine(self) -> str:
         """The processor, and the precision in which ComfyUI lets the model compute there."""
         precision = str(self.model.model.get_dtype_inference()).removeprefix("torch.")

@@ -24,11 +24,9 @@ for (const language of ["zh", "ja"]) {
     assert.deepEqual([...other.keys()].sort(), [...english.keys()].sort());
     for (const [key, text] of english) assert.equal(gaps(other.get(key)), gaps(text), key);
   });
-}
 
-for (const language of ["zh", "ja"]) {
   test(`${language} explains every node as English does; inputs keep the names that workflows, help and errors use`, () => {
-    const told = (language) => new Map(leaves(read(language, "nodeDefs")).filter(([, text]) => text));
+    const told = (each) => new Map(leaves(read(each, "nodeDefs")).filter(([, text]) => text));
     const [english, other] = [told("en"), told(language)];
     assert.deepEqual([...other.keys()].sort(), [...english.keys()].filter((key) => !key.endsWith(".name")).sort());
     const figures = (text) => new Set(text.match(/\d+\.\d+|\d{2,}/g));
