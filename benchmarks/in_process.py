@@ -35,6 +35,14 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def versions() -> str:
+    """What the figures depend on besides the pack; ComfyUI must have been started."""
+    import torch
+    from comfyui_version import __version__ as comfyui
+
+    return f"ComfyUI {comfyui}, torch {torch.__version__}, Python {platform.python_version()}"
+
+
 def pack_module(name: str) -> ModuleType:
     """A module of the pack, such as "nodes.host", under a name that does not clash with ComfyUI's."""
     if PACK not in sys.modules:

@@ -111,7 +111,7 @@ class Bench:
             self.scene = item.scene
         known = score.truth(item.scene, item.assignment)
         found = self._edit(item, known) if item.measure == EDIT else self._axiom(item, known)
-        return {"machine": self.lab.machine} | found
+        return {"machine": self.lab.machine, "versions": self.lab.versions} | found
 
     def _edit(self, item: Item, known: Any) -> dict[str, Any]:  # noqa: ANN401
         from town_lab import Change, image_of, measured
@@ -208,7 +208,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--keep", type=int, default=8, help=f"keep the pictures of so many scenes in {PICTURES.relative_to(ROOT)}"
     )
-    parser.add_argument("--journal", type=Path, help="where the JSON lines go")
+    parser.add_argument("--journal", type=Path, help="where the JSON lines go; tables and plots beside them, under its name")
     parser.add_argument(
         "--join", type=Path, nargs="+", default=[], metavar="FILE", help="first take in what other runs have done"
     )
@@ -222,21 +222,20 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def settled(parser: argparse.ArgumentParser, options: argparse.Namespace, words: Sequence[str]) -> argparse.Namespace:
     """The options with everything that depends on others filled in."""
-    from csg.town.world import BY_NAME
+    from town_worlds import INTERVENED_ON
 
     options.command = " ".join(["python benchmarks/town.py", *words])
     options.ablate = list(AXES) if "--ablate" in words and not options.ablate else options.ablate
     if unknown := set(options.ablate) - set(AXES):
         parser.error(f"there is no ablation {', '.join(sorted(unknown))}; there are {', '.join(AXES)}")
-    if unknown := set(options.concepts or ()) - set(BY_NAME):
-        parser.error(f"Town has no concept {', '.join(sorted(unknown))}; it has {', '.join(BY_NAME)}")
+    if unknown := set(options.concepts or ()) - set(INTERVENED_ON):
+        parser.error(f"nothing intervenes on {', '.join(sorted(unknown))}; there are {', '.join(INTERVENED_ON)}")
     defaults = (QUICK_SCENES, 1) if options.quick else (20, 0) if options.ablate else (200, 12)
     options.scenes = defaults[0] if options.scenes is None else options.scenes
     options.axioms = defaults[1] if options.axioms is None else options.axioms
-    options.concepts = options.concepts or (QUICK_CONCEPTS if options.quick else tuple(BY_NAME))
-    options.name = "town_quick" if options.quick else "town"
+    options.concepts = options.concepts or (QUICK_CONCEPTS if options.quick else tuple(INTERVENED_ON))
     options.steps = options.steps or (QUICK_STEPS if options.quick else None)
-    options.journal = options.journal or RESULTS / f"{options.name}.jsonl"
+    options.journal = options.journal or RESULTS / ("town_quick.jsonl" if options.quick else "town.jsonl")
     options.lpips = options.lpips or options.comfyui / "models" / "lpips"
     return options
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -108,12 +109,13 @@ def main() -> None:
     parser.add_argument("--drawings", type=int, default=32)
     options = parser.parse_args()
     journal = Journal(LINES, ("scene", "do"))
-    known = {record["scene"] for record in journal.records}
-    left = [scene for scene in range(FIRST_SCENE, FIRST_SCENE + options.scenes) if scene not in known]
+    lines = Counter(record["scene"] for record in journal.records)
+    left = [scene for scene in range(FIRST_SCENE, FIRST_SCENE + options.scenes) if lines[scene] < len(INTERVENED_ON)]
     pace = Pace(options.scenes, sys.stderr, done=options.scenes - len(left))
     for scene in left:
         for line in list(measured(scene, options.drawings)):
-            journal.add(line)
+            if line not in journal:  # a run that was ended may have left some of a scene's lines
+                journal.add(line)
         pace.step(f"scene {scene}")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from in_process import pack_module, processor
+from in_process import pack_module, processor, versions
 from town_methods import DESCENDANTS, INTERVENED, Method
 
 from csg.causal.counterfactual import propagate
@@ -68,6 +68,11 @@ class Lab:
         """The processor, and the precision in which ComfyUI lets the model compute there."""
         precision = str(self.model.model.get_dtype_inference()).removeprefix("torch.")
         return f"{processor()}, {precision}, {torch.get_num_threads()} thread(s)"
+
+    @cached_property
+    def versions(self) -> str:
+        """What it computes with."""
+        return versions()
 
     def forget(self) -> None:
         """Let go of all inversions and captions: the next scene needs the room."""

@@ -103,7 +103,14 @@ def methods(csg: Method) -> dict[str, Method]:
 
 BASELINES = ("DDIM", "DDPM", "LEDITS++ direct")
 COMPARED = (*BASELINES, PAPER, CSG)
+DIRECT = ("DDIM direct", "DDPM direct", "LEDITS++ direct")  # never see the graph
 REFERENCES = (NO_EDIT, "exact")
+
+OF_PROMPTS, OF_CONCEPTS = ("cfg",), (
+    "scoped", "scale", "threshold", "global_scale", "warmup", "base", "mask", "mask_source", "contrast", "cut", "preserve", "release",
+    "release_below", "zero_noise_steps",
+)  # fmt: skip
+UNUSED = {"csg": OF_PROMPTS, "prompt": OF_CONCEPTS}  # fields that mean nothing to the editor
 
 AXES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "base": ({"base": "unconditional", "source": False}, {"base": "source"}, {"base": "interventional"}),
@@ -130,10 +137,11 @@ def ablation(csg: Method, axis: str) -> dict[str, Method]:
 def label(change: Mapping[str, Any]) -> str:
     """A variant in words; an inversion without source only accompanies its base."""
     shown = {name: value for name, value in change.items() if name != "source"}
-    return ", ".join(f"{name} = {_plain(value)}" for name, value in shown.items())
+    return ", ".join(f"{name} = {plain(value)}" for name, value in shown.items())
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
+    """A setting in words."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, (int, float)) else str(value)

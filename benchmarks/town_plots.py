@@ -61,6 +61,8 @@ def frontier_plot(rows: Mapping[str, Rows], path: Path) -> None:
                 axis.annotate(f"{scale:g}", (x, y), (3, 3), textcoords="offset points", fontsize=7, color=colour)
             axis.set(xlabel=title, ylabel="effectiveness")
     axes[0].set_title("numbers: edit guidance scale", fontsize=9)
+    edits = {len(found) for found in rows.values()}
+    axes[1].set_title(f"cut = quantile, {max(edits, default=0)} edits", fontsize=9)
     axes[0].legend(fontsize=8, frameon=False)
     _finish(figure, axes, path)
 
@@ -68,10 +70,13 @@ def frontier_plot(rows: Mapping[str, Rows], path: Path) -> None:
 def examples_sheet(
     labels: Sequence[str], edits: Sequence[tuple[int, str]], picture_of: Callable[..., Path], path: Path
 ) -> bool:
-    """A row per edit: the factual picture, every method, the exact counterfactual; False where no pictures were kept."""
+    """A row per edit: the factual picture, every method, the exact counterfactual; where no pictures were kept, the sheet stays.
+
+    Returns whether there is a sheet.
+    """
     shown = [(*edit, label) for edit in edits for label in labels if picture_of(*edit, label).is_file()]
     if len(shown) < len(edits) * len(labels) or not edits:
-        return False
+        return path.is_file()
     pictures, titles = [], []
     for scene, do in edits:
         known = score.truth(scene, dict([do.split("=")]))

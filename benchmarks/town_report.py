@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import argparse
-import platform
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from in_process import ROOT
+from in_process import ROOT, versions
 from town_lab import model_digest
-from town_methods import AXES, BASELINES, CSG, FIELDS, REFERENCES, Method, ablation, methods, shipped
+from town_methods import (
+    AXES,
+    BASELINES,
+    COMPARED,
+    CSG,
+    DIRECT,
+    FIELDS,
+    REFERENCES,
+    UNUSED,
+    Method,
+    ablation,
+    methods,
+    plain,
+    shipped,
+)  # fmt: skip
 from town_worlds import INTERVENED_ON
 
 from csg.evaluation.journal import Journal
 from csg.evaluation.statistics import Interval, bootstrap, cohens_kappa, paired_difference
-from csg.evaluation.tables import Figure, line, select, summary, table
+from csg.evaluation.tables import Figure, line, paired, select, table
+from csg.evaluation.tables import common as common_items
 
 RESULTS = ROOT / "benchmarks" / "results"
 Rows = list[Mapping[str, Any]]
-EFFECT, EXCESS, PSNR = "effectiveness", "excess_error", "psnr"
+EFFECT, FOLLOWED, EXCESS, PSNR = "effectiveness", "effectiveness_descendants", "excess_error", "psnr"
+EDIT_FIELDS = ("scene", "do", "seed")  # what tells the edits of one method apart
+TIMES = ("seconds", "inversion_seconds")
 GOALS = {EFFECT: 0.95, EXCESS: 0.5, PSNR: 2.0}  # at least; of the best baseline's; dB above the best baseline
 
 
@@ -37,6 +51,10 @@ FOLLOWING = (
     "A method that does nothing errs nowhere. The same against the baselines that follow an intervention, with an effectiveness of "
     f"at least {EFFECTIVE:g} in its kind:"
 )
+BLIND = (
+    "Methods that are told of the intervened concept alone, beside those that are told of everything that follows from it: what a model "
+    "of pictures makes of one word without a causal graph. Whole prompts: the caption with that one value changed."
+)
 UNKNOWABLE = (
     "PSNR to the exact counterfactual, dB. The exact one shows what the factual picture hides, where each drop falls, the tint of a "
     "car that was not there. *Another drawing*: the same counterfactual with everything hidden drawn again, as good an answer as the "
@@ -49,7 +67,7 @@ def figures(perception: str) -> tuple[Figure, ...]:
     """The columns of the main table."""
     return (
         Figure(EFFECT, "effectiveness"),
-        Figure("effectiveness_descendants", "of descendants"),
+        Figure(FOLLOWED, "of descendants"),
         Figure("vlm_effectiveness", "VLM-Eff"),
         Figure("perceptual", f"{perception} to the factual", 3, "less"),
         Figure(EXCESS, "excess error, % points", 2, "less"),
@@ -70,32 +88,28 @@ def rows_of(
 
 def common(rows: Mapping[str, Rows]) -> dict[str, Rows]:
     """Only the edits that every method with results has done, so that all are compared on the same ones."""
-    present = {label: found for label, found in rows.items() if found}
-    keys = [{_edit(row) for row in found} for found in present.values()]
-    shared = set.intersection(*keys) if keys else set()
-    return {label: sorted((r for r in found if _edit(r) in shared), key=_edit) for label, found in present.items()}
-
-
-def _edit(row: Mapping[str, Any]) -> tuple:
-    return (row["scene"], row["do"], row["seed"])
+    return common_items(rows, EDIT_FIELDS)
 
 
 def compared_table(rows: Mapping[str, Rows], perception: str) -> str:
-    """Methods down, figures across."""
-    columns = figures(perception)
-    return table({label: summary(found, columns, "scene") for label, found in rows.items()}, columns)
+    """Methods down, figures across; then what it stands on."""
+    columns, (timed, clock) = figures(perception), of_one_clock(rows)
+    edits = {tuple(row[field] for field in EDIT_FIELDS) for found in rows.values() for row in found}
+    scenes = {scene for scene, *_ in edits}
+    told = f"{len(edits)} edits of {len(scenes)} scenes" + (f"; seconds on {clock}." if clock else ".")
+    return f"{table(paired(timed, columns, 'scene', EDIT_FIELDS), columns)}\n\n{told}"
 
 
 def by_kind(rows: Mapping[str, Rows]) -> str:
     """The three figures that are judged together, for each kind of intervention."""
     kinds = list(dict.fromkeys(INTERVENED_ON.values()))
-    head = [line(["intervention on", "method", "effectiveness ↑", "excess error ↓", "PSNR to the exact ↑", "edits"]),
-            line(["---", "---", "---:", "---:", "---:", "---:"])]  # fmt: skip
+    head = [line(["intervention on", "method", "effectiveness ↑", "of descendants ↑", "excess error ↓", "PSNR to the exact ↑", "edits"]),
+            line(["---", "---", *["---:"] * 5])]  # fmt: skip
     lines = []
     for kind in kinds:
         for label, found in rows.items():
             if own := select(found, kind=kind):
-                cells = [_interval(own, field).text() for field in (EFFECT, EXCESS, PSNR)]
+                cells = [_interval(own, field).text() for field in (EFFECT, FOLLOWED, EXCESS, PSNR)]
                 lines.append(line([kind, label, *cells, str(len(own))]))
     return "\n".join(head + lines)
 
@@ -200,12 +214,13 @@ def axioms_table(records: Sequence[Mapping[str, Any]], chosen: Mapping[str, Meth
     ]
     columns = tuple(Figure(f"{measure}_{field}", f"{measure}: {title}", digits, better)
                     for measure in ("composition", "reversibility") for field, title, digits, better in parts)  # fmt: skip
-    found = {}
-    for label, method in chosen.items():
-        own = [row for row in records if row["settings"] == method.settings and row["measure"] != "edit"]
-        if own:
-            found[label] = summary(own, columns, "scene")
-    return table(found, columns) if found else ""
+    axioms = [row for row in records if row["measure"] != "edit"]
+    rows = {label: own for label, method in chosen.items() if (own := select(axioms, settings=method.settings))}
+    if not rows:
+        return ""
+    found = paired(rows, columns, "scene", ("measure", *EDIT_FIELDS))
+    counts = [max(intervals[f"{measure}_psnr"].count for intervals in found.values()) for measure in ("composition", "reversibility")]
+    return f"{table(found, columns)}\n\n{counts[0]} scenes for composition, {counts[1]} edits for reversibility."
 
 
 def examples(rows: Mapping[str, Rows]) -> list[tuple[int, str]]:
@@ -248,51 +263,65 @@ def ablations(
 
 def head(options: argparse.Namespace, records: Sequence[Mapping[str, Any]]) -> list[str]:
     """What was run, with what."""
-    version = (options.comfyui / "comfyui_version.py").read_text(encoding="utf-8")
-    comfyui = re.search(r'__version__ = "(.+)"', version)[1]
     edits = [r for r in records if r["measure"] == "edit"]
-    timed = [r for r in edits if r.get("seconds") is not None]
     machines = Counter(r.get("machine", "a machine without a name") for r in edits)
     return [
         "# The Town benchmark", "",
         f"`{options.command}`", "",
-        f"Town's weights {model_digest()}, ComfyUI {comfyui}, torch {torch.__version__}, Python {platform.python_version()}. "
-        f"{len(edits)} edits of {len({r['scene'] for r in edits})} held-out scenes, done by "
+        f"Town's weights {model_digest()}, {'; '.join(sorted({r['versions'] for r in edits if 'versions' in r} | {versions()}))}. "
+        f"{len(edits)} edits of held-out scenes by all methods, references and ablations together, done by "
         f"{'; '.join(f'{name} ({count})' for name, count in machines.most_common())}.", "",
         "Means with 95 % bootstrap intervals over scenes. Effectiveness: share of the concepts that must change and read as in the exact "
         "counterfactual; *of descendants*: without the intervened one. Excess error: mean error on pixels that must not change, above the "
         "autoencoder's own; nothing is measured where every pixel changes. Untouched: share of the other concepts that read as before. "
         "*no edit* and *exact* are the autoencoder's round trips of the factual picture and of the exact counterfactual: the floor and "
-        "the ceiling of every figure. Seconds are CPU time, which other work on the machine lengthens less than the clock, on "
-        f"{timed[0].get('machine', 'that machine') if timed else 'no machine'} alone.", "",
+        "the ceiling of every figure. Every table compares on the edits that all its methods have done, and says how many those are. "
+        "Seconds are CPU time, which other work on the machine lengthens less than the clock, of one machine per table.", "",
     ]  # fmt: skip
 
 
-def of_one_clock(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The records with the seconds of one machine, which did the most: those of others mean something else."""
-    timed = Counter(r.get("machine") for r in records if r.get("seconds") is not None)
-    clock = timed.most_common(1)[0][0] if timed else None
-    untimed = {"seconds": None, "inversion_seconds": None}
-    return [r if r.get("machine") == clock or "seconds" not in r else {**r, **untimed} for r in records]
+def of_one_clock(rows: Mapping[str, Rows]) -> tuple[dict[str, Rows], str]:
+    """The rows with the seconds of one machine, which did the most of them, and its name: those of others mean something else."""
+    timed = Counter(r.get("machine", "a machine without a name") for found in rows.values() for r in found if r.get("seconds") is not None)
+    clock = timed.most_common(1)[0][0] if timed else ""
+    untimed = dict.fromkeys(TIMES)
+    return {label: [r if r.get("machine", "a machine without a name") == clock else {**r, **untimed} for r in found]
+            for label, found in rows.items()}, clock  # fmt: skip
+
+
+def of_one_perception(records: Rows) -> tuple[Rows, str]:
+    """The records with one perceptual distance, the commonest, and its name: LPIPS and SSIM have no mean in common."""
+    known = Counter(r["perception"] for r in records if "perception" in r)
+    name = known.most_common(1)[0][0] if known else ""
+    return [r if r.get("perception", name) == name else {**r, "perceptual": None} for r in records], name
+
+
+def settings(chosen: Mapping[str, Method]) -> str:
+    """What each method is, field by field."""
+    lines = []
+    for label, method in chosen.items():
+        known = {name: value for name, value in vars(method).items() if name not in ("editor", *UNUSED.get(method.editor, ()))}
+        lines.append(f"- **{label}**: {', '.join(f'{name} {plain(value)}' for name, value in known.items())}")
+    return "\n".join(lines)
 
 
 def write(options: argparse.Namespace, picture_of: Callable[[int, str, str], Path]) -> str:
     """Write `<name>.md` and its plots beside the journal; returns the main table. `picture_of` finds kept pictures."""
     from town_plots import examples_sheet, frontier_plot, methods_plot
 
-    model, csg = model_digest(), shipped()
-    records = of_one_clock(select(Journal(options.journal, FIELDS).records, model=model))
+    csg = shipped()
+    records, perception = of_one_perception(select(Journal(options.journal, FIELDS).records, model=model_digest()))
     if not records:
         return f"{options.journal} holds no results of these weights."
     known = methods(csg)
     if options.steps:
         csg = csg.with_steps(options.steps)
         known = {name: method.with_steps(options.steps) for name, method in known.items()}
-    perception = next((r["perception"] for r in records if "perception" in r), "")
-    rows = common(rows_of(records, known))
-    folder, name = Path(options.journal).parent, options.name
+    rows = common(rows_of(records, {label: known[label] for label in (*COMPARED, *REFERENCES)}))
+    folder, name = options.journal.parent, options.journal.stem
     main = compared_table(rows, perception)
     parts = [*head(options, records), "## Methods", "", main, "", f"![methods]({name}_methods.png)", "",
+             "## Settings", "", settings({label: known[label] for label in rows if label not in REFERENCES}), "",
              "## By kind of intervention", "", by_kind({k: v for k, v in rows.items() if k not in REFERENCES}), "",
              "## The goals", "", goals(rows), "", FOLLOWING, "", goals(rows, EFFECTIVE), ""]  # fmt: skip
     limits = RESULTS / "town_ceiling.jsonl"
@@ -301,6 +330,9 @@ def write(options: argparse.Namespace, picture_of: Callable[[int, str, str], Pat
     methods_plot(rows, folder / f"{name}_methods.png")
     if examples_sheet(list(rows), examples(rows), picture_of, folder / f"{name}_examples.jpg"):
         parts += ["## Examples", "", f"![examples]({name}_examples.jpg)", ""]
+    blind = common(rows_of(records, {label: known[label] for label in (*DIRECT, *BASELINES[:2], CSG)}))
+    if {*DIRECT} <= blind.keys():
+        parts += ["## Without the graph", "", BLIND, "", compared_table(blind, perception), "", by_kind(blind), ""]
     if CSG in rows:
         parts += ["## What CSG misses", "", failing(rows[CSG]), ""]
     parts += ["## The small VLM beside the readers", "", JUDGES, "", judges(rows), ""]

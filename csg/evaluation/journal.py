@@ -16,12 +16,13 @@ class Journal:
     """The lines of one file, each found again by the fields that identify its item."""
 
     def __init__(self, path: str | Path, fields: Sequence[str]) -> None:
-        """Read what is there; a last line that a kill cut short is removed.
+        """Read what is there but for a last line that a kill cut short; it is removed before the next is written.
 
         Raises ValueError when an earlier line is no JSON object with the identifying `fields`.
         """
         self.path, self.fields = Path(path), tuple(fields)
         self._records: dict[Key, Record] = {}
+        self._torn_at: int | None = None
         if self.path.is_file():
             self._read()
 
@@ -31,8 +32,7 @@ class Journal:
         for number, line in enumerate(complete.decode().splitlines(), 1):
             self._take(line, number)
         if len(complete) < len(whole):
-            with self.path.open("r+b") as file:
-                file.truncate(len(complete))
+            self._torn_at = len(complete)  # not cut yet: whoever only reads may look at a file that another run is writing
 
     def _take(self, line: str, number: int) -> None:
         try:
@@ -71,6 +71,9 @@ class Journal:
             raise ValueError(f"{dict(zip(self.fields, self.key(record), strict=True))} is in {self.path} already.")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
+            if self._torn_at is not None:
+                file.truncate(self._torn_at)
+                self._torn_at = None
             file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())

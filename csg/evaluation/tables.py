@@ -37,6 +37,23 @@ def select(rows: Rows, **wanted: Any) -> list[Mapping[str, Any]]:  # noqa: ANN40
     return [row for row in rows if all(row.get(field) == value for field, value in wanted.items())]
 
 
+def common(rows: Mapping[str, Rows], fields: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
+    """Only the items, told apart by `fields`, that every label with rows has, in one order: all are compared on the same ones."""
+    present = {label: {tuple(row[field] for field in fields): row for row in found} for label, found in rows.items() if found}
+    shared = sorted(set.intersection(*map(set, present.values()))) if present else []
+    return {label: [found[key] for key in shared] for label, found in present.items()}
+
+
+def paired(rows: Mapping[str, Rows], figures: Sequence[Figure], group: str, fields: Sequence[str]) -> dict[str, dict[str, Interval]]:
+    """The `summary` of every label, each figure over the items for which all labels that have it at all have it."""
+    found: dict[str, dict[str, Interval]] = {label: {} for label in rows}
+    for figure in figures:
+        shared = common({label: [row for row in own if row.get(figure.field) is not None] for label, own in rows.items()}, fields)
+        for label, into in found.items():
+            into |= summary(shared.get(label, []), (figure,), group)
+    return found
+
+
 def table(summaries: Mapping[str, Mapping[str, Interval]], figures: Sequence[Figure], corner: str = "method") -> str:
     """A Markdown table with a row per entry of `summaries`."""
     lines = [[corner, *(f.heading for f in figures)], ["---", *("---:" for _ in figures)]]

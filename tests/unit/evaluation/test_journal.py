@@ -48,6 +48,7 @@ def test_a_line_that_a_kill_cut_short_is_done_again(path):
         file.write('{"item": 2, "val')
     again = Journal(path, ("item",))
     assert {"item": 2} not in again
+    assert path.read_text().endswith('"val'), "who only reads must not cut a line that another run may be writing"
     again.add({"item": 2})
     assert [json.loads(line) for line in path.read_text().splitlines()] == [{"item": 1}, {"item": 2}]
 

@@ -39,10 +39,13 @@ def asked(*words):
 
 def test_csg_is_what_the_town_workflow_does():
     nodes = {e["_meta"]["title"]: e["inputs"] for e in json.loads(town_methods.WORKFLOW.read_text()).values()}
-    one = shipped()
-    assert (one.steps, one.base, one.mask) == (nodes["Invert"]["steps"], nodes["Edit"]["base"], nodes["Edit"]["mask"])
-    assert (one.scale, one.threshold) == (nodes["Encode the edits"]["scale"], nodes["Encode the edits"]["threshold"])
-    assert round(one.warmup * one.steps) == nodes["Encode the edits"]["warmup"]
+    asked = {name: value for title in ("Invert", "Encode the edits", "Edit") for name, value in nodes[title].items()}
+    one = vars(shipped()) | {"warmup": round(shipped().warmup * shipped().steps)}
+    assert one["source"] == ("source" in asked)
+    shared = one.keys() & asked.keys() - {"source"}
+    assert shared >= {"steps", "skip", "base", "mask", "mask_source", "contrast", "cut", "preserve", "release", "release_below", "scale",
+                      "threshold", "global_scale", "warmup", "concepts", "source_guidance", "zero_noise_steps"}  # fmt: skip
+    assert {name: one[name] for name in shared} == {name: asked[name] for name in shared}
 
 
 def test_every_root_and_inner_concept_is_intervened_on():
@@ -94,11 +97,11 @@ def test_no_axis_named_means_every_ablation():
     assert asked("--ablate", "base", "--scenes", "1")[0].ablate == ["base"]
 
 
-@pytest.mark.parametrize("words", [["--ablate", "colour"], ["--concepts", "wheather"]])
+@pytest.mark.parametrize("words", [["--ablate", "colour"], ["--concepts", "wheather"], ["--concepts", "lamp"]])
 def test_unknown_names_are_told(words, capsys):
     with pytest.raises(SystemExit):
         town.arguments(words)
-    assert "there are base" in (told := capsys.readouterr().err) or "it has season" in told
+    assert "there are base" in (told := capsys.readouterr().err) or "there are weather, ground" in told
 
 
 @pytest.mark.parametrize("axis", AXES)
@@ -192,8 +195,9 @@ def test_methods_are_compared_on_the_same_edits():
 def test_tables_and_plots_are_written(tmp_path):
     rows = results()
     told = town_report.compared_table(rows, "1 - MS-SSIM")
-    assert told.splitlines()[0].startswith("| method | effectiveness ↑") and len(told.splitlines()) == 4
-    assert "| weather | CSG | 1.00 [1.00, 1.00] | 0.20 [0.20, 0.20] | 24.50" in town_report.by_kind(rows)
+    assert told.splitlines()[0].startswith("| method | effectiveness ↑") and len(told.splitlines()) == 6
+    assert told.endswith("4 edits of 4 scenes; seconds on a machine without a name.")
+    assert "| weather | CSG | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | 0.20 [0.20, 0.20] | 24.50" in town_report.by_kind(rows)
     town_plots.methods_plot(rows, tmp_path / "methods.png")
     frontier = {label: results(psnr=20.0 + i)[CSG] for i, label in enumerate(ablation(shipped(), "frontier"))}
     town_plots.frontier_plot(frontier, tmp_path / "frontier.png")
@@ -239,12 +243,53 @@ def test_what_a_scene_hides_is_drawn_again_and_nothing_else():
 def test_seconds_of_another_machine_are_not_mixed_in():
     """The rest of a line counts wherever it was done."""
     lines = [row(n, machine="slow" if n == 3 else "fast", seconds=9.0 if n == 3 else 2.0) for n in range(4)] + [row(4, seconds=7.0)]
-    told = town_report.of_one_clock(lines)
-    assert [line["seconds"] for line in told] == [2.0, 2.0, 2.0, None, None]
-    assert [line["inversion_seconds"] for line in told] == [1.0, 1.0, 1.0, None, None]
-    assert [line["psnr"] for line in told] == [1.0] * 5
-    assert town_report.of_one_clock([{"measure": "composition"}]) == [{"measure": "composition"}]
-    assert "| 2.0 [2.0, 2.0] |" in town_report.compared_table({CSG: told}, "1 - MS-SSIM")
+    rows, clock = town_report.of_one_clock({CSG: lines})
+    assert clock == "fast"
+    assert [line["seconds"] for line in rows[CSG]] == [2.0, 2.0, 2.0, None, None]
+    assert [line["inversion_seconds"] for line in rows[CSG]] == [1.0, 1.0, 1.0, None, None]
+    assert [line["psnr"] for line in rows[CSG]] == [1.0] * 5
+    assert town_report.of_one_clock({"exact": [{"seconds": None}]})[1] == ""
+    told = town_report.compared_table({CSG: lines}, "1 - MS-SSIM")
+    assert "| 2.0 [2.0, 2.0] |" in told and told.endswith("5 edits of 5 scenes; seconds on fast.")
+
+
+def test_every_table_has_a_clock_of_its_own():
+    """What one table's machine did most of does not blank another's."""
+    ours, others = ([row(n, machine=name, seconds=1.0) for n in range(count)] for name, count in (("here", 2), ("there", 5)))
+    for lines, clock in ((ours, "here"), (others, "there")):
+        assert f"seconds on {clock}." in town_report.compared_table({CSG: lines}, "x")
+
+
+def test_perceptual_distances_of_two_kinds_have_no_mean():
+    lines = [row(n, perception="LPIPS (vgg)" if n == 2 else "1 - MS-SSIM") for n in range(3)] + [{"measure": "composition"}]
+    told, name = town_report.of_one_perception(lines)
+    assert name == "1 - MS-SSIM" and [line.get("perceptual") for line in told] == [1.0, 1.0, None, None]
+    assert town_report.of_one_perception([]) == ([], "")
+
+
+def test_composition_and_reversibility_are_compared_on_the_same_edits():
+    """DDPM has an edit more, and a bad one."""
+    known = {label: methods(shipped())[label] for label in ("DDPM", CSG)}
+    lines = [{"measure": measure, "settings": known[label].settings, "scene": scene, "do": "car=red", "seed": 1,
+              **{f"{measure}_{field}": value for field in ("mean_error", "psnr", "ms_ssim")}}
+             for label, edits in (("DDPM", ((1, 2.0), (2, 9.0))), (CSG, ((1, 3.0),)))
+             for scene, value in edits for measure in ("composition", "reversibility")]  # fmt: skip
+    told = town_report.axioms_table(lines, known)
+    assert "| DDPM | 2.00 [2.00, 2.00] | 2.0" in told and "9.0" not in told and "| CSG | 3.00 [3.00, 3.00]" in told
+    assert told.endswith("1 scenes for composition, 1 edits for reversibility.")
+
+
+def test_settings_name_what_acts_and_nothing_else():
+    told = dict(line[4:].split("**: ") for line in town_report.settings({n: methods(shipped())[n] for n in ("DDPM", CSG)}).splitlines())
+    assert "cfg 2" in told["DDPM"] and "skip 0.16" in told["DDPM"] and "preserve" not in told["DDPM"]
+    assert "preserve concepts" in told[CSG] and "cfg" not in told[CSG]
+
+
+def test_a_sheet_of_examples_outlives_its_pictures(tmp_path):
+    sheet, gone = tmp_path / "examples.jpg", lambda *_: tmp_path / "gone.png"
+    assert not town_plots.examples_sheet([CSG], [(1, "car=red")], gone, sheet)
+    sheet.write_bytes(b"made before")
+    assert town_plots.examples_sheet([CSG], [(1, "car=red")], gone, sheet) and sheet.read_bytes() == b"made before"
 
 
 def test_lines_of_other_runs_are_joined_once(tmp_path, capsys):
