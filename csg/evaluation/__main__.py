@@ -38,7 +38,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--interventions", type=int, default=3, help="per picture")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--steps", type=int, help="of the inversions; default: each method's own")
-    parser.add_argument("--cfg", type=float, help="guidance of the whole-prompt methods (7.5; town 3)")
+    parser.add_argument("--cfg", type=float, help="guidance of the whole-prompt methods (7.5; town 2)")
     parser.add_argument("--megapixels", type=float, default=1.0, help="size at which pictures are edited")
     parser.add_argument(
         "--lpips", choices=["vgg", "alex"], help="needs the weights in models/lpips; default: multi-scale SSIM"
@@ -54,7 +54,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def study_of(options: argparse.Namespace) -> Study:
     """What the command line asks for. Raises ValueError for a VLM that it does not know."""
-    cfg = options.cfg or (3.0 if options.checkpoint == TOWN else 7.5)
+    cfg = options.cfg or (2.0 if options.checkpoint == TOWN else 7.5)
     return Study(options.checkpoint, VLM.parse(options.vlm, options.vlm_model), options.lpips or "", options.seed,
                  options.interventions, options.megapixels, cfg, options.steps)  # fmt: skip
 
@@ -82,20 +82,32 @@ def main(words: Sequence[str] | None = None) -> int:
         chosen = drawn(samples(options.images, options.captions), options.sample, options.seed)
         campaign = Campaign(options.output, chosen, options.methods)
         campaign.pin(study)
-        with performer(options, study) as work:
-            failed = campaign.run(work)
-    except (ComfyError, DatasetError, ParquetUnavailable, RayUnavailable, ValueError) as error:
+    except (DatasetError, ParquetUnavailable, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    try:
+        with performer(options, study) as work:
+            failed = campaign.run(work)
+    except (ComfyError, RayUnavailable, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        failed = None
+    command = " ".join(words if words is not None else sys.argv[1:])
+    told = write_results(campaign, study, f"python -m csg.evaluation {command}")
+    ended = "The run ended early" if failed is None else f"{failed} tasks failed"
+    sys.stdout.write(f"{told}\n\n{ended}. Everything is in {options.output}.\n")
+    return 0 if failed == 0 else 1
+
+
+def write_results(campaign: Campaign, study: Study, command: str) -> str:
+    """`results.parquet` and `results.md` of what is done so far; returns the table."""
     rows = campaign.rows(study.perception)
-    write_parquet(rows, options.output / "results.parquet")
-    table = paper_table(rows, options.methods, study.perception)
-    head = f"# Evaluation\n\n`python -m csg.evaluation {' '.join(words if words is not None else sys.argv[1:])}`\n\n"
-    (options.output / "results.md").write_text(
-        f"{head}{len(rows)} edits of {len(chosen)} pictures.\n\n{table}\n", encoding="utf-8"
-    )
-    sys.stdout.write(f"{table}\n\n{len(rows)} edits, {failed} tasks failed. Everything is in {options.output}.\n")
-    return 1 if failed else 0
+    if not rows:
+        return "No edit is done yet."
+    write_parquet(rows, campaign.folder / "results.parquet")
+    told = paper_table(rows, campaign.methods, study.perception)
+    head = f"# Evaluation\n\n`{command}`\n\n{len(rows)} edits of {len(campaign.samples)} pictures.\n\n"
+    (campaign.folder / "results.md").write_text(f"{head}{told}\n", encoding="utf-8")
+    return told
 
 
 if __name__ == "__main__":

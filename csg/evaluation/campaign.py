@@ -13,7 +13,7 @@ from .comfy_client import ComfyClient, ComfyError
 from .datasets import Sample
 from .journal import Journal
 from .pace import Pace
-from .study import CONCEPTS, EDITS, FIELDS, STAGES, VERDICTS, Answer, Study, Task, attempt
+from .study import CONCEPTS, EDITS, FIELDS, STAGES, VERDICTS, Answer, Study, Task, attempt, digest
 
 FAILURES_IN_A_ROW = 5
 
@@ -48,8 +48,9 @@ class Campaign:
         if stage == CONCEPTS:
             yield asked
         elif asked.item in self.journal:
-            for number, document in enumerate(self.journal[asked.item]["documents"]):
-                for method in self.methods:
+            documents = self.journal[asked.item]["documents"]
+            for method in self.methods:  # outside: edits that share an inversion follow each other, while ComfyUI still has it
+                for number, document in enumerate(documents):
                     yield from self._of_edit(stage, sample, number, method, document)
 
     def _of_edit(
@@ -94,18 +95,34 @@ class Campaign:
         return failed
 
     def pin(self, study: Study) -> None:
-        """Write down what decides the results; raises ValueError when the folder's results were made otherwise."""
-        path, now = self.folder / "study.json", json.dumps(asdict(study), indent=1)
+        """Write down what decides the results; raises ValueError when the folder's results were made otherwise.
+
+        That is the study with the method's settings, and the picture and caption of every sample that has results.
+        """
+        path, now = self.folder / "study.json", json.dumps(asdict(study) | {"method": study.method_settings}, indent=1)
         if path.is_file() and path.read_text(encoding="utf-8") != now:
             raise ValueError(
                 f"{path} names other settings than these; results of both do not mix. Give another --output."
             )
+        for sample in self.samples:
+            self._expect_the_same(sample)
         self.folder.mkdir(parents=True, exist_ok=True)
         path.write_text(now, encoding="utf-8")
 
+    def _expect_the_same(self, sample: Sample) -> None:
+        item = Task(CONCEPTS, sample.name, sample.path).item
+        if item not in self.journal:
+            return
+        known = self.journal[item]
+        if (known["caption"], known["picture"]) != (sample.caption, digest(sample.path.read_bytes())):
+            raise ValueError(f"{self.journal.path} holds results of another picture or caption named {sample.name!r} than {sample.path}; "
+                             "results of both do not mix. Give another --output.")  # fmt: skip
+
     def rows(self, perception: str) -> list[dict[str, Any]]:
-        """One row per edit with its figures: what tables and Parquet hold."""
-        return [self._row(edit, perception) for edit in self.journal.records if edit["stage"] == EDITS]
+        """One row per edit of these samples by these methods, with its figures: what tables and Parquet hold."""
+        names = {sample.name for sample in self.samples}
+        edits = (record for record in self.journal.records if record["stage"] == EDITS)
+        return [self._row(edit, perception) for edit in edits if edit["sample"] in names and edit["method"] in self.methods]
 
     def _row(self, edit: dict[str, Any], perception: str) -> dict[str, Any]:
         asked = self.journal[{"stage": CONCEPTS, "sample": edit["sample"], "number": 0, "method": ""}]

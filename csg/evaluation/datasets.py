@@ -30,10 +30,17 @@ class Sample:
 
 
 def pictures_in(folder: str | Path) -> list[Path]:
-    """Every picture directly in the folder, by name; numbers in their order, 2 before 10."""
-    found = [p for p in Path(folder).iterdir() if p.suffix.lower() in PICTURES] if Path(folder).is_dir() else []
+    """Every picture directly in the folder, by name; numbers in their order, 2 before 10.
+
+    Raises DatasetError where there is none, or where two names differ in their suffix alone.
+    """
+    found = [p for p in sorted(Path(folder).iterdir()) if p.suffix.lower() in PICTURES] if Path(folder).is_dir() else []
     if not found:
         raise DatasetError(f"There are no pictures in {folder}; {', '.join(PICTURES)} are read.")
+    names: dict[str, str] = {}
+    for picture in found:
+        if (other := names.setdefault(picture.stem, picture.name)) != picture.name:
+            raise DatasetError(f"{other} and {picture.name} in {folder} have the same name, by which results are kept. Rename one.")
     return sorted(found, key=lambda p: (0, int(p.stem), "") if p.stem.isdecimal() else (1, 0, p.name))
 
 

@@ -42,6 +42,12 @@ def ray_module() -> Any:  # noqa: ANN401
     return ray
 
 
+def lost() -> tuple[type[Exception], ...]:
+    """What Ray raises when a worker, or an answer on its way from a worker's machine, is gone."""
+    known = ray_module().exceptions
+    return known.RayActorError, known.ObjectLostError
+
+
 def start(workers: int, address: str | None = None) -> None:
     """Join the cluster at `address`, or begin one on this machine that has room for the workers."""
     ray = ray_module()
@@ -106,7 +112,8 @@ class Pool:
             worker, task = self._busy.pop(reference)
             try:
                 outcome = ray_module().get(reference)
-            except ray_module().exceptions.RayActorError as error:
+            except lost() as error:
+                ray_module().kill(worker)  # one that only cannot be reached would keep its GPU
                 key = tuple(task.item.values())
                 tries[key] = tries.get(key, 0) + 1
                 log.warning("a worker was lost at %s of %s; another takes over", task.stage, task.sample)

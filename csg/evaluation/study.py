@@ -25,6 +25,16 @@ CONCEPTS, EDITS, VERDICTS = "concepts", "edits", "verdicts"
 STAGES = (CONCEPTS, EDITS, VERDICTS)
 DDIM, DDPM, LEDITS, CSG = "DDIM", "DDPM", "LEDITS++ direct", "CSG"
 METHODS = (DDIM, DDPM, LEDITS, CSG)
+AS_PUBLISHED = {
+    "base": "unconditional", "mask": "intersect", "mask_source": "edit", "contrast": "unconditional", "cut": "quantile", "preserve": "off",
+    "release": 0.0, "release_below": 0.0,
+}  # fmt: skip
+"""LEDITS++ (Brack et al. 2024) in the sampler's terms; what CSG adds is off."""
+LEDITS_ON_TOWN = {
+    "Invert": {"steps": 50, "skip": 0.15, "source_guidance": 1.0, "zero_noise_steps": 0},
+    "Encode the edits": {"scale": 5.0, "threshold": 0.7, "warmup": 5},
+}
+"""In place of what Town's workflow tunes for CSG; for SDXL both are the workflow's."""
 Prompt = dict[str, dict[str, Any]]
 Link = list
 
@@ -106,6 +116,11 @@ class Study:
     def perception(self) -> str:
         """The perceptual distance by its name."""
         return f"LPIPS ({self.lpips})" if self.lpips else "1 - MS-SSIM"
+
+    @property
+    def method_settings(self) -> dict[str, Any]:
+        """All that the method's own workflow decides, by the titles of its nodes."""
+        return {title: self.settings(title)[0] for title in ("Invert", "Encode the edits", "Edit")}
 
     def settings(self, title: str) -> tuple[dict[str, Any], set[str]]:
         """The plain inputs of the node with this title in the method's own workflow, and the names of the connected ones."""
@@ -206,15 +221,17 @@ def edit_prompt(study: Study, file: str, document: Mapping[str, Any], method: st
 
 
 def _guided(b: Builder, latent: Link, document: Mapping[str, Any], method: str) -> Link:
-    """CSG as its workflow has it; LEDITS++: the intervened concepts alone, on an inversion without a prompt."""
+    """CSG as its workflow has it; LEDITS++ as published: the intervened concepts alone, on an inversion without a prompt."""
     direct = method == LEDITS
     invert, prompts = b.study.settings("Invert")
     encode, edit = (b.study.settings(title)[0] for title in ("Encode the edits", "Edit"))
+    if direct and b.study.is_town:
+        invert, encode = invert | LEDITS_ON_TOWN["Invert"], encode | LEDITS_ON_TOWN["Encode the edits"]
     steps = b.study.steps or invert["steps"]
     encode |= {"warmup": round(encode["warmup"] * steps / invert["steps"])}
     invert |= {"steps": steps, "seed": b.study.seed}
     if direct:
-        edit |= {"base": "unconditional"}
+        edit |= AS_PUBLISHED
     else:
         invert |= {name: _text_of(b, name, document) for name in prompts & {"source", "negative"}}
     what = b.counterfactual(document, direct)
@@ -254,6 +271,11 @@ def verdict_prompt(study: Study, file: str, document: Mapping[str, Any]) -> Prom
     return b.prompt
 
 
+def digest(content: bytes) -> str:
+    """By which a picture is known again."""
+    return hashlib.sha256(content).hexdigest()[:24]
+
+
 def attempt(client: ComfyClient, study: Study, task: Task) -> Answer | str:
     """Do one packed task; whatever goes wrong is handed back in words, so that it costs this task alone."""
     try:
@@ -266,7 +288,7 @@ def attempt(client: ComfyClient, study: Study, task: Task) -> Answer | str:
 def perform(client: ComfyClient, study: Study, task: Task) -> Answer:
     """Do one packed task in a running ComfyUI. Raises ComfyError when it refuses or fails."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"csg-{hashlib.sha256(task.picture).hexdigest()[:24]}.png"
+        path = Path(folder) / f"csg-{digest(task.picture)}.png"
         path.write_bytes(task.picture)
         file = client.upload_image(path)
     if task.stage == CONCEPTS:
@@ -278,7 +300,8 @@ def perform(client: ComfyClient, study: Study, task: Task) -> Answer:
 
 def _concepts(run: Run, task: Task) -> Answer:
     documents = [json.loads(text) for text in run.outputs["told"]["text"]]
-    return Answer(task.item | {"caption": task.caption, "documents": documents, "seconds": run.seconds})
+    known = {"caption": task.caption, "picture": digest(task.picture)}
+    return Answer(task.item | known | {"documents": documents, "seconds": run.seconds})
 
 
 def _edited(client: ComfyClient, study: Study, run: Run, task: Task) -> Answer:

@@ -130,25 +130,26 @@ def chat(scenes):
         yield running
 
 
-def command_line(scenes, chat, output, *more):
+def command_line(scenes, chat, output, methods, *more):
     folder, captions, _ = scenes
     return ["--images", str(folder), "--captions", str(captions), "--checkpoint", "town", "--vlm", chat.url(), "--vlm-model", "good",
-            "--interventions", "2", "--steps", "4", "--methods", *METHODS, "--output", str(output), *more]  # fmt: skip
+            "--interventions", "2", "--steps", "4", "--methods", *methods, "--output", str(output), *more]  # fmt: skip
 
 
 def test_a_folder_is_evaluated_through_a_running_comfyui(server, scenes, chat, tmp_path, capsys):
     pytest.importorskip("openai")
     parquet = pytest.importorskip("pyarrow.parquet")
+    from csg.evaluation import study
     from csg.evaluation.__main__ import main
 
-    words = command_line(scenes, chat, tmp_path, "--url", server.url, "--sample", "1")
+    words = command_line(scenes, chat, tmp_path, study.METHODS, "--url", server.url, "--sample", "1")
     assert main(words) == 0
     assert "| CSG |" in capsys.readouterr().out
     rows = parquet.read_table(tmp_path / "results.parquet").to_pylist()
-    assert [(row["method"], row["number"]) for row in rows] == [("DDPM", 0), ("CSG", 0), ("DDPM", 1), ("CSG", 1)]
+    assert [(row["method"], row["number"]) for row in rows] == [(method, n) for method in study.METHODS for n in (0, 1)]
     assert {row["effectiveness"] for row in rows} == {1.0} and all(0 < row["perceptual"] < 1 for row in rows)
-    assert rows[2]["inversion_shared"] is False or rows[3]["inversion_shared"] is False
-    assert len(list((tmp_path / "pictures").glob("*/*.png"))) == 4
+    assert [row["inversion_shared"] for row in rows] == [False, True] * 4
+    assert len(list((tmp_path / "pictures").glob("*/*.png"))) == 8
     asked = len(chat.requests)
     assert main(words) == 0
     assert len(chat.requests) == asked, "a finished evaluation asks nothing again"
@@ -180,7 +181,7 @@ def test_a_lost_worker_is_replaced_and_its_work_done_again(scenes, chat, tmp_pat
     results, killed = tmp_path / "results.jsonl", []
     assassin = threading.Thread(target=kill_one_worker, args=(results, killed), daemon=True)
     assassin.start()
-    code = main(command_line(scenes, chat, tmp_path, "--ray", "--workers", "2"))
+    code = main(command_line(scenes, chat, tmp_path, METHODS, "--ray", "--workers", "2"))
     assert code == 0
     assassin.join(5)
     ((_, servers),) = killed

@@ -2,9 +2,12 @@
 
 import io
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
+import csg.evaluation.__main__ as program
 from csg.evaluation.campaign import FAILURES_IN_A_ROW, Campaign
 from csg.evaluation.comfy_client import ComfyError
 from csg.evaluation.datasets import Sample
@@ -20,6 +23,7 @@ from csg.evaluation.study import (
     Answer,
     Study,
     concepts_prompt,
+    digest,
     edit_prompt,
     verdict_prompt,
 )
@@ -49,9 +53,11 @@ class Hands:
 
     def answer(self, task):
         if task.stage == CONCEPTS:
-            return Answer(task.item | {"caption": task.caption, "documents": [DOCUMENT, DOCUMENT], "seconds": 1.0})
+            known = {"caption": task.caption, "picture": digest(task.packed().picture)}
+            return Answer(task.item | known | {"documents": [DOCUMENT, DOCUMENT], "seconds": 1.0})
         if task.stage == EDITS:
-            figures = {"perceptual": 0.1 if task.method == CSG else 0.3, "seconds": 2.0, "inversion_shared": False}
+            seconds = {"seconds": 1.0 if task.number else 2.0, "inversion_shared": task.number > 0}
+            figures = {"perceptual": 0.1 if task.method == CSG else 0.3, **seconds}
             return Answer(task.item | figures, f"{task.sample} {task.number} {task.method}".encode())
         wanted = f"{task.sample} {task.number} {task.method}".encode()
         assert task.packed().picture == wanted, "the judge got another picture"
@@ -139,11 +145,85 @@ def test_an_unjudged_edit_is_a_gap_in_parquet(campaign, tmp_path):
     assert parquet.read_table(tmp_path / "rows.parquet")["effectiveness"].null_count == 4
 
 
-def test_results_of_other_settings_do_not_mix(campaign):
+def test_methods_are_compared_on_the_same_edits(campaign):
+    """One method failed at one edit and was not judged at another; seconds count where the inversion was not another edit's."""
+    campaign().run(Hands([(EDITS, "a", DDIM), ("verdicts", "b", CSG)]), io.StringIO())
+    told = paper_table(campaign().rows("x"), METHODS, "x")
+    assert "| CSG | - | - | 0.100 [0.100, 0.100] | 2.0 [2.0, 2.0] |" in told and "| DDIM | - | - | 0.300 [0.300, 0.300] |" in told
+    assert told.endswith("2 edits of 1 pictures, which all these methods have done.")
+
+
+def test_rows_are_of_the_asked_samples_and_methods(campaign):
+    campaign().run(Hands(), io.StringIO())
+    fewer = campaign()
+    fewer.samples, fewer.methods = fewer.samples[:1], [CSG]
+    assert {(row["sample"], row["method"]) for row in fewer.rows("x")} == {("a", CSG)}
+
+
+def test_edits_that_share_an_inversion_follow_each_other(campaign):
+    hands = Hands()
+    campaign().run(hands, io.StringIO())
+    assert [item[2:] for item in hands.done if item[:2] == (EDITS, "a")] == [(0, DDIM), (1, DDIM), (0, CSG), (1, CSG)]
+
+
+def test_results_of_other_settings_do_not_mix(campaign, monkeypatch):
     campaign().pin(STUDY)
     campaign().pin(STUDY)
     with pytest.raises(ValueError, match="other settings"):
         campaign().pin(Study("town", STUDY.vlm, seed=1))
+    monkeypatch.setattr(Study, "settings", lambda *_: ({"scale": 9.0}, set()))
+    with pytest.raises(ValueError, match="other settings"):
+        campaign().pin(STUDY)
+
+
+@pytest.mark.parametrize("what", ["picture", "caption"])
+def test_results_of_another_data_set_do_not_mix(campaign, what):
+    campaign().run(Hands(), io.StringIO())
+    campaign().pin(STUDY)
+    other = campaign()
+    if what == "picture":
+        other.samples[1].path.write_bytes(b"another")
+    else:
+        other.samples[1] = replace(other.samples[1], caption="another")
+    with pytest.raises(ValueError, match="another picture or caption named 'b'"):
+        other.pin(STUDY)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Run the program over one picture with a stand-in for ComfyUI."""
+    (tmp_path / "a.png").write_bytes(b"a")
+
+    def run(performer):
+        monkeypatch.setattr(program, "performer", lambda *_: nullcontext(performer))
+        return program.main(["--images", str(tmp_path), "--checkpoint", "town", "--vlm", "http://127.0.0.1:1/v1", "--methods", DDIM, CSG,
+                             "--output", str(tmp_path / "out")])  # fmt: skip
+
+    return run
+
+
+def test_what_is_done_is_told_even_when_the_run_ends_early(command, tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+
+    class Ended(Hands):
+        def __call__(self, tasks):
+            for outcome in super().__call__(tasks):
+                yield outcome
+                if outcome[0].stage == EDITS:
+                    raise ComfyError("the server is gone")
+
+    assert command(Ended()) == 1
+    told = capsys.readouterr()
+    assert "the server is gone" in told.err and "The run ended early" in told.out and "| DDIM |" in told.out
+    assert "1 edits of 1 pictures" in (tmp_path / "out" / "results.md").read_text()
+    assert command(Hands()) == 0
+    assert "0 tasks failed" in (told := capsys.readouterr().out) and "2 edits of 1 pictures, which all" in told
+
+
+def test_a_run_without_any_edit_says_so(command, capsys):
+    pytest.importorskip("pyarrow")
+    assert command(Hands([(CONCEPTS, "a", "")])) == 1
+    assert "No edit is done yet." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

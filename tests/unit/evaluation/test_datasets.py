@@ -16,6 +16,12 @@ def pictures(tmp_path):
     return folder
 
 
+def test_pictures_of_one_name_are_refused(pictures):
+    (pictures / "2.png").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"2\.jpg and 2\.png .* have the same name"):
+        pictures_in(pictures)
+
+
 def coco(path):
     """As in captions_val2017.json: several annotations per picture, in no order."""
     document = {

@@ -75,6 +75,23 @@ def test_a_failure_is_handed_on_and_costs_no_worker(outcomes):
     assert found["fails"] == "no answer" and tried == {"fails": 1, "a": 1}
 
 
+def test_an_answer_lost_on_its_way_is_asked_for_again_and_its_worker_let_go(outcomes, monkeypatch):
+    """As when a machine of the cluster dies between a worker's answer and the driver's taking it."""
+    taken, killed, get, kill = [], [], ray.get, ray.kill
+
+    def losing(reference):
+        taken.append(reference)
+        if len(taken) == 1:
+            raise ray.exceptions.ObjectLostError(reference.hex(), "", "")
+        return get(reference)
+
+    monkeypatch.setattr(ray, "get", losing)
+    monkeypatch.setattr(ray, "kill", lambda worker: killed.append(worker) or kill(worker))
+    found, tried = outcomes("a", "b", "c")
+    assert all(isinstance(outcome, Answer) for outcome in found.values()) and sorted(tried.values()) == [1, 1, 2]
+    assert len(killed) == 1
+
+
 def test_a_pool_that_loses_everything_stops(outcomes):
     with pytest.raises(ComfyError, match="were lost"):
         outcomes("dies always", replacements=0)

@@ -18,6 +18,8 @@ import town_report  # noqa: E402
 from town_methods import ALL, AXES, COMPARED, CSG, INTERVENED, NO_EDIT, PAPER, ablation, methods, shipped  # noqa: E402
 from town_worlds import INTERVENED_ON, interventions  # noqa: E402
 
+from csg.evaluation import __main__ as evaluation  # noqa: E402
+from csg.evaluation.study import edit_prompt  # noqa: E402
 from csg.town import world  # noqa: E402
 
 FULL = (
@@ -126,6 +128,24 @@ def test_only_csg_and_the_whole_prompts_know_the_graph():
     assert {name for name in COMPARED if known[name].concepts == ALL} == {"DDIM", "DDPM", PAPER, CSG}
     assert known["LEDITS++ direct"].concepts == INTERVENED and not known["LEDITS++ direct"].scoped
     assert not known["LEDITS++ direct"].source
+
+
+@pytest.mark.parametrize("label", ["DDIM", "DDPM", "LEDITS++ direct", CSG])
+def test_folders_are_evaluated_with_the_benchmarks_settings(label):
+    """On Town `python -m csg.evaluation` compares the same methods as this benchmark."""
+    options = evaluation.arguments(["--images", "x", "--checkpoint", "town", "--vlm", "llm:x"])
+    graph = world.graph_document(world.factual(80_000_000))
+    prompt = edit_prompt(evaluation.study_of(options), "a.png", {"graph": graph, "values": {}, "prompt": "a town"}, label)
+    known, told = vars(methods(shipped())[label]), {}
+    for name in ("inversion", "edits", "sampler"):
+        told |= prompt.get(name, {"inputs": {}})["inputs"]
+    told["skip"] = told.get("skip", told.get("skip_steps", 0) / told["steps"])
+    assert known["source"] == ("source" in told)
+    if "warmup" in told:
+        told["warmup"] /= told["steps"]
+    shared = told.keys() & known.keys() - {"source", "concepts"} - (set() if known["scoped"] else {"global_scale"})
+    assert {name: told[name] for name in shared} == {name: known[name] for name in shared}
+    assert len(shared) >= (15 if "edits" in prompt else 4)
 
 
 def test_edits_that_share_an_inversion_say_so():
