@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..csg.causal.counterfactual import ALL_CHANGES, DESCENDANTS_ONLY, ConceptPhrase, Counterfactual
+from ..csg.causal.counterfactual import ALL_CHANGES, SELECTIONS, ConceptPhrase, Counterfactual
 from ..csg.causal.palette import concept_hex
 from ..csg.diffusion import guidance as csg
 from ..csg.evaluation.sheets import overlay_grid
@@ -44,8 +44,9 @@ class EncodeEdits(io.ComfyNode):
                 CLIP,
                 sockets.Counterfactual.Input("counterfactual", tooltip="What changes and why, from Propagate Intervention."),
                 SCALE, THRESHOLD, WARMUP,
-                io.Combo.Input("concepts", options=[ALL_CHANGES, DESCENDANTS_ONLY], default=ALL_CHANGES,
-                               tooltip="Which changes become edits. The paper edits descendants alone, and the intervened concept only when nothing depends on it."),
+                io.Combo.Input("concepts", options=list(SELECTIONS), default=ALL_CHANGES,
+                               tooltip="Which changes become edits. The paper edits descendants alone, and the intervened concept only when nothing depends on it; "
+                               "intervened only is LEDITS++ without a graph, to compare with."),
                 io.Float.Input("global_scale", default=2.0, min=0.0, max=20.0, step=0.1, optional=True, advanced=True,
                                tooltip="Guidance of global concepts (time of day, season, style): the scale of the whole captions' difference, without a mask."),
             ],

@@ -27,25 +27,30 @@ class CompareSheet(io.ComfyNode):
             is_input_list=True,
             inputs=[
                 io.Image.Input("images", tooltip="Pictures to compare; lists and batches are laid out in order."),
-                io.String.Input("titles", multiline=True, default="factual\ncounterfactual", tooltip="One title per picture, one per line."),
-                io.String.Input("scores", multiline=True, default="", optional=True, tooltip="One note per picture, one per line, written below it."),
+                io.String.Input("titles", multiline=True, default="factual\ncounterfactual", tooltip="One title per picture, one per line; with several counterfactuals one per row."),
+                io.MultiType.Input(
+                    io.String.Input("scores", multiline=True, default="", optional=True,
+                                    tooltip="One note per picture, one per line, written below it; or numbers, such as LPIPS of a list of pictures."),
+                    types=[io.Float, io.Int],
+                ),
                 io.Int.Input("columns", default=0, min=0, max=64, optional=True, advanced=True, tooltip="Pictures per row; 0 = at most four."),
-                sockets.Counterfactual.Input("counterfactual", optional=True, tooltip="Its changes are written under the sheet."),
+                sockets.Counterfactual.Input("counterfactual", optional=True, tooltip="Its changes are written under the sheet; with several, interventions stand across and methods down."),
                 *more,
             ],
             outputs=[io.Image.Output("image", tooltip="The labelled sheet.")],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, images: list[torch.Tensor], titles: list[str], scores: list[str] | None = None, columns: list[int] | None = None,
+    def execute(cls, images: list[torch.Tensor], titles: list[str], scores: list[str | float] | None = None, columns: list[int] | None = None,
                 counterfactual: list[Counterfactual] | None = None, **more: list[torch.Tensor]) -> io.NodeOutput:  # fmt: skip
         pictures = [*images, *(image for key in sorted(more) for image in more[key] or [])]
         sheet = compare_sheet(
-            pictures, lines_of(titles), (counterfactual or [None])[0], lines_of(scores or []), (columns or [0])[0]
+            pictures, lines_of(titles), counterfactual or [], lines_of(scores or []), (columns or [0])[0]
         )
         return io.NodeOutput(sheet, ui=ui.PreviewImage(sheet, cls=cls))
 
 
-def lines_of(texts: list[str]) -> list[str]:
-    """All lines of all texts."""
-    return [line.strip() for text in texts for line in text.splitlines()]
+def lines_of(texts: list[str | float]) -> list[str]:
+    """All lines of all texts; a number is a line of its own."""
+    lines = [text.splitlines() if isinstance(text, str) else [f"{text:.4g}"] for text in texts]
+    return [line.strip() for own in lines for line in own]

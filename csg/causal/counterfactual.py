@@ -15,6 +15,8 @@ from .graph import CausalGraph, Concept
 
 ALL_CHANGES = "intervened + descendants"
 DESCENDANTS_ONLY = "descendants only (paper)"
+INTERVENED_ONLY = "intervened only"
+SELECTIONS = (ALL_CHANGES, DESCENDANTS_ONLY, INTERVENED_ONLY)
 LOCAL = "local"
 
 
@@ -94,13 +96,14 @@ class Counterfactual:
         """Return the concept edits that turn the factual picture into the counterfactual.
 
         "intervened + descendants" is every change. "descendants only (paper)" leaves the intervened
-        concepts out, unless no descendant changed: then they are all there is to edit.
+        concepts out, unless no descendant changed: then they are all there is to edit. "intervened only"
+        leaves out what follows: an edit that knows no causes. Raises ValueError for another selection.
         """
-        if which not in (ALL_CHANGES, DESCENDANTS_ONLY):
-            raise ValueError(f"Got the selection {which!r}; expected {ALL_CHANGES!r} or {DESCENDANTS_ONLY!r}.")
-        descendants = tuple(change for change in self.changed if change.role == "descendant")
-        chosen = descendants if which == DESCENDANTS_ONLY and descendants else self.changed
-        return tuple(self._edit(change) for change in chosen)
+        if which not in SELECTIONS:
+            raise ValueError(f"Got the selection {which!r}; expected one of {', '.join(map(repr, SELECTIONS))}.")
+        role = {DESCENDANTS_ONLY: "descendant", INTERVENED_ONLY: "intervened"}.get(which)
+        chosen = tuple(change for change in self.changed if change.role == role)
+        return tuple(self._edit(change) for change in chosen or self.changed)
 
     def preserved(self) -> tuple[ConceptPhrase, ...]:
         """Return the phrases of what is there to see and keeps its value, global concepts left out: they have no place."""

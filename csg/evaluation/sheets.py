@@ -51,17 +51,20 @@ def enlarged(picture: Image.Image) -> Image.Image:
 
 
 def grid(
-    pictures: Sequence[Image.Image], titles: Sequence[str], columns: int, notes: Sequence[str] = (), bars: Sequence[str] = ()
-) -> Image.Image:
-    """Tiles with a title each (and a colour bar, and a note below), on warm paper."""
+    pictures: Sequence[Image.Image], titles: Sequence[str], columns: int, notes: Sequence[str] = (), bars: Sequence[str] = (),
+    heads: Sequence[str] = (),
+) -> Image.Image:  # fmt: skip
+    """Tiles with a title each (and a colour bar, and a note below), on warm paper; `heads` stand above the rows."""
     tiles = [enlarged(p) for p in pictures]
     width, height = max(t.width for t in tiles), max(t.height for t in tiles)
-    head, foot = TITLE + 14, (SMALL + 10 if any(notes) else 0)
-    rows = math.ceil(len(tiles) / columns)
-    sheet = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + head + foot + GAP) + GAP), PAPER)
+    over, head, foot = (TITLE + 14 if any(heads) else 0), TITLE + 14, (SMALL + 10 if any(notes) else 0)
+    rows, step = math.ceil(len(tiles) / columns), over + head + height + foot + GAP
+    sheet = Image.new("RGB", (columns * (width + GAP) + GAP, rows * step + GAP), PAPER)
     pen = ImageDraw.Draw(sheet)
+    for row, text in enumerate(heads[:rows]):
+        _write(pen, (GAP, GAP + row * step), text, TITLE + 2, sheet.width - 2 * GAP, INK)
     for i, tile in enumerate(tiles):
-        x, y = GAP + (i % columns) * (width + GAP), GAP + (i // columns) * (height + head + foot + GAP)
+        x, y = GAP + (i % columns) * (width + GAP), GAP + (i // columns) * step + over
         _write(pen, (x, y), titles[i] if i < len(titles) else "", TITLE, width, INK)
         if i < len(bars):
             pen.rectangle([x, y + head - 7, x + width - 1, y + head - 3], fill=hex_to_rgb(bars[i]))
@@ -88,26 +91,35 @@ def overlay_grid(image: Tensor, masks: Tensor, names: Sequence[str], colours: Se
     return to_image(grid(tiles, shares, min(4, len(tiles)), bars=colours))
 
 
-def legend(counterfactual: Counterfactual) -> list[str]:
-    """One line per change: what was done, what followed."""
-    lines = []
-    for change in counterfactual.changed:
-        verb = f"do({change.concept} = {change.counterfactual})" if change.role == "intervened" else change.concept
-        tail = "" if change.role == "intervened" else f": {change.factual} -> {change.counterfactual}"
-        lines.append(verb + tail)
-    return lines or ["nothing changes"]
+def asked(counterfactual: Counterfactual) -> str:
+    """What is done, as `do(weather = rainy, house = blue)`."""
+    done = [f"{c.concept} = {c.counterfactual}" for c in counterfactual.changed if c.role == "intervened"]
+    return f"do({', '.join(done)})" if done else "nothing changes"
+
+
+def legend(counterfactual: Counterfactual) -> str:
+    """What is done and what follows, on one line."""
+    followed = [f"{c.concept}: {c.factual} -> {c.counterfactual}" for c in counterfactual.changed if c.role != "intervened"]
+    return "   ".join([asked(counterfactual), *followed])
 
 
 def compare_sheet(
-    images: Sequence[Tensor], titles: Sequence[str], counterfactual: Counterfactual | None, scores: Sequence[str], columns: int
+    images: Sequence[Tensor], titles: Sequence[str], counterfactuals: Sequence[Counterfactual], scores: Sequence[str], columns: int
 ) -> Tensor:
-    """All pictures of all batches in one labelled grid, with the counterfactual's changes and the scores below."""
+    """All pictures of all batches in one labelled grid, with the scores and each counterfactual's changes below -> (1, H, W, 3).
+
+    Several counterfactuals of which every input has a picture are laid out interventions across, methods down: a title for
+    each row, and the intervention above each picture.
+    """
     pictures = [p for image in images for p in to_pictures(image)]
-    columns = columns if columns > 0 else min(4, len(pictures))
+    across = len(counterfactuals)
+    is_table = across > 1 and columns in (0, across) and len(titles) * across == len(pictures)
+    columns = across if is_table else columns if columns > 0 else min(4, len(pictures))
     named = [titles[i] if i < len(titles) else f"{i + 1}" for i in range(len(pictures))]
-    sheet = grid(pictures, named, columns, notes=list(scores))
-    lines = legend(counterfactual) if counterfactual else []
-    return to_image(_with_footer(sheet, ["   ".join(lines)] if lines else []))
+    if is_table:
+        named = [asked(counterfactual) for counterfactual in counterfactuals] * len(titles)
+    sheet = grid(pictures, named, columns, notes=list(scores), heads=titles if is_table else ())
+    return to_image(_with_footer(sheet, [legend(counterfactual) for counterfactual in counterfactuals]))
 
 
 def _with_footer(sheet: Image.Image, lines: Sequence[str]) -> Image.Image:

@@ -75,6 +75,19 @@ def test_pictures_of_different_size_are_told(comfy):
     assert "Scale one of them first" in comfy.run(prompt).errors["3"]
 
 
+def test_numbers_of_other_nodes_are_scores_of_a_sheet(comfy):
+    """A sheet with a number below its picture is taller by that line, and otherwise the same."""
+    sheet = {"1": flat(0x333333, 256), "2": {"class_type": "CSG_CompareSheet", "inputs": {"images": ["1", 0], "titles": "grey"}},
+             "3": {"class_type": "CSG_MSSSIM", "inputs": {"image_a": ["1", 0], "image_b": ["1", 0]}}}  # fmt: skip
+    plain = comfy.run(sheet, outputs=["2"]).value("2")
+    sheet["2"]["inputs"]["scores"] = ["3", 0]
+    outcome = comfy.run(sheet, outputs=["2"])
+    assert outcome.errors == {}
+    scored, height = outcome.value("2"), plain.shape[1]
+    assert scored.shape[1] > height and torch.equal(scored[:, : height - 16], plain[:, : height - 16])
+    assert scored[:, height - 16 :].std() > 0.02, "nothing is written there"
+
+
 def test_a_counterfactual_comes_back_from_its_text(comfy):
     prompt = {
         "1": {"class_type": "CSG_TownScene", "inputs": {"seed": 3, "do": ""}},

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))
-EXTRAS = ("nodes_primitive", "nodes_latent", "nodes_post_processing")  # in the order in which they import each other
+EXTRAS = ("nodes_primitive", "nodes_string", "nodes_latent", "nodes_post_processing")  # in the order in which they import each other
 FILES = {
     "CheckpointLoaderSimple": ("checkpoints", "ckpt_name"),
     "CLIPLoader": ("text_encoders", "clip_name"),

@@ -10,6 +10,7 @@ WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 PICTURES = sorted(WORKFLOWS.glob("*.json"))
 PROMPTS = sorted((WORKFLOWS / "api").glob("*.json"))
 NOTES = {"Note", "MarkdownNote"}
+GROWING = "COMFY_AUTOGROW_V3"
 TYPED_IN = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
 
@@ -17,18 +18,25 @@ def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def inputs_of(info):
-    """(name, type, options) of a node's inputs as the page lists them: required first, then optional."""
+def inputs_of(info, node):
+    """(name, type, options) of a node's inputs as the page lists them: required first, then optional.
+
+    Of inputs that grow with their links, those that the node has.
+    """
     for group in ("required", "optional"):
         for name, (kind, *options) in info["input"].get(group, {}).items():
+            if kind == GROWING:
+                known = {f"{name}.{letter}" for letter in options[0]["template"]["names"]}
+                yield from ((entry["name"], "*", {}) for entry in node["inputs"] if entry["name"] in known)
+                continue
             yield name, "COMBO" if isinstance(kind, list) else kind, options[0] if options else {}
 
 
 def values_by_name(node, info):
     """The node's widget values. Seeds are followed by what happens to them after a run, uploads by their button."""
     left, found = list(node["widgets_values"]), {}
-    for name, kind, options in inputs_of(info):
-        if kind in TYPED_IN and not options.get("forceInput"):
+    for name, kind, options in inputs_of(info, node):
+        if kind.split(",")[0] in TYPED_IN and not options.get("forceInput"):
             found[name] = left.pop(0)
             follower = {"fixed", "randomize", "increment", "decrement"} if options.get("control_after_generate") else None
             follower = {"image"} if options.get("image_upload") else follower
@@ -84,7 +92,7 @@ def test_links_join_sockets_of_the_same_type(path, infos):
         entry = nodes[target]["inputs"][slot]
         given = infos[nodes[source]["type"]]["output"][output]
         assert entry["link"] == number and number in nodes[source]["outputs"][output]["links"]
-        assert kind == given and entry["type"] in (given, "*"), f"{nodes[target]['title']}.{entry['name']}"
+        assert kind == given and {given, "*"} & set(entry["type"].split(",")), f"{nodes[target]['title']}.{entry['name']}"
 
 
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
@@ -93,7 +101,7 @@ def test_sockets_are_those_of_the_live_node(path, infos):
         if node["type"] in NOTES:
             continue
         info = infos[node["type"]]
-        assert {entry["name"] for entry in node["inputs"]} == {name for name, *_ in inputs_of(info)}, node["title"]
+        assert {entry["name"] for entry in node["inputs"]} == {name for name, *_ in inputs_of(info, node)}, node["title"]
         assert [entry["type"] for entry in node["outputs"]] == info["output"], node["title"]
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csg.causal.counterfactual import DESCENDANTS_ONLY, Proposal, propagate
+from csg.causal.counterfactual import DESCENDANTS_ONLY, INTERVENED_ONLY, Proposal, propagate
 from csg.causal.graph import CausalGraph, Concept, Edge, GraphError
 from tests.unit.causal.random_graphs import plain_graphs
 
@@ -89,6 +89,11 @@ def test_the_papers_edits_leave_the_intervened_out_unless_nothing_else_changed()
     assert [edit.concept for edit in alone.edits(DESCENDANTS_ONLY)] == ["weather"]
     with pytest.raises(ValueError, match="Got the selection 'all'"):
         moved.edits("all")
+
+
+def test_an_edit_that_knows_no_causes_is_of_the_intervened_alone():
+    moved, alone = propagate(RAINY, {"ground": "wet"}), propagate(RAINY, {})
+    assert [edit.concept for edit in moved.edits(INTERVENED_ONLY)] == [edit.concept for edit in alone.edits(INTERVENED_ONLY)] == ["weather"]
 
 
 def test_prompt_exchanges_whole_phrases_and_appends_the_rest():

@@ -1,0 +1,64 @@
+"""Labelled grids: what is written where."""
+
+import json
+
+import pytest
+import torch
+
+from csg.causal.counterfactual import propagate
+from csg.causal.formats import read_json
+from csg.evaluation import sheets
+
+GRAPH = read_json(json.dumps({
+    "version": 1, "base_prompt": "a dry street in sunshine",
+    "concepts": [{"name": "weather", "value": "sunny", "values": {"sunny": "sunshine", "rainy": "rain", "snowy": "snow"}},
+                 {"name": "ground", "value": "dry", "values": {"dry": "a dry street", "wet": "a wet street"}}],
+    "edges": [{"cause": "weather", "effect": "ground", "status": "confirmed"}],
+}))  # fmt: skip
+RAIN, SNOW = propagate(GRAPH.do({"weather": "rainy"}), {"ground": "wet"}), propagate(GRAPH.do({"weather": "snowy"}), {})
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Everything that is written: (text, x, y), in order."""
+    found, write = [], sheets._write
+    monkeypatch.setattr(sheets, "_write", lambda pen, at, text, *more: (found.append((text, *at)), write(pen, at, text, *more)))
+    return found
+
+
+def images(count):
+    return torch.rand(count, 256, 256, 3)
+
+
+def lines(written):
+    return [text for text, *_ in written if text]
+
+
+def test_titles_scores_and_changes_are_written(written):
+    sheet = sheets.compare_sheet([images(1), images(2)], ["factual", "rain"], [RAIN], ["", "0.12"], 0)
+    assert lines(written) == ["factual", "rain", "0.12", "3", "do(weather = rainy)   ground: dry -> wet"]
+    assert sheet.shape[2] == 3 * (256 + sheets.GAP) + sheets.GAP and sheet.min() >= 0 and sheet.max() <= 1
+
+
+def test_the_changes_of_every_counterfactual_are_written(written):
+    sheets.compare_sheet([images(3)], ["factual", "rain", "snow"], [RAIN, SNOW], [], 0)
+    assert lines(written)[-2:] == ["do(weather = rainy)   ground: dry -> wet", "do(weather = snowy)"]
+
+
+def test_interventions_stand_across_and_methods_down(written):
+    """Two methods, two interventions: a row per method under its name, each picture under what was done."""
+    sheet = sheets.compare_sheet([images(2), images(2)], ["CSG", "DDPM inversion"], [RAIN, SNOW], ["1", "2", "3", "4"], 0)
+    places = {text: (x, y) for text, x, y in written}
+    assert lines(written).count("do(weather = rainy)") == lines(written).count("do(weather = snowy)") - 1 == 2
+    assert places["CSG"][1] < places["1"][1] == places["2"][1] < places["DDPM inversion"][1] < places["3"][1] == places["4"][1]
+    assert places["1"][0] == places["3"][0] < places["2"][0] == places["4"][0]
+    assert sheet.shape[2] == 2 * (256 + sheets.GAP) + sheets.GAP
+
+
+def test_a_sheet_that_is_no_table_is_laid_out_in_order(written):
+    sheets.compare_sheet([images(2), images(2)], ["a", "b", "c", "d"], [RAIN, SNOW], [], 0)
+    assert lines(written)[:4] == ["a", "b", "c", "d"]
+
+
+def test_an_intervention_that_changes_nothing_says_so():
+    assert sheets.legend(propagate(GRAPH.do({"weather": "sunny"}), {})) == "nothing changes"
