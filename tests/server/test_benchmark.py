@@ -61,6 +61,7 @@ def test_a_killed_benchmark_goes_on_and_computes_nothing_twice(tmp_path):
     after = lines(journal)
     assert after[: len(before)] == before and len(after) == 4
     assert len({(r["settings"], r["scene"], r["do"]) for r in after}) == 4
+    assert all(r["machine"] and r["versions"].startswith("ComfyUI 0.") for r in after)
     assert "| CSG |" in second.stdout and "| exact | 1.00" in second.stdout
     report = (tmp_path / "town.md").read_text()
     assert "## The goals" in report and (tmp_path / "town_methods.png").read_bytes().startswith(b"\x89PNG")
