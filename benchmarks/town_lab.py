@@ -100,7 +100,8 @@ class Lab:
         concepts = known.DESCENDANTS_ONLY if method.concepts == DESCENDANTS else known.ALL_CHANGES
         warmup = round(method.warmup * method.steps)
         edits, positive, *_ = self.pack["edit"].EncodeEdits.execute(
-            self.clip, counterfactual, method.scale, method.threshold, warmup, concepts, method.global_scale).result  # fmt: skip
+            self.clip, counterfactual, method.scale, method.threshold, warmup, concepts, method.global_scale, method.strengths
+        ).result
         return self.pack["sample"].Sampler.execute(
             self.model, inversion, edits, method.base, method.mask, method.preserve, method.contrast, method.mask_source,
             method.release, positive, method.cut, method.release_below,

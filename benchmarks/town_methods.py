@@ -12,7 +12,7 @@ from in_process import ROOT
 ALL, DESCENDANTS, INTERVENED = "intervened + descendants", "descendants only", "intervened only"
 CSG, PAPER, NO_EDIT = "CSG", "CSG (paper)", "no edit"
 FIELDS = ("model", "measure", "settings", "scene", "do", "seed")  # what identifies a line of results
-LATER = ("release_below",)
+LATER = ("release_below", "strengths")
 WORKFLOW = ROOT / "workflows" / "api" / "town_counterfactual.json"
 
 
@@ -47,6 +47,7 @@ class Method:
     release: float = 0.0
     cfg: float = 2.0
     release_below: float = 0.0
+    strengths: str = ""
 
     @property
     def settings(self) -> str:
@@ -73,7 +74,7 @@ def shipped() -> Method:
         steps=invert["steps"], skip=invert["skip"], source="source" in invert, source_guidance=invert["source_guidance"],
         zero_noise_steps=invert["zero_noise_steps"], concepts=ALL if encode["concepts"] == ALL else DESCENDANTS,
         scale=encode["scale"], threshold=encode["threshold"], warmup=encode["warmup"] / invert["steps"],
-        global_scale=encode["global_scale"], **{name: edit[name] for name in own if name in edit},
+        global_scale=encode["global_scale"], strengths=encode.get("strengths", ""), **{name: edit[name] for name in own if name in edit},
     )  # fmt: skip
 
 
@@ -108,7 +109,7 @@ REFERENCES = (NO_EDIT, "exact")
 
 OF_PROMPTS, OF_CONCEPTS = ("cfg",), (
     "scoped", "scale", "threshold", "global_scale", "warmup", "base", "mask", "mask_source", "contrast", "cut", "preserve", "release",
-    "release_below", "zero_noise_steps",
+    "release_below", "zero_noise_steps", "strengths",
 )  # fmt: skip
 UNUSED = {"csg": OF_PROMPTS, "prompt": OF_CONCEPTS}  # fields that mean nothing to the editor
 
@@ -121,6 +122,7 @@ AXES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "contrast": tuple({"contrast": kind} for kind in ("unconditional", "factual", "captions")),
     "scale": tuple({"scale": scale} for scale in (1.0, 1.25, 1.5, 2.0)),
     "global_scale": tuple({"global_scale": scale} for scale in (0.75, 1.0, 1.25)),
+    "strengths": ({"strengths": ""}, {"strengths": "snowman = 1.2"}),
     "cut": ({"cut": "quantile"}, {"cut": "otsu"}),
     "release": ({"release": 0.0}, {"release": 1.0, "release_below": 0.0}, {"release": 1.0, "release_below": 0.75}),
     "preserve": tuple({"preserve": kind} for kind in ("off", "blend", "concepts")),
@@ -130,8 +132,8 @@ AXES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
 
 
 def ablation(csg: Method, axis: str) -> dict[str, Method]:
-    """The variants of one axis by their label, such as `base = source`."""
-    return {label(change): replace(csg, **change) for change in AXES[axis]}
+    """The variants of one axis by their label, such as `base = source`; all without strengths of single concepts but for theirs."""
+    return {label(change): replace(csg, **{"strengths": ""} | change) for change in AXES[axis]}
 
 
 def label(change: Mapping[str, Any]) -> str:
@@ -144,4 +146,4 @@ def plain(value: object) -> str:
     """A setting in words."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value) or "none"

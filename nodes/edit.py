@@ -9,6 +9,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..csg.causal.counterfactual import ALL_CHANGES, SELECTIONS, ConceptPhrase, Counterfactual
+from ..csg.causal.formats import parse_strengths
 from ..csg.causal.palette import concept_hex
 from ..csg.diffusion import guidance as csg
 from ..csg.evaluation.sheets import overlay_grid
@@ -49,6 +50,8 @@ class EncodeEdits(io.ComfyNode):
                                "intervened only is LEDITS++ without a graph, to compare with."),
                 io.Float.Input("global_scale", default=2.0, min=0.0, max=20.0, step=0.1, optional=True, advanced=True,
                                tooltip="Guidance of global concepts (time of day, season, style): the scale of the whole captions' difference, without a mask."),
+                io.String.Input("strengths", default="", optional=True, advanced=True,
+                                tooltip="Factors on the scale of single concepts: `snowman = 2; car = 0.5`. A thing that appears where nothing was often needs more."),
             ],
             outputs=[
                 sockets.Edits.Output("edits", tooltip="One edit per changed concept, for CSG Sampler."),
@@ -60,11 +63,13 @@ class EncodeEdits(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip: Any, counterfactual: Counterfactual, scale: float, threshold: float, warmup: int, concepts: str,  # noqa: ANN401
-                global_scale: float = 2.0) -> io.NodeOutput:  # fmt: skip
+                global_scale: float = 2.0, strengths: str = "") -> io.NodeOutput:  # fmt: skip
+        factors = parse_strengths(strengths, counterfactual.graph.names)
         common = csg.ConceptTerm("", "", scale, threshold, warmup)
         chosen = counterfactual.edits(concepts)
         captions = counterfactual.graph.base_prompt, counterfactual.prompt
         terms = tuple(encoded(clip, edit, common, global_scale, captions) for edit in chosen)
+        terms = tuple(replace(term, scale=term.scale * factors.get(term.concept, 1.0)) for term in terms)
         source, target = (host_model.encode_text(clip, caption) for caption in captions)
         colours = {name: concept_hex(i) for i, name in enumerate(counterfactual.graph.names)}
         found = {p.concept: host_model.phrase_positions(clip, captions[0], p.factual_phrase) for p in counterfactual.preserved()}

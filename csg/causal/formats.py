@@ -10,8 +10,9 @@ shapes, exposure and outcome roles. A node without a `csg` attribute becomes a c
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from . import dot_grammar
@@ -408,3 +409,22 @@ def parse_assignments(text: str) -> dict[str, str]:
                 raise GraphError(f"{name!r} is assigned twice; keep one of the two.", line=number)
             assignments[name] = value
     return assignments
+
+
+def parse_strengths(text: str, names: Collection[str]) -> dict[str, float]:
+    """Read `snowman = 2; car = 0.5`: finite factors of at least 0 for concepts called as in `names`.
+
+    Raises GraphError for another concept, and for what is no such number.
+    """
+    strengths = {}
+    for name, value in parse_assignments(text).items():
+        if name not in names:
+            raise GraphError(f"a strength is given for {name!r}, which the graph does not have; it has {', '.join(names)}. "
+                             "Take that strength away or name another concept.")
+        try:
+            strengths[name] = float(value)
+        except ValueError:
+            strengths[name] = math.nan
+        if not 0 <= strengths[name] < math.inf:
+            raise GraphError(f"the strength of {name!r} is {value!r}; expected a number of at least 0, such as 2.")
+    return strengths

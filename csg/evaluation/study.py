@@ -32,7 +32,7 @@ AS_PUBLISHED = {
 """LEDITS++ (Brack et al. 2024) in the sampler's terms; what CSG adds is off."""
 LEDITS_ON_TOWN = {
     "Invert": {"steps": 50, "skip": 0.15, "source_guidance": 1.0, "zero_noise_steps": 0},
-    "Encode the edits": {"scale": 5.0, "threshold": 0.7, "warmup": 5},
+    "Encode the edits": {"scale": 5.0, "threshold": 0.7, "warmup": 5, "strengths": ""},
 }
 """In place of what Town's workflow tunes for CSG; for SDXL both are the workflow's."""
 Prompt = dict[str, dict[str, Any]]

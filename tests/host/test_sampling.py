@@ -87,6 +87,17 @@ def test_a_global_concept_acts_everywhere_beside_masked_ones(comfy):
     assert masks[0].min() == 1 and masks[1].mean() < 0.5 and masks[2].mean() < 0.5
 
 
+def test_strengths_are_factors_on_the_scale_of_single_concepts(comfy):
+    """Local or global, by hand or by default: the named concept alone is guided more; an unknown one is refused by name."""
+    values = path("season = winter", "foliage = bare", edits__global_scale=2.0)
+    plain, stronger = (comfy.run(values | {"edits": {**values["edits"], "inputs": values["edits"]["inputs"] | more}}, outputs=["edits"])
+                       for more in ({}, {"strengths": "season = 1.5; foliage = 0.5"}))  # fmt: skip
+    scales = [{term.concept: term.scale for term in outcome.value("edits").terms} for outcome in (plain, stronger)]
+    assert scales == [{"season": 2.0, "foliage": 8.0}, {"season": 3.0, "foliage": 4.0}]
+    refused = comfy.run(path(edits__strengths="snow man = 2"), outputs=["edits"])
+    assert "'snow man', which the graph does not have" in refused.errors["edits"] and "snowman" in refused.errors["edits"]
+
+
 def test_blend_returns_untouched_places_to_the_original(comfy):
     outcome = comfy.run(path(sampler__preserve="blend", invert__schedule="authors"), outputs=["sampler", "encode"])
     union = outcome.value("sampler", 1).amax(0)[::8, ::8]

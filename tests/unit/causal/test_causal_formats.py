@@ -205,3 +205,18 @@ def test_broken_assignments_name_their_line(text, message):
     with pytest.raises(GraphError) as refusal:
         formats.parse_assignments(text)
     assert message in str(refusal.value)
+
+
+def test_strengths_are_factors_of_known_concepts():
+    assert formats.parse_strengths("snowman = 1.2; car = 0\n# nothing", ("car", "snowman")) == {"snowman": 1.2, "car": 0.0}
+    assert formats.parse_strengths("", ()) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("snwoman = 2", "'snwoman', which the graph does not have; it has car, snowman"), ("car = -1", "of 'car' is '-1'; expected a number"),
+     ("car = much", "'much'"), ("car = nan", "'nan'"), ("car = inf", "'inf'")],
+)  # fmt: skip
+def test_a_strength_that_means_nothing_is_told(text, told):
+    with pytest.raises(GraphError, match=told):
+        formats.parse_strengths(text, ("car", "snowman"))
