@@ -174,7 +174,8 @@ def test_values_are_chosen_and_concepts_deleted_on_the_drawing(drawing):
     drawing.start(WEATHER)
     drawing.chip("ground", "wet").click()
     assert drawing.graph()["concepts"][1]["value"] == "wet"
-    drawing.page.keyboard.press("Delete")
+    drawing.page.keyboard.press("Delete")  # perhaps while the code for keys is still loaded: then it is done as soon as that is there
+    drawing.card("ground").wait_for(state="detached")
     assert drawing.names() == ["weather", "house"] and drawing.edges() == []
     drawing.press("Undo")
     assert drawing.names() == ["weather", "ground", "house"] and drawing.edges() == [("weather", "ground")]
