@@ -152,6 +152,14 @@ def test_details_by_mouse_rename_values_phrases_notes(drawing):
     assert drawing.names() == ["ground", "house"]
 
 
+def test_a_click_right_after_a_new_name_is_meant_for_the_renamed_concept(drawing):
+    """The name is left by pressing the button, which stays the one that was pressed."""
+    panel = drawing.start(WEATHER).details("weather")
+    panel.get_by_label("Name").fill("sky")
+    panel.get_by_role("button", name="Remove rainy").click()
+    assert drawing.names()[0] == "sky" and list(drawing.graph()["concepts"][0]["values"]) == ["sunny"], drawing.said()
+
+
 def test_a_concept_renamed_with_enter_stays_the_one_in_the_details(drawing):
     panel = drawing.start(WEATHER).details("weather")
     name = panel.get_by_label("Name")

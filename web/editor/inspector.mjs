@@ -16,6 +16,7 @@ import { colourOf } from "./palette.mjs";
 export class Inspector {
   #pressed = false;
   #late = false;
+  /** @type {Map<string, string>} old names to new ones, since the last drawing */ #renamed = new Map();
 
   /** @param {Editor} editor */
   constructor(editor) {
@@ -53,6 +54,7 @@ export class Inspector {
     const inside = this.element.contains(active);
     const { field } = inside ? /** @type {HTMLElement} */ (active).dataset : {};
     const scroll = this.element.scrollTop;
+    this.#renamed.clear();
     this.element.replaceChildren(...this.#content());
     this.element.scrollTop = scroll;
     if (field) this.focus(field);
@@ -128,8 +130,8 @@ export class Inspector {
     const index = editor.graph.concepts.indexOf(concept);
     const dot = html("i", { class: "dot", style: `background:${colourOf(index)}` });
     if (editor.mode !== "edit") return [this.#heading(concept.name, dot), ...this.#doParts(concept), ...this.#result(concept), ...this.#links(concept)];
-    const name = this.#line("name", concept.name, (text) => (graph) => commands.renameConcept(graph, concept.name, text, this.editor.extracted), { "aria-label": this.t("panel.name") });
-    name.addEventListener("change", () => this.#follow(concept.name, name.value.trim()));
+    const name = this.#line("name", concept.name, (text) => (graph) => commands.renameConcept(graph, this.#now(concept.name), text, this.editor.extracted), { "aria-label": this.t("panel.name") });
+    name.addEventListener("change", () => this.#follow(this.#now(concept.name), name.value.trim()));
     const remove = html("button", { type: "button", class: "wide remove", onclick: () => editor.actions.remove() }, icon("trash"), this.t("panel.remove"));
     return [this.#heading(this.t("concept"), dot), this.#labelled(this.t("panel.name"), name), ...this.#editParts(concept), ...this.#result(concept), ...this.#links(concept), remove];
   }
@@ -137,16 +139,23 @@ export class Inspector {
   /** A renamed concept stays selected. @param {string} from @param {string} to */
   #follow(from, to) {
     const { editor } = this;
-    if (!editor.graph.concepts.some(({ name }) => name === from)) editor.select([to], to);
+    if (editor.graph.concepts.some(({ name }) => name === from)) return;
+    this.#renamed.set(from, to);
+    editor.select([to], to);
+  }
+
+  /** What a concept drawn here is called by now: a click may come between its renaming and the next drawing. @param {string} name */
+  #now(name) {
+    return this.#renamed.get(name) ?? name;
   }
 
   /** @param {Concept} concept */
   #editParts(concept) {
     const { name, description, scope } = concept;
     const values = html("div", { class: "values" }, ...[...concept.values].map(([value, phrase]) => this.#value(concept, value, phrase)), this.#newValue(name));
-    const global = html("input", { type: "checkbox", "data-field": "scope", onchange: () => this.editor.run((graph) => details.setScope(graph, name, global.checked ? "global" : "local")) });
+    const global = html("input", { type: "checkbox", "data-field": "scope", onchange: () => this.editor.run((graph) => details.setScope(graph, this.#now(name), global.checked ? "global" : "local")) });
     global.checked = scope === "global";
-    const about = this.#area("description", description, (text) => (graph) => details.setDescription(graph, name, text));
+    const about = this.#area("description", description, (text) => (graph) => details.setDescription(graph, this.#now(name), text));
     return [
       html("h4", {}, this.t("panel.values")), values,
       html("label", { class: "check", title: this.t("scope.help") }, global, html("span", {}, this.t("scope.global"))),
@@ -156,18 +165,18 @@ export class Inspector {
 
   /** @param {Concept} concept @param {string} value @param {string} phrase */
   #value({ name, value: factual }, value, phrase) {
-    const pick = html("input", { type: "radio", name: "csg-factual", "data-field": `pick ${value}`, "aria-label": this.t("panel.factual", { value }), onchange: () => this.editor.actions.choose(name, value) });
+    const pick = html("input", { type: "radio", name: "csg-factual", "data-field": `pick ${value}`, "aria-label": this.t("panel.factual", { value }), onchange: () => this.editor.actions.choose(this.#now(name), value) });
     pick.checked = value === factual;
-    const key = this.#line(`value ${value}`, value, (text) => (graph) => details.renameValue(graph, name, value, text), { "aria-label": this.t("panel.value") });
-    const words = this.#line(`phrase ${value}`, phrase, (text) => (graph) => details.setPhrase(graph, name, value, text),
+    const key = this.#line(`value ${value}`, value, (text) => (graph) => details.renameValue(graph, this.#now(name), value, text), { "aria-label": this.t("panel.value") });
+    const words = this.#line(`phrase ${value}`, phrase, (text) => (graph) => details.setPhrase(graph, this.#now(name), value, text),
       { class: "phrase", "aria-label": this.t("panel.phrase", { value }), placeholder: this.t("panel.no_phrase"), title: this.t("panel.phrase_help") });
-    const remove = iconButton(this.t("panel.remove_value", { value }), "close", () => this.editor.run((graph) => details.removeValue(graph, name, value)), { disabled: value === factual });
+    const remove = iconButton(this.t("panel.remove_value", { value }), "close", () => this.editor.run((graph) => details.removeValue(graph, this.#now(name), value)), { disabled: value === factual });
     return html("div", { class: "value" }, pick, key, remove, words);
   }
 
   /** @param {string} name */
   #newValue(name) {
-    return this.#line("values", "", (text) => (graph) => (text.trim() ? commands.addValue(graph, name, text) : graph),
+    return this.#line("values", "", (text) => (graph) => (text.trim() ? commands.addValue(graph, this.#now(name), text) : graph),
       { class: "new", placeholder: this.t("panel.add_value"), "aria-label": this.t("panel.add_value") });
   }
 
