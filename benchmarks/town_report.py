@@ -264,7 +264,7 @@ def ablations(
 def head(options: argparse.Namespace, records: Sequence[Mapping[str, Any]]) -> list[str]:
     """What was run, with what."""
     edits = [r for r in records if r["measure"] == "edit"]
-    machines = Counter(r.get("machine", "a machine without a name") for r in edits)
+    machines = Counter(machine_of(r) for r in edits)
     return [
         "# The Town benchmark", "",
         f"`{options.command}`", "",
@@ -280,12 +280,17 @@ def head(options: argparse.Namespace, records: Sequence[Mapping[str, Any]]) -> l
     ]  # fmt: skip
 
 
+def machine_of(record: Mapping[str, Any]) -> str:
+    """Where a line was made; the oldest do not say."""
+    return record.get("machine", "a machine without a name")
+
+
 def of_one_clock(rows: Mapping[str, Rows]) -> tuple[dict[str, Rows], str]:
     """The rows with the seconds of one machine, which did the most of them, and its name: those of others mean something else."""
-    timed = Counter(r.get("machine", "a machine without a name") for found in rows.values() for r in found if r.get("seconds") is not None)
+    timed = Counter(machine_of(r) for found in rows.values() for r in found if r.get("seconds") is not None)
     clock = timed.most_common(1)[0][0] if timed else ""
     untimed = dict.fromkeys(TIMES)
-    return {label: [r if r.get("machine", "a machine without a name") == clock else {**r, **untimed} for r in found]
+    return {label: [r if machine_of(r) == clock else {**r, **untimed} for r in found]
             for label, found in rows.items()}, clock  # fmt: skip
 
 
