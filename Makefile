@@ -20,7 +20,7 @@ help:  ## this list
 
 demo:  ## edit four scenes of the toy town five ways, measured against the exact answer
 	@$(SETUP)
-	@$(RUN) -m csg.town.demo --output output/demo
+	@$(RUN) benchmarks/demo.py --output output/demo
 
 serve:  ## open ComfyUI with this pack in the browser
 	@$(SETUP)

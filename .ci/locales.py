@@ -41,7 +41,7 @@ def written(object_info):
 
 def main():
     sys.path.insert(0, str(ROOT))
-    from csg.evaluation.comfy_client import ComfyServer
+    from csg.evaluation.runner.comfy_client import ComfyServer
 
     with ComfyServer(threads=1) as server:
         text = written(server.client.nodes())

@@ -12,15 +12,16 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from demo import titled  # noqa: E402
 
 from csg.causal.counterfactual import propagate  # noqa: E402
 from csg.causal.drawing import draw  # noqa: E402
 from csg.causal.formats import parse_assignments, read_json  # noqa: E402
 from csg.causal.lettering import font_for  # noqa: E402
-from csg.evaluation.comfy_client import ComfyServer  # noqa: E402
+from csg.evaluation.runner.comfy_client import ComfyServer  # noqa: E402
 from csg.evaluation.sheets import INK, MUTED, PAPER  # noqa: E402
-from csg.town.demo import titled  # noqa: E402
 from csg.town.render import render  # noqa: E402
 from csg.town.world import evaluate, exogenous, factual, graph_document  # noqa: E402
 

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from csg.evaluation.comfy_client import ComfyError, find_comfyui, server_command  # noqa: E402
+from csg.evaluation.runner.comfy_client import ComfyError, find_comfyui, server_command  # noqa: E402
 
 
 def command(port):

@@ -74,7 +74,7 @@ WATCH = """watched => {
 def measure(browser: Any, town: str, largest: str) -> dict:
     """What the page takes for a small and for the largest graph, by the way it draws nodes; `town` and `largest` as JSON."""
     sys.path.append(str(ROOT))
-    from csg.evaluation.comfy_client import ComfyServer
+    from csg.evaluation.runner.comfy_client import ComfyServer
 
     with tempfile.TemporaryDirectory() as folder, ComfyServer(workspace=Path(folder), threads=1) as server:
         found = {}

@@ -344,7 +344,7 @@ def main() -> None:
     parser.add_argument("--concepts", type=int, nargs="+", default=CONCEPTS)
     arguments = parser.parse_args()
     sys.path.append(str(ROOT))
-    from csg.evaluation.comfy_client import find_comfyui
+    from csg.evaluation.runner.comfy_client import find_comfyui
 
     start_comfyui(find_comfyui())
     import comfy.cli_args

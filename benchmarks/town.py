@@ -155,7 +155,7 @@ class Bench:
 
 def join(options: argparse.Namespace) -> None:
     """Take the lines of other journals that the own one lacks."""
-    from csg.evaluation.journal import Journal
+    from csg.evaluation.runner.journal import Journal
 
     own = Journal(options.journal, FIELDS)
     for path in options.join:
@@ -171,8 +171,8 @@ def run(options: argparse.Namespace, todo: Sequence[Item]) -> None:
     """Do what the journal lacks."""
     from town_lab import model_digest
 
-    from csg.evaluation.journal import Journal
-    from csg.evaluation.pace import Pace
+    from csg.evaluation.runner.journal import Journal
+    from csg.evaluation.runner.pace import Pace
 
     journal, model = Journal(options.journal, FIELDS), model_digest()
     left = [item for item in todo if item.record(model) not in journal]

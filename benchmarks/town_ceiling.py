@@ -28,8 +28,8 @@ sys.path.append(str(ROOT))
 
 from town_worlds import FIRST_SCENE, INTERVENED_ON, interventions  # noqa: E402
 
-from csg.evaluation.journal import Journal  # noqa: E402
-from csg.evaluation.pace import Pace  # noqa: E402
+from csg.evaluation.runner.journal import Journal  # noqa: E402
+from csg.evaluation.runner.pace import Pace  # noqa: E402
 from csg.town import score, world  # noqa: E402
 from csg.town.render import render  # noqa: E402
 

@@ -26,7 +26,8 @@ log = logging.getLogger("town_model")
 
 def captions(count: int) -> list[dict[str, str]]:
     """Values of held-out scenes, from the same mixture of habit and intervention as training."""
-    from csg.town.training.data import training_do
+    from town_training.data import training_do
+
     from csg.town.world import evaluate, exogenous
 
     found = []

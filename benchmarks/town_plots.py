@@ -14,8 +14,8 @@ from matplotlib import pyplot as plt  # noqa: E402
 from PIL import Image  # noqa: E402
 from town_methods import CSG, REFERENCES  # noqa: E402
 
+from csg.evaluation.runner.statistics import bootstrap  # noqa: E402
 from csg.evaluation.sheets import grid  # noqa: E402
-from csg.evaluation.statistics import bootstrap  # noqa: E402
 from csg.town import score  # noqa: E402
 
 Rows = list[Mapping[str, Any]]

@@ -27,10 +27,10 @@ from town_methods import (
 )  # fmt: skip
 from town_worlds import INTERVENED_ON
 
-from csg.evaluation.journal import Journal
-from csg.evaluation.statistics import Interval, bootstrap, cohens_kappa, paired_difference
-from csg.evaluation.tables import Figure, line, paired, select, table
-from csg.evaluation.tables import common as common_items
+from csg.evaluation.runner.journal import Journal
+from csg.evaluation.runner.statistics import Interval, bootstrap, cohens_kappa, paired_difference
+from csg.evaluation.runner.tables import Figure, line, paired, select, table
+from csg.evaluation.runner.tables import common as common_items
 
 RESULTS = ROOT / "benchmarks" / "results"
 Rows = list[Mapping[str, Any]]

@@ -2,7 +2,7 @@
 
 Every question goes the product's own way: `extract_concepts`, `vlm_propagate`, `suggest_interventions` and `effectiveness`
 ask a `LocalVLM`. The truth is the renderer's, and of a propagation the most probable counterfactual under the graph given
-(`csg.town.expected`). Writes benchmarks/results/town_vlm.json and town_vlm.md.
+(`town_expected`). Writes benchmarks/results/town_vlm.json and town_vlm.md.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
+from town_expected import TRUE_EDGES, most_probable  # noqa: E402
+from town_training.dialogues import IMPORTANCE, changed_edges, intervened, links, town_graph  # noqa: E402
+
 from csg.causal.counterfactual import propagate  # noqa: E402
 from csg.causal.graph import CausalGraph, Concept  # noqa: E402
 from csg.evaluation.effectiveness import effectiveness  # noqa: E402
 from csg.town import world  # noqa: E402
-from csg.town.expected import TRUE_EDGES, most_probable  # noqa: E402
 from csg.town.render import render  # noqa: E402
-from csg.town.training.dialogues import IMPORTANCE, changed_edges, intervened, links, town_graph  # noqa: E402
 from csg.town.weights import VLM_FOLDER  # noqa: E402
 from csg.vlm.extract import extract_concepts  # noqa: E402
 from csg.vlm.local import LocalVLM  # noqa: E402

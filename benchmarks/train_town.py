@@ -1,7 +1,7 @@
 """Train Town from nothing: `python benchmarks/train_town.py --comfyui PATH --work FOLDER [--stage NAME] [--steps N]`.
 
 Stages, each resumable where it stopped: data, autoencoder, latents, denoiser, listening, decoder, readers, export. The networks are
-ComfyUI's own classes; what is trained, and how, stands in `csg/town/training`.
+ComfyUI's own classes; what is trained, and how, stands in `benchmarks/town_training`.
 """
 
 from __future__ import annotations
@@ -80,8 +80,7 @@ def train_autoencoder(work: Path, steps: int | None) -> None:
     """Stage `autoencoder`."""
     import numpy as np
     import torch
-
-    from csg.town.training import vae
+    from town_training import vae
 
     pictures = np.load(work / "train/pictures.npy", mmap_mode="r")
     settings = vae.Settings() if steps is None else dataclasses.replace(vae.Settings(), steps=steps)
@@ -95,9 +94,9 @@ def encode_latents(work: Path) -> None:
     """Stage `latents`: what the denoiser learns on."""
     import numpy as np
     import torch
+    from town_training import vae
 
     from csg.town.autoencoder import Autoencoder
-    from csg.town.training import vae
 
     model = Autoencoder()
     model.load_state_dict(torch.load(work / "autoencoder.pt", weights_only=True))
@@ -108,8 +107,7 @@ def train_denoiser(work: Path, steps: int | None, listening: bool) -> None:
     """Stage `denoiser`, or its second phase `listening`, which starts from the first one's weights."""
     import numpy as np
     import torch
-
-    from csg.town.training import denoiser
+    from town_training import denoiser
 
     torch.manual_seed(0)
     settings = denoiser.LISTENING if listening else denoiser.Settings()
@@ -156,9 +154,9 @@ def refine_decoder(work: Path, steps: int | None) -> None:
     """Stage `decoder`: a better decoder for the latents as they are."""
     import numpy as np
     import torch
+    from town_training import vae
 
     from csg.town.autoencoder import Autoencoder
-    from csg.town.training import vae
 
     model = Autoencoder()
     model.load_state_dict(torch.load(work / "autoencoder.pt", weights_only=True))
@@ -176,9 +174,9 @@ def train_readers(work: Path) -> None:
     import numpy as np
     import torch
     from safetensors.torch import save_file
+    from town_training import readers
 
     from csg.town.autoencoder import Autoencoder
-    from csg.town.training import readers
     from csg.town.weights import FOLDER, READERS
 
     settings = readers.Settings()
@@ -227,7 +225,7 @@ def main() -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     stages = options.stage or [stage for stage in STAGES if stage != "shipped"]
     if "data" in stages:
-        from csg.town.training import data
+        from town_training import data
 
         data.build(options.work / "train", TRAINING_SCENES, data.TRAINING_SEEDS, os.cpu_count() or 1)
         data.build(options.work / "val", HELD_OUT_SCENES, data.VALIDATION_SEEDS, os.cpu_count() or 1)

@@ -1,7 +1,7 @@
 """Train Town's small vision-language model: `python benchmarks/train_town_vlm.py --work FOLDER [--steps N] [--anneal N]`.
 
 Renders the pictures, lets Town's autoencoder redraw some, trains on one core and writes the model's folder; every stage
-goes on where it stopped. Questions and replies: `csg/town/training/dialogues.py`; model: `csg/town/training/vlm.py`.
+goes on where it stopped. Questions and replies: `benchmarks/town_training/dialogues.py`; model: `benchmarks/town_training/vlm.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from csg.town.training import data, roundtrips, vlm, words  # noqa: E402
+from town_training import data, roundtrips, vlm, words  # noqa: E402
 
 TRAINING_SCENES, REDRAWN = 14_000, 768
 FIRST_SCENE = 1_200_000

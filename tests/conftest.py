@@ -31,7 +31,7 @@ def pytest_make_collect_report(collector):
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """A ComfyUI server of its own with this pack alone; everything it writes goes to a temporary folder."""
-    from csg.evaluation.comfy_client import ComfyServer
+    from csg.evaluation.runner.comfy_client import ComfyServer
 
     with ComfyServer(workspace=tmp_path_factory.mktemp("comfyui"), threads=1) as running:
         yield running

@@ -33,7 +33,7 @@ BROKEN = '{"concepts": [{"name": "weather", "value": "sunny"}, {"name": "weather
 @pytest.fixture
 def infos(server):
     """The live nodes of a server that has, like a fresh ComfyUI, its sample picture and no models."""
-    from csg.evaluation.comfy_client import find_comfyui
+    from csg.evaluation.runner.comfy_client import find_comfyui
 
     server.client.upload_image(find_comfyui() / "input" / "example.png")
     return server.client.nodes()

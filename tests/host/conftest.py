@@ -19,7 +19,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from csg.evaluation.comfy_client import find_comfyui, has_accelerator, pack_link  # noqa: E402
+from csg.evaluation.runner.comfy_client import find_comfyui, has_accelerator, pack_link  # noqa: E402
 
 COMFYUI = find_comfyui()
 sys.path[:] = [str(COMFYUI)] + [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]

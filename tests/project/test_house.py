@@ -89,7 +89,7 @@ def test_modules_of_nodes_say_what_they_hold():
 
 def test_importing_the_method_loads_nothing_heavy():
     """The causal core and the client stay light, so that a command answers at once."""
-    code = ("import sys; import csg.causal.graph, csg.causal.counterfactual, csg.evaluation.comfy_client; "
+    code = ("import sys; import csg.causal.graph, csg.causal.counterfactual, csg.evaluation.runner.comfy_client; "
             "print([name for name in ('torch', 'transformers', 'aiohttp') if name in sys.modules])")
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

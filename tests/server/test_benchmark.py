@@ -140,8 +140,8 @@ def command_line(scenes, chat, output, methods, *more):
 def test_a_folder_is_evaluated_through_a_running_comfyui(server, scenes, chat, tmp_path, capsys):
     pytest.importorskip("openai")
     parquet = pytest.importorskip("pyarrow.parquet")
-    from csg.evaluation import study
-    from csg.evaluation.__main__ import main
+    from csg.evaluation.runner import study
+    from csg.evaluation.runner.main import main
 
     words = command_line(scenes, chat, tmp_path, study.METHODS, "--url", server.url, "--sample", "1")
     assert main(words) == 0
@@ -177,7 +177,7 @@ def test_a_lost_worker_is_replaced_and_its_work_done_again(scenes, chat, tmp_pat
     pytest.importorskip("ray")
     pytest.importorskip("openai")
     psutil = pytest.importorskip("psutil")
-    from csg.evaluation.__main__ import main
+    from csg.evaluation.runner.main import main
 
     results, killed = tmp_path / "results.jsonl", []
     assassin = threading.Thread(target=kill_one_worker, args=(results, killed), daemon=True)

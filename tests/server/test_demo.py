@@ -3,10 +3,10 @@
 import io
 import json
 
+import demo
 import pytest
+import town_from_image as from_image
 from PIL import Image
-
-from csg.town import demo, from_image
 
 
 @pytest.fixture(scope="module")

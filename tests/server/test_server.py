@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from csg.evaluation.comfy_client import ComfyError, Progress
+from csg.evaluation.runner.comfy_client import ComfyError, Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISED = {

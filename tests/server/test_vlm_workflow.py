@@ -86,7 +86,7 @@ def test_a_second_run_asks_nothing_again(server, chat):
 
 @pytest.mark.parametrize(("behaviour", "message"), [("broken", r"busy or failing \(500\)"), ("page", "not a chat completion")])
 def test_a_failing_server_is_told_on_the_node_that_asked(server, chat, behaviour, message):
-    from csg.evaluation.comfy_client import ComfyError
+    from csg.evaluation.runner.comfy_client import ComfyError
 
     with pytest.raises(ComfyError, match=rf"CSG_ExtractConcepts.*{message}"):
         server.client.run(workflow(chat, behaviour))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from csg.evaluation.datasets import DatasetError, drawn, pictures_in, read_captions, samples
+from csg.evaluation.runner.datasets import DatasetError, drawn, pictures_in, read_captions, samples
 
 
 @pytest.fixture

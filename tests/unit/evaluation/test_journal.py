@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from csg.evaluation.journal import Journal
-from csg.evaluation.pace import Pace, readable
+from csg.evaluation.runner.journal import Journal
+from csg.evaluation.runner.pace import Pace, readable
 
 ROOT = Path(__file__).resolve().parents[3]
 WORKER = """
 import sys, time
-from csg.evaluation.journal import Journal
+from csg.evaluation.runner.journal import Journal
 journal = Journal(sys.argv[1], ("item",))
 for item in range(40):
     if {"item": item} not in journal:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from csg.evaluation.comfy_client import ComfyError
-from csg.evaluation.spread import TRIES, Pool, begin, start
-from csg.evaluation.study import CONCEPTS, VLM, Answer, Study, Task
+from csg.evaluation.runner.comfy_client import ComfyError
+from csg.evaluation.runner.spread import TRIES, Pool, begin, start
+from csg.evaluation.runner.study import CONCEPTS, VLM, Answer, Study, Task
 
 ray = pytest.importorskip("ray")
 STUDY = Study("town", VLM.parse("http://127.0.0.1:1/v1"))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from csg.evaluation.statistics import Interval, bootstrap, cohens_kappa, paired_difference
+from csg.evaluation.runner.statistics import Interval, bootstrap, cohens_kappa, paired_difference
 
 
 def test_the_interval_is_that_of_the_normal_theory_for_many_values():

@@ -1,13 +1,10 @@
 """The Town benchmark without its model: what it asks for, and how it judges made-up results."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("matplotlib")
-sys.path.append(str(Path(__file__).resolve().parents[3] / "benchmarks"))
 
 import numpy as np  # noqa: E402
 import town  # noqa: E402
@@ -18,8 +15,8 @@ import town_report  # noqa: E402
 from town_methods import ALL, AXES, COMPARED, CSG, INTERVENED, NO_EDIT, PAPER, ablation, methods, shipped  # noqa: E402
 from town_worlds import INTERVENED_ON, interventions  # noqa: E402
 
-from csg.evaluation import __main__ as evaluation  # noqa: E402
-from csg.evaluation.study import edit_prompt  # noqa: E402
+from csg.evaluation.runner import main as evaluation  # noqa: E402
+from csg.evaluation.runner.study import edit_prompt  # noqa: E402
 from csg.town import world  # noqa: E402
 
 FULL = (

@@ -3,10 +3,11 @@
 import io
 import json
 
+import demo
 import pytest
 from PIL import Image
 
-from csg.town import demo, world
+from csg.town import world
 
 
 def picture():

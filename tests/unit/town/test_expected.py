@@ -5,9 +5,10 @@ from graphlib import CycleError
 
 import numpy as np
 import pytest
+import town_expected as expected
+from town_expected import TRUE_EDGES, most_probable
 
-from csg.town import expected, world
-from csg.town.expected import TRUE_EDGES, most_probable
+from csg.town import world
 
 SCENES = range(40)
 

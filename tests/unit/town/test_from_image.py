@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import town_from_image as from_image
+from town_expected import TRUE_EDGES, most_probable
 
-from csg.evaluation.comfy_client import Progress, Run
-from csg.town import from_image, world
-from csg.town.expected import TRUE_EDGES, most_probable
+from csg.evaluation.runner.comfy_client import Progress, Run
+from csg.town import world
 from csg.town.render import picture
 
 SEED = 3

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from town_expected import TRUE_EDGES, most_probable
+from town_training import dialogues, vlm, words
 
 from csg.causal.counterfactual import propagate
 from csg.evaluation.effectiveness import effectiveness
 from csg.town import world
-from csg.town.expected import TRUE_EDGES, most_probable
 from csg.town.render import picture
-from csg.town.training import dialogues, vlm, words
 from csg.vlm.extract import extract_concepts
 from csg.vlm.manipulate import vlm_propagate
 from csg.vlm.pictures import to_tensor

@@ -5,14 +5,14 @@ import time
 import numpy as np
 import pytest
 import torch
+from town_expected import TRUE_EDGES, most_probable
+from town_training import dialogues, words
 from transformers import AutoTokenizer
 
 from csg.causal.counterfactual import propagate
 from csg.evaluation.effectiveness import effectiveness
 from csg.town import world
-from csg.town.expected import TRUE_EDGES, most_probable
 from csg.town.render import picture
-from csg.town.training import dialogues, words
 from csg.town.weights import VLM_FOLDER
 from csg.vlm.extract import extract_concepts
 from csg.vlm.local import LocalVLM

@@ -1,12 +1,6 @@
 """What the programs that measure the small model count: shares, floors."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parents[3] / "benchmarks"))
-
 import town_vlm
 
 from csg.town import world

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..canvas import THINGS
-from ..world import BY_NAME
+from csg.town.canvas import THINGS
+from csg.town.world import BY_NAME
+
 from . import words
 from .data import decode
 from .dialogues import SMALL, Dialogue, lesson

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..autoencoder import Autoencoder
-from ..readers import Readers, as_input
-from ..world import NAMES
+from csg.town.autoencoder import Autoencoder
+from csg.town.readers import Readers, as_input
+from csg.town.world import NAMES
+
 from .runs import Meter, Run, cosine_tail, step_generator
 from .vae import to_tensor
 

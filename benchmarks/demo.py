@@ -1,4 +1,4 @@
-"""The toy world edited through the real ComfyUI: `python -m csg.town.demo --output output/demo`.
+"""The toy world edited through the real ComfyUI: `python benchmarks/demo.py --output output/demo`.
 
 Starts ComfyUI without a window, sends the workflow `workflows/api/town_counterfactual.json` once per scene and
 intervention, and compares every result with the exact counterfactual, which this world can draw. All settings of the
@@ -21,10 +21,15 @@ from typing import Any, TextIO
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..evaluation.comfy_client import REPOSITORY, ComfyClient, ComfyError, ComfyServer, Progress, Run
-from . import from_image, world
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))
 
-WORKFLOW = REPOSITORY / "workflows" / "api" / "town_counterfactual.json"
+import town_from_image as from_image  # noqa: E402
+
+from csg.evaluation.runner.comfy_client import ComfyClient, ComfyError, ComfyServer, Progress, Run  # noqa: E402
+from csg.town import world  # noqa: E402
+
+WORKFLOW = ROOT / "workflows" / "api" / "town_counterfactual.json"
 INTERVENTIONS = ("weather=rainy", "weather=snowy", "time=night", "season=autumn", "house=blue")
 PICTURES = ("factual", "counterfactual", "exact", "masks")
 FIGURES = ("effectiveness", "excess_error", "untouched", "reconstruction_error", "seconds")
@@ -229,7 +234,7 @@ def write(results: Sequence[Result], output: Path, vlm: Mapping[str, Any] | None
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m csg.town.demo", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python benchmarks/demo.py", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("output/demo"), help="where pictures and report.json go")
     parser.add_argument("--scenes", type=int, default=4, help="how many scenes to edit")
     parser.add_argument("--interventions", nargs="+", default=INTERVENTIONS, metavar="CONCEPT=VALUE")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from graphlib import TopologicalSorter
 
-from .world import BY_NAME, MECHANISMS, NAMES, VARIABLES, Values, check_do
+from csg.town.world import BY_NAME, MECHANISMS, NAMES, VARIABLES, Values, check_do
 
 Edges = Iterable[tuple[str, str]]
 CELLS = 1000

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..canvas import THINGS
-from ..regions import CELLS, occupancy
-from ..render import SIZE, render
-from ..world import NAMES, VARIABLES, Values, evaluate, exogenous
+from csg.town.canvas import THINGS
+from csg.town.regions import CELLS, occupancy
+from csg.town.render import SIZE, render
+from csg.town.world import NAMES, VARIABLES, Values, evaluate, exogenous
 
 log = logging.getLogger(__name__)
 

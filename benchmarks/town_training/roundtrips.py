@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..score import codec
+from csg.town.score import codec
 
 log = logging.getLogger(__name__)
 BATCH = 16

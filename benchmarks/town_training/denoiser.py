@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..canvas import THING_ID
-from ..regions import CELLS, LOCAL, region
-from ..world import CAPTION_ORDER, VARIABLES
+from csg.town.canvas import THING_ID
+from csg.town.regions import CELLS, LOCAL, region
+from csg.town.world import CAPTION_ORDER, VARIABLES
+
 from .data import decode
 from .runs import Meter, Run, cosine_tail, step_generator
 

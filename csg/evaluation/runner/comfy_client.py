@@ -32,7 +32,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 PACK = "causal-semantic-guidance"
 LOOPBACK = "127.0.0.1"
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h

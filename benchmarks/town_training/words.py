@@ -10,10 +10,12 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ...vlm.prompting import NAMES as PROMPTS
-from ...vlm.prompting import PromptBook, fenced
-from ..expected import TRUE_EDGES
-from ..world import BY_NAME, NAMES, VARIABLES
+from town_expected import TRUE_EDGES
+
+from csg.town.world import BY_NAME, NAMES, VARIABLES
+from csg.vlm.prompting import NAMES as PROMPTS
+from csg.vlm.prompting import PromptBook, fenced
+
 from . import dialogues as taught
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")

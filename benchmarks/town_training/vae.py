@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..autoencoder import Autoencoder
-from ..render import SIZE
+from csg.town.autoencoder import Autoencoder
+from csg.town.render import SIZE
+
 from .runs import Meter, Run, cosine_tail, step_generator
 
 log = logging.getLogger(__name__)

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from town_expected import TRUE_EDGES, most_probable
 
-from ...causal.graph import CausalGraph, Concept, Edge
-from ...vlm import suggest
-from ...vlm.manipulate import told
-from ...vlm.prompting import PromptBook, fenced, fenced_json
-from ..expected import TRUE_EDGES, most_probable
-from ..world import BY_NAME, NAMES, VARIABLES, Values, caption, evaluate, exogenous
+from csg.causal.graph import CausalGraph, Concept, Edge
+from csg.town.world import BY_NAME, NAMES, VARIABLES, Values, caption, evaluate, exogenous
+from csg.vlm import suggest
+from csg.vlm.manipulate import told
+from csg.vlm.prompting import PromptBook, fenced, fenced_json
+
 from .data import training_do
 
 IMPORTANCE = (

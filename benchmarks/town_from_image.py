@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from town_expected import TRUE_EDGES, most_probable
 
-from ..evaluation.comfy_client import REPOSITORY, ComfyClient, Progress, Run
-from . import world
-from .expected import TRUE_EDGES, most_probable
-from .readers import read_values
+from csg.evaluation.runner.comfy_client import REPOSITORY, ComfyClient, Progress, Run
+from csg.town import world
+from csg.town.readers import read_values
 
 WORKFLOW = REPOSITORY / "workflows" / "api" / "town_from_image.json"
 KINDS = {"extract": "CSG_ExtractConcepts", "propagate": "CSG_Propagate", "judge": "CSG_Effectiveness"}
