@@ -158,7 +158,7 @@ class Ours:
 
     def __init__(self, subject: Subject, patcher: Any, texts: dict[str, Any], latent: torch.Tensor) -> None:  # noqa: ANN401
         self.subject, self.patcher, self.texts = subject, patcher, texts
-        self.sample, self.host, self.guidance = (pack_module(n) for n in ("nodes.sample", "nodes.host", "csg.diffusion.guidance"))
+        self.sample, self.edits = (pack_module(n) for n in ("nodes.sample", "csg.diffusion.edits"))
         self.factor = patcher.model.latent_format.scale_factor
         self.picture = {"samples": latent.float().cpu() / self.factor}
 
@@ -169,12 +169,12 @@ class Ours:
 
     def edit(self, inversion: Any, count: int) -> torch.Tensor:  # noqa: ANN401
         """The edited latent, model space."""
-        edits = self.host.Edits(tuple(self._term(f"concept {k}") for k in range(count)))
+        edits = self.edits.Edits(tuple(self._term(f"concept {k}") for k in range(count)))
         return self.sample.Sampler.execute(self.patcher, inversion, edits, "unconditional", "intersect").result[0]["samples"] * self.factor
 
     def _term(self, name: str) -> Any:  # noqa: ANN401
         words = tuple(range(1, WORDS + 1))
-        return self.guidance.ConceptTerm(
+        return self.edits.ConceptTerm(
             name, name, SCALE, THRESHOLD, self.subject.warmup, conditioning=self.texts[name].conditioning, tokens=words)
 
 

@@ -144,7 +144,7 @@ class Lab:
 
     def _text(self, text: str) -> Any:  # noqa: ANN401
         if text not in self._texts:
-            self._texts[text] = self.pack["host"].encode_text(self.clip, text)
+            self._texts[text] = self.pack["host"].ClipText(self.clip).encode(text)
         return self._texts[text]
 
 

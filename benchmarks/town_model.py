@@ -49,7 +49,7 @@ def draw(model: object, clip: object, vae: object, prompts: list[str], seed: int
 
     host = pack_module("nodes.host_model")
     latent = torch.zeros(len(prompts), 4, 32, 32)
-    positive = joined([host.encode_text(clip, p) for p in prompts])
+    positive = joined([host.ClipText(clip).encode(p) for p in prompts])
     noise = comfy.sample.prepare_noise(latent, seed)
     out = comfy.sample.sample(
         model, noise, STEPS, CFG, "dpmpp_2m", "normal", positive, host.zeros_conditioning(model), latent,
@@ -102,8 +102,8 @@ def area_under_curve(attention: np.ndarray, cover: np.ndarray) -> float | None:
 
 def phrase_attention(model: object, clip: object, latent: torch.Tensor, phrase: str, seed: int) -> np.ndarray:
     """M1's raw map (8, 8) of a phrase encoded alone, mean over three noise levels."""
-    host, attention = pack_module("nodes.host_model"), pack_module("csg.diffusion.attention")
-    conditioning, words = host.encode_text(clip, phrase), host.word_positions(clip, phrase)
+    text, attention = pack_module("nodes.host_model").ClipText(clip), pack_module("csg.diffusion.attention")
+    conditioning, words = text.encode(phrase), text.positions(phrase, phrase)
     inner, total = model.model, 0
     vector = inner.encode_adm(pooled_output=conditioning[0][1]["pooled_output"], width=256, height=256)
     for level in LEVELS:

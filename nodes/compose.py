@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..csg.diffusion import guidance as csg
+from ..csg.diffusion.edits import UNCONDITIONAL, Base, Edits
+from ..csg.diffusion.guidance import GuidanceSettings
 from ..csg.diffusion.inversion import Inversion
 from . import host, host_patch, host_replay
 from .sample import (
@@ -42,8 +43,8 @@ class ApplyToModel(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: Any, edits: host.Edits, mask: str, contrast: str = "unconditional", cut: str = "quantile") -> io.NodeOutput:  # noqa: ANN401
-        return io.NodeOutput(host_patch.patched(model, edits, csg.GuidanceSettings(mask, contrast=contrast, cut=cut)))
+    def execute(cls, model: Any, edits: Edits, mask: str, contrast: str = "unconditional", cut: str = "quantile") -> io.NodeOutput:  # noqa: ANN401
+        return io.NodeOutput(host_patch.patched(model, edits, GuidanceSettings(mask, contrast=contrast, cut=cut)))
 
 
 class Guider(io.ComfyNode):
@@ -67,10 +68,10 @@ class Guider(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, model: Any, edits: host.Edits, base: str, mask: str, positive: Any = None, negative: Any = None,  # noqa: ANN401
+    def execute(cls, model: Any, edits: Edits, base: str, mask: str, positive: Any = None, negative: Any = None,  # noqa: ANN401
                 source_guidance: float = 1.0, contrast: str = "unconditional", mask_source: str = "edit", cut: str = "quantile") -> io.NodeOutput:  # fmt: skip
-        chosen = host.Base(base, negative, None if base == host.UNCONDITIONAL else positive, source_guidance)
-        return io.NodeOutput(host.CSGGuider(model, chosen, edits, csg.GuidanceSettings(mask, mask_source, contrast, cut)))
+        chosen = Base(base, negative, None if base == UNCONDITIONAL else positive, source_guidance)
+        return io.NodeOutput(host.CSGGuider(model, chosen, edits, GuidanceSettings(mask, mask_source, contrast, cut)))
 
 
 class ReplaySampler(io.ComfyNode):
@@ -93,9 +94,9 @@ class ReplaySampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, inversion: Inversion, preserve: str = "off", release: float = 0.0, release_below: float = 0.0) -> io.NodeOutput:
-        latent = {"samples": inversion.settings["samples"]}
-        if "noise_mask" in inversion.settings:
-            latent["noise_mask"] = inversion.settings["noise_mask"]
+        latent = {"samples": inversion.samples}
+        if inversion.noise_mask is not None:
+            latent["noise_mask"] = inversion.noise_mask
         sampler = host_replay.ReplaySampler(inversion, preserve, host_replay.Release(release, release_below))
         return io.NodeOutput(sampler, inversion.sigmas, NoNoise(), latent)
 

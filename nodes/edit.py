@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..csg.causal.counterfactual import ALL_CHANGES, SELECTIONS, ConceptPhrase, Counterfactual
+from ..csg.causal.counterfactual import ALL_CHANGES, SELECTIONS, Counterfactual
 from ..csg.causal.formats import parse_strengths
 from ..csg.causal.palette import concept_hex
-from ..csg.diffusion import guidance as csg
+from ..csg.diffusion.edits import GLOBAL, LOCAL, ConceptTerm, Edits, encode_change, preserved_words, with_conditionings
 from ..csg.evaluation.sheets import overlay_grid
-from . import host, host_model, sockets
+from . import sockets
+from .host_model import ClipText
 
 CATEGORY = "CSG/edit"
 
@@ -65,45 +66,15 @@ class EncodeEdits(io.ComfyNode):
     def execute(cls, clip: Any, counterfactual: Counterfactual, scale: float, threshold: float, warmup: int, concepts: str,  # noqa: ANN401
                 global_scale: float = 2.0, strengths: str = "") -> io.NodeOutput:  # fmt: skip
         factors = parse_strengths(strengths, counterfactual.graph.names)
-        common = csg.ConceptTerm("", "", scale, threshold, warmup)
-        chosen = counterfactual.edits(concepts)
+        text, common = ClipText(clip), ConceptTerm("", "", scale, threshold, warmup)
         captions = counterfactual.graph.base_prompt, counterfactual.prompt
-        terms = tuple(encoded(clip, edit, common, global_scale, captions) for edit in chosen)
+        terms = tuple(encode_change(text, change, common, global_scale, captions) for change in counterfactual.edits(concepts))
         terms = tuple(replace(term, scale=term.scale * factors.get(term.concept, 1.0)) for term in terms)
-        source, target = (host_model.encode_text(clip, caption) for caption in captions)
+        source, target = (text.encode(caption) for caption in captions)
         colours = {name: concept_hex(i) for i, name in enumerate(counterfactual.graph.names)}
-        found = {p.concept: host_model.phrase_positions(clip, captions[0], p.factual_phrase) for p in counterfactual.preserved()}
-        preserved = {concept: words for concept, words in found.items() if words}
-        edits = host.Edits(terms, target, source, counterfactual.prompt, colours, preserved)
+        preserved = preserved_words(text, captions[0], ((p.concept, p.factual_phrase) for p in counterfactual.preserved()))
+        edits = Edits(terms, target, source, counterfactual.prompt, colours, preserved)
         return io.NodeOutput(edits, target, source, counterfactual.prompt)
-
-
-def encoded(
-    clip: Any, edit: ConceptPhrase, common: csg.ConceptTerm, global_scale: float, captions: tuple[str, str]  # noqa: ANN401
-) -> csg.ConceptTerm:
-    """One concept edit with its conditionings and its words in the captions (before, after).
-
-    A change to nothing becomes guidance away from what is there.
-    """
-    phrase = edit.factual_phrase if edit.removes else edit.phrase
-    term = replace(common, concept=edit.concept, phrase=phrase, remove=edit.removes, scope=edit.scope, captioned=True)
-    if edit.scope == csg.GLOBAL:
-        return replace(term, scale=global_scale)
-    before, after = captions
-    old_words = host_model.phrase_positions(clip, before, edit.factual_phrase)
-    words = old_words if edit.removes else host_model.phrase_positions(clip, after, phrase)
-    return with_conditionings(clip, replace(term, caption_tokens=words, factual_caption_tokens=old_words), edit.factual_phrase)
-
-
-def with_conditionings(clip: Any, term: csg.ConceptTerm, factual_phrase: str = "") -> csg.ConceptTerm:  # noqa: ANN401
-    """The term with its phrase (and its factual phrase) encoded."""
-    term = replace(term, conditioning=host_model.encode_text(clip, term.phrase), tokens=host_model.word_positions(clip, term.phrase))
-    if not factual_phrase.strip() or factual_phrase == term.phrase:
-        return term
-    return replace(
-        term, factual_phrase=factual_phrase, factual_conditioning=host_model.encode_text(clip, factual_phrase),
-        factual_tokens=host_model.word_positions(clip, factual_phrase),
-    )  # fmt: skip
 
 
 class ConceptEdit(io.ComfyNode):
@@ -122,7 +93,7 @@ class ConceptEdit(io.ComfyNode):
                 SCALE, THRESHOLD, WARMUP,
                 io.Int.Input("cooldown", default=0, min=0, max=500, advanced=True, tooltip="Step after which the concept stops acting; 0 = never."),
                 io.Boolean.Input("remove", default=False, tooltip="Guide away from the phrase: removes what it names."),
-                io.Combo.Input("scope", options=[csg.LOCAL, csg.GLOBAL], default=csg.LOCAL, advanced=True,
+                io.Combo.Input("scope", options=[LOCAL, GLOBAL], default=LOCAL, advanced=True,
                                tooltip="local: masked. global: the whole picture (light, season, style), without a mask."),
                 io.Mask.Input("mask", optional=True, tooltip="Confine the concept to this region, at any size; it is scaled to the latent."),
                 sockets.Edits.Input("edits", optional=True, tooltip="Edits that this one is added to."),
@@ -132,12 +103,12 @@ class ConceptEdit(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip: Any, phrase: str, scale: float, threshold: float, warmup: int, cooldown: int = 0, remove: bool = False,  # noqa: ANN401
-                scope: str = "local", mask: torch.Tensor | None = None, edits: host.Edits | None = None) -> io.NodeOutput:  # fmt: skip
-        before = edits or host.Edits()
-        term = csg.ConceptTerm(phrase.strip(), phrase.strip(), scale, threshold, warmup, cooldown, remove, csg.LOCAL, mask)
-        if scope == csg.GLOBAL:  # by hand a global concept is its own phrase, everywhere
+                scope: str = "local", mask: torch.Tensor | None = None, edits: Edits | None = None) -> io.NodeOutput:  # fmt: skip
+        before = edits or Edits()
+        term = ConceptTerm(phrase.strip(), phrase.strip(), scale, threshold, warmup, cooldown, remove, LOCAL, mask)
+        if scope == GLOBAL:  # by hand a global concept is its own phrase, everywhere
             term = replace(term, threshold=0.0)
-        terms = (*before.terms, with_conditionings(clip, term))
+        terms = (*before.terms, with_conditionings(ClipText(clip), term))
         colours = dict(before.colours)
         colours.setdefault(term.concept, concept_hex(len(colours)))
         return io.NodeOutput(replace(before, terms=terms, colours=colours))
@@ -162,7 +133,7 @@ class MaskOverlay(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, image: torch.Tensor, masks: torch.Tensor, edits: host.Edits) -> io.NodeOutput:
+    def execute(cls, image: torch.Tensor, masks: torch.Tensor, edits: Edits) -> io.NodeOutput:
         names = [term.concept for term in edits.terms]
         grid = overlay_grid(image, masks, names, [edits.colours.get(n, concept_hex(i)) for i, n in enumerate(names)])
         shown = ui.PreviewImage(grid, cls=cls).as_dict()

@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
+from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..csg.diffusion.attention import Words
+from ..csg.diffusion.inversion import Inversion
+from ..csg.diffusion.plan import Row
+from ..csg.diffusion.run import Run
+from .host_step import GuidedModel, looks_back, remembered
 
 CAPTIONS_KEPT = 16  # per inversion, and whatever one run needs; a phrase at 1024 x 1024 takes 0.4 MB over 100 steps
 Conditions = Sequence[Mapping[str, Any]]  # a conditioning as a guider keeps it
@@ -48,32 +54,36 @@ def _named(value: object) -> object:
 class PathMemory:
     """Attention maps (B, ch, cw) of words on the levels of one inversion's path.
 
-    `kept` belongs to the inversion: a dictionary per caption, of maps by words and level. Only rows whose conditioning is
-    nothing but text are kept, and by what the text encoders made of it, so that a caption encoded again is the same one.
+    `kept` is the inversion's, and goes with it: a dictionary per caption, of maps by words and level. Only rows whose
+    conditioning is nothing but text are kept, and by what the text encoders made of it, so that a caption encoded again
+    is the same one.
     """
 
-    def __init__(self, kept: dict[Any, dict[Any, Tensor]], patcher: ModelPatcher, conds: Mapping[str, Conditions]) -> None:
-        self.kept, self.model, self.conds = kept, patcher.patches_uuid, conds
-        self._prints: dict[str, Any] = {}
+    by_inversion: WeakKeyDictionary[Inversion, dict[Any, dict[Any, Tensor]]] = WeakKeyDictionary()
+
+    def __init__(self, inversion: Inversion, patcher: ModelPatcher, conds: Mapping[str, Conditions]) -> None:
+        self.kept = self.by_inversion.setdefault(inversion, {})
+        self.model, self.conds = patcher.patches_uuid, conds
+        self._prints: dict[Row, Any] = {}
 
     @classmethod
-    def of(cls, kept: dict, patcher: ModelPatcher, conds: Mapping[str, Conditions]) -> PathMemory | None:
+    def of(cls, inversion: Inversion, patcher: ModelPatcher, conds: Mapping[str, Conditions]) -> PathMemory | None:
         """The memory for a run with this model; None where something else than weights and words decides what it sees."""
         changed = patcher.object_patches or patcher.injections or patcher.hook_patches
-        return None if changed or takes_part(patcher) else cls(kept, patcher, conds)
+        return None if changed or takes_part(patcher) else cls(inversion, patcher, conds)
 
-    def knows(self, row: str) -> bool:
+    def can_keep(self, row: Row) -> bool:
         """Whether what this row sees can be kept: its conditioning, as a guider keeps it, is nothing but text."""
-        return all(set(one) <= PLAIN and not one["model_conds"] for one in self.conds[row])
+        return all(set(one) <= PLAIN and not one["model_conds"] for one in self.conds[str(row)])
 
-    def _caption(self, row: str) -> Any:  # noqa: ANN401
+    def _caption(self, row: Row) -> Any:  # noqa: ANN401
         if row not in self._prints:
-            caption = self._prints[row] = (self.model, fingerprint(self.conds[row]))
+            caption = self._prints[row] = (self.model, fingerprint(self.conds[str(row)]))
             if caption in self.kept:
                 self.kept[caption] = self.kept.pop(caption)  # now the latest
         return self._prints[row]
 
-    def put(self, row: str, words: Words, level: int, seen: Tensor) -> None:
+    def put(self, row: Row, words: Words, level: int, seen: Tensor) -> None:
         """Keep a map; captions that this run does not need are let go, the longest unused first."""
         maps = self.kept.setdefault(self._caption(row), {})
         maps[words.positions, words.length, level] = seen
@@ -81,9 +91,31 @@ class PathMemory:
         for caption in others[: max(0, len(self.kept) - CAPTIONS_KEPT)]:
             self.kept.pop(caption)
 
-    def get(self, row: str, words: Words, level: int) -> Tensor | None:
+    def get(self, row: Row, words: Words, level: int) -> Tensor | None:
         """A map that was kept."""
-        return self.kept.get(self._caption(row), {}).get((words.positions, words.length, level)) if self.knows(row) else None
+        return self.kept.get(self._caption(row), {}).get((words.positions, words.length, level)) if self.can_keep(row) else None
+
+
+def look_ahead(guided: GuidedModel, run: Run, inversion: Inversion, start: int, at_once: int, options: dict[str, Any]) -> None:
+    """Look at the original picture for every step from `start` on, `at_once` levels in a call: they are independent.
+
+    The run's memory keeps what is seen, so that the next edit of the same inversion need not look again.
+    """
+    plan = run.plan
+    looks = looks_back(run, plan.local(range(len(plan.terms))))
+    rows = plan.rows_of(looks)
+    if not looks or not all(run.memory.can_keep(row) for row in rows):
+        return
+    levels = [i for i in range(start, inversion.steps) if plan.active(i) and remembered(run, looks, i) is None]
+    for some in (levels[at : at + at_once] for at in range(0, len(levels), at_once)):
+        throw_exception_if_processing_interrupted()
+        x, batch = inversion.path[some].flatten(0, 1), inversion.path.shape[1]
+        sigma = inversion.sigmas[some].to(x).repeat_interleave(batch)
+        _, maps = guided.evaluate(rows, looks, x, sigma, options, plan)
+        for look, attention in maps.items():
+            words = plan.words[look]
+            for level, one in zip(some, attention.split(batch), strict=True):
+                run.memory.put(words.row, words, level, one.clone())
 
 
 def fingerprint(cond: Conditions) -> str:

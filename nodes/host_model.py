@@ -11,9 +11,8 @@ import comfy.model_patcher
 import torch
 from torch import Tensor
 
+from ..csg.diffusion.edits import Conditioning
 from ..csg.diffusion.inversion import Inversion
-
-Conditioning = list[list[Any]]
 
 
 def zeros_conditioning(patcher: comfy.model_patcher.ModelPatcher) -> Conditioning:
@@ -28,25 +27,10 @@ def zeros_conditioning(patcher: comfy.model_patcher.ModelPatcher) -> Conditionin
     return [[torch.zeros(1, 77, config["context_dim"]), {"pooled_output": torch.zeros(1, pooled)}]]
 
 
-def same_conditioning(a: Conditioning | None, b: Conditioning | None) -> bool:
-    """Whether two conditionings say the same, so that one row serves for both."""
-    if a is b:
-        return True
-    if a is None or b is None or len(a) != len(b):
-        return False
-    pairs = list(zip(a, b, strict=True))
-    plain = all(set(x[1]) <= {"pooled_output"} and set(y[1]) <= {"pooled_output"} for x, y in pairs)
-    return plain and all(torch.equal(x[0], y[0]) and _same(x[1].get("pooled_output"), y[1].get("pooled_output")) for x, y in pairs)
-
-
 def with_control(conditioning: Conditioning, reference: Conditioning) -> Conditioning:
     """The conditioning under the ControlNet of its reference, so that their difference is the text's alone."""
     control = {k: v for k, v in reference[0][1].items() if k in ("control", "control_apply_to_uncond")}
     return [[context, control | more] for context, more in conditioning] if control else conditioning
-
-
-def _same(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is b or (a is not None and b is not None and torch.equal(a, b))
 
 
 def check_latent(latent: Mapping[str, Any]) -> Tensor:
@@ -87,40 +71,36 @@ def latent_like(latent: Mapping[str, Any], samples: Tensor) -> dict[str, Any]:
     return kept | {"samples": samples.to(comfy.model_management.intermediate_device())}
 
 
-def encode_text(clip: Any, text: str) -> Conditioning:  # noqa: ANN401
-    """CONDITIONING of a prompt."""
-    if clip is None:
-        raise ValueError("No CLIP is connected. Connect the CLIP of the checkpoint that edits the picture.")
-    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+class ClipText:
+    """A CLIP of ComfyUI as a `csg.diffusion.edits.TextEncoder`; ValueError for none at all."""
 
+    def __init__(self, clip: Any) -> None:  # noqa: ANN401
+        if clip is None:
+            raise ValueError("No CLIP is connected. Connect the CLIP of the checkpoint that edits the picture.")
+        self.clip = clip
 
-def _words(clip: Any, text: str) -> list[tuple[int, int]]:  # noqa: ANN401
-    """(column, token) of the text's own tokens in its conditioning, begin, end and padding left out."""
-    tokens = clip.tokenize(text)
-    chunks = tokens.get("g") or next(iter(tokens.values()))
-    found, start = [], 0
-    for chunk in chunks:
-        ids = [int(entry[0]) if isinstance(entry[0], int) else -1 for entry in chunk]
-        end = ids.index(49407, 1) if 49407 in ids[1:] else len(ids)
-        found += [(start + i, ids[i]) for i in range(1, end)]
-        start += len(chunk)
-    return found
+    def encode(self, text: str) -> Conditioning:
+        """CONDITIONING of a text."""
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
 
+    def positions(self, caption: str, phrase: str) -> tuple[int, ...]:
+        """Columns of the phrase's tokens where it first stands in the caption's conditioning; none if it does not."""
+        whole, sought = self._words(caption), [token for _, token in self._words(phrase)]
+        for i in range(len(whole) - len(sought) + 1 if sought else 0):
+            if [token for _, token in whole[i : i + len(sought)]] == sought:
+                return tuple(column for column, _ in whole[i : i + len(sought)])
+        return ()
 
-def word_positions(clip: Any, text: str) -> tuple[int, ...]:  # noqa: ANN401
-    """Columns of the text's own tokens in its conditioning."""
-    if not (found := _words(clip, text)):
-        raise ValueError(f"The phrase {text!r} has no words that the text encoder knows; write a short noun phrase.")
-    return tuple(column for column, _ in found)
-
-
-def phrase_positions(clip: Any, caption: str, phrase: str) -> tuple[int, ...]:  # noqa: ANN401
-    """Columns of the phrase's tokens where it first stands in the caption's conditioning; none if it does not."""
-    whole, sought = _words(clip, caption), [token for _, token in _words(clip, phrase)]
-    for i in range(len(whole) - len(sought) + 1 if sought else 0):
-        if [token for _, token in whole[i : i + len(sought)]] == sought:
-            return tuple(column for column, _ in whole[i : i + len(sought)])
-    return ()
+    def _words(self, text: str) -> list[tuple[int, int]]:
+        """(column, token) of the text's own tokens in its conditioning, begin, end and padding left out."""
+        tokens = self.clip.tokenize(text)
+        words, start = [], 0
+        for chunk in tokens.get("g") or next(iter(tokens.values())):
+            ids = [int(entry[0]) if isinstance(entry[0], int) else -1 for entry in chunk]
+            end = ids.index(49407, 1) if 49407 in ids[1:] else len(ids)
+            words += [(start + i, ids[i]) for i in range(1, end)]
+            start += len(chunk)
+        return words
 
 
 def model_identity(patcher: comfy.model_patcher.ModelPatcher) -> str:
@@ -137,7 +117,7 @@ def model_identity(patcher: comfy.model_patcher.ModelPatcher) -> str:
 
 def check_model(inversion: Inversion, patcher: comfy.model_patcher.ModelPatcher) -> None:
     """Raise ValueError when an inversion meets another model than its own."""
-    made, now = inversion.settings.get("model"), model_identity(patcher)
+    made, now = inversion.model, model_identity(patcher)
     if made is not None and made != now:
         raise ValueError(
             f"This inversion was made with model {made}, but model {now} is connected. Invert the picture again with "

@@ -8,10 +8,15 @@ from typing import Any
 
 import comfy.model_patcher
 import comfy.patcher_extension
+import comfy.sampler_helpers
 from torch import Tensor
 
-from ..csg.diffusion import guidance as csg
-from .host import KEY, Base, CSGGuider, Edits
+from ..csg.diffusion.edits import Base, Edits
+from ..csg.diffusion.guidance import GuidanceSettings
+from ..csg.diffusion.plan import plan
+from ..csg.diffusion.run import Run
+from .host import conditionings
+from .host_step import KEY, GuidedModel
 
 Wrappers = comfy.patcher_extension.WrappersMP
 
@@ -22,29 +27,29 @@ class SemanticPatch:
     Concepts are measured from that guider's own negative conditioning, as CSG Guider's are.
     """
 
-    def __init__(self, edits: Edits, settings: csg.GuidanceSettings) -> None:
+    def __init__(self, edits: Edits, settings: GuidanceSettings) -> None:
         self.edits, self.settings = edits, settings
         self.key = f"{KEY} {uuid.uuid4()}"  # a model may carry several of these
-        self.companion: CSGGuider | None = None
 
     def outer_sample(self, executor: Callable, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
-        """Lend the concept conditionings to the guider that samples, before it processes its own."""
+        """Lend the concept conditionings to the guider that samples, before it processes its own.
+
+        `conds` and `model_options` of a guider are those of one run here: ComfyUI makes them anew for each.
+        """
         guider = executor.class_obj
         negative = [unconverted(cond) for cond in guider.conds.get("negative") or []]
-        self.companion = CSGGuider(guider.model_patcher, Base(negative=negative or None), self.edits, self.settings)
-        guider.conds |= {f"{self.key} {k}": [dict(c) for c in conds] for k, conds in self.companion.original_conds.items()}
-        try:
-            return executor(*args, **kwargs)
-        finally:
-            self.companion = None
+        planned = plan(self.edits, Base(negative=negative or None), self.settings)
+        rows = conditionings(planned, guider.model_patcher)
+        guider.conds |= {f"{self.key} {name}": comfy.sampler_helpers.convert_cond(row) for name, row in rows.items()}
+        guider.model_options[self.key] = Run(planned)
+        return executor(*args, **kwargs)
 
     def predict_noise(self, executor: Callable, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None) -> Tensor:
         """The guider's own prediction, guided."""
         guider, options = executor.class_obj, model_options or {}
         base = executor(x, timestep, options, seed)
-        self.companion.inner_model = guider.inner_model
-        self.companion.conds = {k.removeprefix(f"{self.key} "): c for k, c in guider.conds.items() if k.startswith(f"{self.key} ")}
-        return self.companion.guide(x, timestep, options, base)
+        conds = {k.removeprefix(f"{self.key} "): c for k, c in guider.conds.items() if k.startswith(f"{self.key} ")}
+        return GuidedModel(guider.inner_model, conds).guide(x, timestep, options, options[self.key], base)
 
 
 def unconverted(cond: dict[str, Any]) -> list[Any]:
@@ -52,7 +57,7 @@ def unconverted(cond: dict[str, Any]) -> list[Any]:
     return [cond.get("cross_attn"), {k: v for k, v in cond.items() if k not in ("cross_attn", "model_conds", "uuid")}]
 
 
-def patched(patcher: comfy.model_patcher.ModelPatcher, edits: Edits, settings: csg.GuidanceSettings) -> comfy.model_patcher.ModelPatcher:
+def patched(patcher: comfy.model_patcher.ModelPatcher, edits: Edits, settings: GuidanceSettings) -> comfy.model_patcher.ModelPatcher:
     """A clone of the model with the guidance in it."""
     clone = patcher.clone()
     patch = SemanticPatch(edits, settings)

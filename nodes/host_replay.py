@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import comfy.model_management
@@ -15,12 +16,17 @@ import torch
 from torch import Tensor
 
 from ..csg.diffusion import guidance as csg
-from ..csg.diffusion.inversion import Inversion, replay
+from ..csg.diffusion.edits import GLOBAL, INTERVENTIONAL, UNCONDITIONAL, Base, same_conditioning
+from ..csg.diffusion.inversion import DDIM, Inversion, replay
+from ..csg.diffusion.plan import placed
 from ..csg.diffusion.preservation import Preservation
 from ..csg.diffusion.release import effect_left, low_frequencies, share_released
-from .host import INTERVENTIONAL, UNCONDITIONAL, Base, CSGGuider, levels_at_once
-from .host_lookback import PathMemory, patch_print
-from .host_model import check_finite, check_levels, check_model, check_size, same_conditioning
+from ..csg.diffusion.run import Acted, Run
+from ..csg.diffusion.schedule import AUTHORS
+from .host import CSGGuider, levels_at_once
+from .host_lookback import PathMemory, look_ahead, patch_print
+from .host_model import check_finite, check_levels, check_model, check_size
+from .host_step import KEY
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +46,7 @@ class Release:
     share: float = 0.0
     below: float = 0.0
 
-    def offset(self, inversion: Inversion, guider: CSGGuider | None, sigmas: Tensor, options: Mapping[str, Any]) -> Tensor | None:
+    def offset(self, inversion: Inversion, guider: CSGGuider | None, run: Run | None, options: dict) -> Tensor | None:
         """What is to be subtracted from the start, (B, C, h, w) in model space; None for nothing."""
         if not self.share:
             return None
@@ -49,118 +55,93 @@ class Release:
             return self.share * low
         if guider is None:
             raise ValueError(f"release_below = {self.below} measures the captions of a CSG Guider, and this guider has none. Connect one, or set release_below to 0.")
-        if not any(term.scope == csg.GLOBAL and term.scale for term in guider.terms):
+        if not any(term.scope == GLOBAL and term.scale for term in run.plan.terms):
             return None
-        x, sigma = inversion.path[0].to(sigmas.device), sigmas[:1].expand(len(inversion.latent))
-        seen, free = (guider.caption_difference(start, sigma, dict(options)) for start in (x, x - inversion.latent.to(x)))
-        shares = share_released(self.share, effect_left(seen, free), self.below)
-        if not shares.any():
-            return None
-        guider.begin_at_once()
-        return shares.to(low) * low
+        x = inversion.path[0].to(guider.model_patcher.load_device)
+        sigma = inversion.sigmas[:1].to(x).expand(len(x))
+        with_picture, without = (
+            guider.guided.caption_difference(start, sigma, dict(options), run.plan) for start in (x, x - inversion.latent.to(x))
+        )
+        shares = share_released(self.share, effect_left(with_picture, without), self.below)
+        return shares.to(low) * low if shares.any() else None
 
 
 class ReplaySampler(comfy.samplers.Sampler):
-    """Prediction as a ComfyUI sampler: samples with an inversion's noises; guided by whatever guider drives it."""
+    """Prediction as a ComfyUI sampler: samples with an inversion's noises; guided by whatever guider drives it.
 
-    def __init__(self, inversion: Inversion, preserve: str = OFF, release: Release | None = None) -> None:
-        self.inversion, self.preserve, self.release = inversion, preserve, release or Release()
+    `acted` gathers where the concepts act, for whoever gives it.
+    """
+
+    def __init__(self, inversion: Inversion, preserve: str = OFF, release: Release | None = None, acted: Acted | None = None) -> None:
+        self.inversion, self.preserve, self.release, self.acted = inversion, preserve, release or Release(), acted
 
     def sample(self, model_wrap: Any, sigmas: Tensor, extra_args: dict, callback: Callable | None, noise: Tensor,  # noqa: ANN401
                latent_image: Tensor, denoise_mask: Tensor | None = None, disable_pbar: bool = False) -> Tensor:  # fmt: skip
         """Replay; returns (B, C, h, w) in model space."""
-        inversion, device = self.inversion, latent_image.device
+        inversion, device, options = self.inversion, latent_image.device, extra_args.get("model_options", {})
         check_levels(inversion, sigmas)
         check_size(inversion, latent_image)
         check_model(inversion, model_wrap.model_patcher)
         guider = model_wrap if isinstance(model_wrap, CSGGuider) else None
-        if guider is None and self.preserve != OFF:
-            raise ValueError(
-                f"preserve = {self.preserve} needs the concepts' masks, and this guider makes none. Connect CSG Guider, or set preserve to off."
-            )
-        if guider:
-            guider.preservation = self._preservation(guider)
-            # the authors' repository lets concepts act only once all have passed their warm-up
-            joint = inversion.settings.get("schedule") == "authors"
-            guider.settings = replace(guider.settings, joint_warmup=joint)
-        offset = self.release.offset(inversion, guider, sigmas, extra_args.get("model_options", {}))
-        start = self._start(guider) if offset is None else 0
-        blends = self.preserve != OFF or denoise_mask is not None
-        inversion = inversion.on(device, path=blends or (guider is not None and guider.looks_back))
-        if guider and guider.looks_back:
-            self._look_ahead(guider, inversion, start, extra_args.get("model_options", {}))
-        union = _RunningUnion(guider if self.preserve != OFF else None, denoise_mask)
+        run = self._run(guider, latent_image)
+        offset = self.release.offset(inversion, guider, run, options)
+        if offset is not None and self.release.below:
+            run = replace(run, plan=run.plan.at_once())
+        start = first_step(inversion, guider, run) if offset is None else 0
+        there = inversion.on(device, path=self.preserve != OFF or denoise_mask is not None or (run is not None and run.looks_back))
+        if run and run.looks_back:
+            memory = PathMemory.of(inversion, guider.model_patcher, guider.original_conds)
+            if memory is not None:
+                run = replace(run, memory=memory)
+                look_ahead(guider.guided, run, there, start, levels_at_once(guider.model_patcher, there.path.shape[1:], guider), options)
 
-        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        def denoise(x: Tensor, sigma: Tensor, step: int) -> Tensor:
             comfy.model_management.throw_exception_if_processing_interrupted()
-            return model_wrap(x, sigma, **extra_args)
+            at = run and {KEY: run.at(step, there.path[step] if run.looks_back else None)}
+            return model_wrap(x, sigma, **{**extra_args, "model_options": {**options, **(at or {})}})
 
-        steps = replay(_counted(denoise, guider, inversion, start), inversion, start=start, offset=offset,
-                       blend=union, device=device)  # fmt: skip
-        for last in steps:
-            if callback and last.i < inversion.steps:
-                callback(last.i, last.denoised, last.x, inversion.steps)
+        blend = partial(self._may_change, run.acted if run and self.preserve != OFF else None, denoise_mask)
+        for last in replay(denoise, there, start=start, offset=offset, blend=blend, device=device):
+            if callback and last.i < there.steps:
+                callback(last.i, last.denoised, last.x, there.steps)
         return last.x
 
-    @staticmethod
-    def _look_ahead(guider: CSGGuider, inversion: Inversion, start: int, options: Mapping[str, Any]) -> None:
-        patcher = guider.model_patcher
-        guider.memory = PathMemory.of(inversion.seen, patcher, guider.original_conds)
-        if guider.memory is not None:
-            guider.look_ahead(inversion, start, levels_at_once(patcher, inversion.path.shape[1:], guider), dict(options))
-
-    def _preservation(self, guider: CSGGuider) -> Preservation | None:
-        if self.preserve == CONCEPTS and not guider.edits.preserved:
+    def _run(self, guider: CSGGuider | None, latent: Tensor) -> Run | None:
+        """What this run is, for a guider that knows concepts; ValueError for a wish that needs one, and finds none."""
+        if guider is None:
+            if self.preserve != OFF:
+                raise ValueError(
+                    f"preserve = {self.preserve} needs the concepts' masks, and this guider makes none. Connect CSG Guider, or set preserve to off."
+                )
+            return None
+        # the authors' repository lets concepts act only once all have passed their warm-up
+        plan = guider.plan.jointly(self.inversion.schedule == AUTHORS)
+        plan = plan.with_terms(placed(plan.terms, latent))
+        preserves = self.preserve == CONCEPTS and bool(plan.edits.preserved)
+        if self.preserve == CONCEPTS and not preserves:
             log.warning(
                 "preserve = concepts found no phrase of a preserved concept in the base prompt, so it acts like blend. "
                 "Write the phrases into the base prompt as they stand in the graph."
             )
-        return Preservation() if self.preserve == CONCEPTS and guider.edits.preserved else None
+        return Run(plan, preservation=Preservation() if preserves else None, acted=self.acted or Acted(len(plan.terms)))
 
-    def _start(self, guider: CSGGuider | None) -> int:
-        """Up to the first guided step an edit on the inversion's own base would only follow the path: start there."""
-        approximate = self.inversion.method == "ddim"
-        if guider is None or approximate or not same_base(guider.base, self.inversion):
-            return 0
-        if self.inversion.settings.get("patched", "") != patch_print(guider.model_patcher):
-            return 0  # a LoRA or a patch of the edit alone acts from the first step on
-        return min(guider.first_guided_step(self.inversion.steps), len(self.inversion.denoised))
-
-
-def _counted(denoise: Callable, guider: CSGGuider | None, inversion: Inversion, start: int) -> Callable:
-    """`denoise` that tells the guider, before every step, which one it is and where the reference path is there."""
-    i = start - 1
-
-    def counted(x: Tensor, sigma: Tensor) -> Tensor:
-        nonlocal i
-        i += 1
-        if guider:
-            guider.step = i
-            if guider.looks_back:
-                guider.reference = inversion.path[i]
-        return denoise(x, sigma)
-
-    return counted
-
-
-class _RunningUnion:
-    """Where the replay may leave the reference path: wherever a concept has acted so far, inside the user's mask."""
-
-    def __init__(self, guider: CSGGuider | None, denoise_mask: Tensor | None) -> None:
-        self.guider, self.denoise_mask = guider, denoise_mask
-        self.union: Tensor | None = None
-
-    def __call__(self, i: int) -> Tensor | None:
-        mask = self.denoise_mask[:, :1] if self.denoise_mask is not None else None
-        if self.guider is None:
+    @staticmethod
+    def _may_change(acted: Acted | None, denoise_mask: Tensor | None, _: int) -> Tensor | None:
+        """Where the replay may leave the reference path: wherever a concept has acted so far, inside the user's mask."""
+        mask = denoise_mask[:, :1] if denoise_mask is not None else None
+        if acted is None or acted.union is None:
             return mask
-        acted = self.guider.guided.union() if self.guider.guided else None
-        if acted is not None:
-            self.union = acted if self.union is None else torch.maximum(self.union, acted)
-        if self.union is None:
-            return mask
-        soft = csg.soft_edge(self.union)
+        soft = csg.soft_edge(acted.union)
         return soft if mask is None else soft * mask
+
+
+def first_step(inversion: Inversion, guider: CSGGuider | None, run: Run | None) -> int:
+    """Up to the first guided step an edit on the inversion's own base would only follow the path: start there."""
+    if run is None or inversion.method == DDIM or not same_base(run.plan.base, inversion):
+        return 0
+    if inversion.patched != patch_print(guider.model_patcher):
+        return 0  # a LoRA or a patch of the edit alone acts from the first step on
+    return min(run.plan.first_guided_step(inversion.steps), len(inversion.denoised))
 
 
 def same_base(base: Base, inversion: Inversion) -> bool:
@@ -170,21 +151,18 @@ def same_base(base: Base, inversion: Inversion) -> bool:
     negative = same_conditioning(base.negative, inversion.negative)
     if base.kind == UNCONDITIONAL:
         return inversion.source is None and negative
-    told = same_conditioning(base.positive, inversion.source) and base.scale == inversion.source_guidance
-    return told and (negative or not base.guided)
+    return same_conditioning(base.positive, inversion.source) and base.scale == inversion.source_guidance and (negative or not base.guided)
 
 
 def run_replay(
-    guider: CSGGuider, inversion: Inversion, preserve: str = OFF, release: Release | None = None, noise_mask: Tensor | None = None
+    guider: CSGGuider, inversion: Inversion, preserve: str = OFF, release: Release | None = None, acted: Acted | None = None
 ) -> dict[str, Any]:
-    """Edit: drive `guider` along the inversion's noises; returns LATENT."""
-    patcher = guider.model_patcher
-    samples = inversion.settings["samples"]
+    """Edit: drive `guider` along the inversion's noises; returns LATENT, and counts into `acted` where concepts acted."""
+    patcher, samples = guider.model_patcher, inversion.samples
     edited = guider.sample(
-        torch.zeros_like(samples), samples, ReplaySampler(inversion, preserve, release), inversion.sigmas,
-        denoise_mask=noise_mask if noise_mask is not None else inversion.settings.get("noise_mask"),
-        callback=latent_preview.prepare_callback(patcher, inversion.steps),
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=int(inversion.settings.get("seed", 0)),
+        torch.zeros_like(samples), samples, ReplaySampler(inversion, preserve, release, acted), inversion.sigmas,
+        denoise_mask=inversion.noise_mask, callback=latent_preview.prepare_callback(patcher, inversion.steps),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=inversion.seed,
     )  # fmt: skip
     check_finite(edited, "The edit")
     return {"samples": edited.to(comfy.model_management.intermediate_device())}

@@ -11,18 +11,17 @@ from typing import Any
 
 from torch import Tensor
 
+from ..csg.diffusion import plan
 from ..csg.diffusion.attention import AttentionCapture
-
-NEGATIVE = "negative"
 
 
 class Row(int):
     """One entry of `cond_or_uncond`: 0 or 1 for everybody else, and for this pack the row that it stands for."""
 
-    key: str
+    key: plan.Row
 
-    def __new__(cls, key: str) -> Row:
-        row = super().__new__(cls, key == NEGATIVE)
+    def __new__(cls, key: plan.Row) -> Row:
+        row = super().__new__(cls, key == plan.Prompt.NEGATIVE)
         row.key = key
         return row
 
@@ -30,7 +29,7 @@ class Row(int):
 class Rows:
     """The rows of one call, in the order in which the host is given them."""
 
-    def __init__(self, keys: Iterable[str]) -> None:
+    def __init__(self, keys: Iterable[plan.Row]) -> None:
         self._rows = [Row(key) for key in keys]
 
     def shown(self, options: dict[str, Any]) -> list[Row]:

@@ -9,8 +9,10 @@ import torch
 from comfy_api.latest import io
 
 from ..csg.diffusion import guidance as csg
-from ..csg.diffusion.inversion import Inversion
-from ..csg.diffusion.schedule import SCHEDULES, ddpm_timesteps, ledits_levels, noise_levels
+from ..csg.diffusion.edits import BASES, INTERVENTIONAL, SOURCE, UNCONDITIONAL, Base, Conditioning, Edits
+from ..csg.diffusion.inversion import DDIM, DDPM, DPM, Inversion
+from ..csg.diffusion.run import Acted
+from ..csg.diffusion.schedule import AUTHORS, SCHEDULES, ddpm_timesteps, ledits_levels, noise_levels
 from . import host, host_model, host_replay, sockets
 
 CATEGORY = "CSG/sampling"
@@ -22,7 +24,7 @@ SEED = io.Int.Input(
     "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True,
     tooltip="Seed of the independent noises of the path. Another seed gives another inversion of the same picture, as exact.",
 )  # fmt: skip
-SOURCE = io.Conditioning.Input(
+SOURCE_PROMPT = io.Conditioning.Input(
     "source", optional=True,
     tooltip="Prompt that describes the picture as it is. Leave it open to invert without a prompt: cheapest, and exact for base = unconditional.",
 )  # fmt: skip
@@ -37,7 +39,7 @@ MASK = io.Combo.Input(
     tooltip="Where a concept may act. intersect (paper): cross-attention and noise estimate agree. attention or noise: one of them. none: everywhere.",
 )  # fmt: skip
 BASE = io.Combo.Input(
-    "base", options=list(host.BASES), default=host.UNCONDITIONAL,
+    "base", options=list(BASES), default=UNCONDITIONAL,
     tooltip="What the concepts are added to. unconditional (LEDITS++): keeps the picture best with an inversion without source. "
     "source: the inversion's prompt and guidance. interventional (eq. 12 to the letter): `positive` everywhere, which erodes what should stay.",
 )  # fmt: skip
@@ -58,7 +60,7 @@ def preserve(optional: bool = False) -> io.Combo.Input:
 def contrast(optional: bool = False) -> io.Combo.Input:
     """What a concept's guidance is measured against."""
     return io.Combo.Input(
-        "contrast", options=[csg.UNCONDITIONAL, csg.FACTUAL, csg.CAPTIONS], default=csg.UNCONDITIONAL, optional=optional, advanced=True,
+        "contrast", options=[UNCONDITIONAL, csg.FACTUAL, csg.CAPTIONS], default=UNCONDITIONAL, optional=optional, advanced=True,
         tooltip="What moves a concept. unconditional (paper): its phrase against no prompt. factual: its new phrase against its old one; one more row per concept. "
         "captions: the whole caption after against the one before, inside the concept's mask; two rows in all, for the edits of a counterfactual. With captions begin at scale 1 with Town, and at 3 to 8 with models that need guidance.",
     )  # fmt: skip
@@ -102,15 +104,14 @@ INVERSION_OUTPUTS = [
 ]  # fmt: skip
 
 
-def _inversion_base(source: host_model.Conditioning | None, negative: host_model.Conditioning | None, guidance: float) -> host.Base:
+def _inversion_base(source: Conditioning | None, negative: Conditioning | None, guidance: float) -> Base:
     """The reference ignores the guidance without a source prompt, and needs more than 1 for it to be guidance."""
     if source is None:
-        return host.Base(host.UNCONDITIONAL, negative)
-    return host.Base(host.SOURCE, negative, source, guidance)
+        return Base(UNCONDITIONAL, negative)
+    return Base(SOURCE, negative, source, guidance)
 
 
-def _invert(model: Any, latent: Mapping, sigmas: torch.Tensor, method: str, base: host.Base, settings: dict, **options: Any) -> io.NodeOutput:  # noqa: ANN401
-    settings |= {"noise_mask": latent["noise_mask"]} if "noise_mask" in latent else {}
+def _invert(model: Any, latent: Mapping, sigmas: torch.Tensor, method: str, base: Base, settings: dict, **options: Any) -> io.NodeOutput:  # noqa: ANN401
     return io.NodeOutput(*host.run_inversion(model, latent, sigmas, method, base, settings, **options))
 
 
@@ -135,7 +136,7 @@ class Invert(io.ComfyNode):
                                tooltip="diffusers: as most people run LEDITS++, ends at zero noise. authors: as in the authors' repository, reconstructs exactly and never zeroes noises."),
                 io.Int.Input("zero_noise_steps", default=3, min=0, max=50, advanced=True,
                              tooltip="The last noises are set to zero to avoid grain. Reference: 3. With schedule = authors none is zeroed."),
-                SOURCE, NEGATIVE,
+                SOURCE_PROMPT, NEGATIVE,
             ],
             outputs=INVERSION_OUTPUTS,
         )  # fmt: skip
@@ -144,10 +145,10 @@ class Invert(io.ComfyNode):
     def execute(cls, model: Any, latent: Mapping, steps: int, skip: float, source_guidance: float, seed: int,  # noqa: ANN401
                 schedule: str = "diffusers", zero_noise_steps: int = 3, source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
         sigmas = ledits_levels(host_model.sigma_table(model), steps, skip, schedule)
-        zero = 0 if schedule == "authors" else min(zero_noise_steps, steps)
+        zero = 0 if schedule == AUTHORS else min(zero_noise_steps, steps)
         base = _inversion_base(source, negative, source_guidance)
         settings = {"steps": steps, "skip": skip, "seed": seed, "schedule": schedule, "zero_noise_steps": zero}
-        return _invert(model, latent, sigmas, "dpm++", base, settings, seed=seed, order=2, zero_noise_steps=zero)
+        return _invert(model, latent, sigmas, DPM, base, settings, seed=seed, order=2, zero_noise_steps=zero)
 
 
 class InvertDDPM(io.ComfyNode):
@@ -164,7 +165,7 @@ class InvertDDPM(io.ComfyNode):
                 io.Int.Input("steps", default=100, min=2, max=500, tooltip="Steps over the whole noise range. Its paper: 100."),
                 io.Int.Input("skip_steps", default=36, min=0, max=499, tooltip="Noisiest steps left out. Its paper: 36 of 100; 0 to 40 is useful."),
                 io.Float.Input("source_guidance", default=3.5, min=1.0, max=30.0, step=0.1, tooltip="Guidance towards the source prompt. Its paper: 3.5."),
-                SEED, SOURCE, NEGATIVE,
+                SEED, SOURCE_PROMPT, NEGATIVE,
             ],
             outputs=INVERSION_OUTPUTS,
         )  # fmt: skip
@@ -178,7 +179,7 @@ class InvertDDPM(io.ComfyNode):
         sigmas = noise_levels(host_model.sigma_table(model), times, to_zero=False)
         base = _inversion_base(source, negative, source_guidance)
         settings = {"steps": steps, "skip": skip_steps / steps, "seed": seed}
-        return _invert(model, latent, sigmas, "ddpm", base, settings, seed=seed, order=1, zero_noise_steps=1)
+        return _invert(model, latent, sigmas, DDPM, base, settings, seed=seed, order=1, zero_noise_steps=1)
 
 
 class InvertDDIM(io.ComfyNode):
@@ -195,7 +196,7 @@ class InvertDDIM(io.ComfyNode):
                 io.Int.Input("steps", default=50, min=2, max=500, tooltip="Steps over the whole noise range. Usual: 50."),
                 io.Float.Input("source_guidance", default=1.0, min=1.0, max=30.0, step=0.1,
                                tooltip="Guidance while inverting. Usual: 1, since more makes the inversion inexact."),
-                SOURCE, NEGATIVE,
+                SOURCE_PROMPT, NEGATIVE,
             ],
             outputs=INVERSION_OUTPUTS,
         )  # fmt: skip
@@ -204,14 +205,14 @@ class InvertDDIM(io.ComfyNode):
     def execute(cls, model: Any, latent: Mapping, steps: int, source_guidance: float, source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401
         sigmas = noise_levels(host_model.sigma_table(model), ddpm_timesteps(steps), to_zero=False)
         base = _inversion_base(source, negative, source_guidance)
-        return _invert(model, latent, sigmas, "ddim", base, {"steps": steps, "skip": 0.0})
+        return _invert(model, latent, sigmas, DDIM, base, {"steps": steps, "skip": 0.0})
 
 
-def edit_base(inversion: Inversion, kind: str, positive: host_model.Conditioning | None) -> host.Base:
+def edit_base(inversion: Inversion, kind: str, positive: Conditioning | None) -> Base:
     """The base of an edit: the inversion's own conditionings, or the interventional prompt."""
-    if kind == host.SOURCE:
-        return host.Base(kind, inversion.negative, inversion.source, inversion.source_guidance)
-    return host.Base(kind, inversion.negative, positive if kind == host.INTERVENTIONAL else None)
+    if kind == SOURCE:
+        return Base(kind, inversion.negative, inversion.source, inversion.source_guidance)
+    return Base(kind, inversion.negative, positive if kind == INTERVENTIONAL else None)
 
 
 class Sampler(io.ComfyNode):
@@ -235,14 +236,15 @@ class Sampler(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, model: Any, inversion: Inversion, edits: host.Edits, base: str, mask: str, preserve: str = "off",  # noqa: ANN401
+    def execute(cls, model: Any, inversion: Inversion, edits: Edits, base: str, mask: str, preserve: str = "off",  # noqa: ANN401
                 contrast: str = "unconditional", mask_source: str = "edit", release: float = 0.0, positive: Any = None,  # noqa: ANN401
                 cut: str = "quantile", release_below: float = 0.0) -> io.NodeOutput:  # fmt: skip
         host_model.check_model(inversion, model)
         settings = csg.GuidanceSettings(mask, mask_source, contrast, cut)
         guider = host.CSGGuider(model, edit_base(inversion, base, positive), edits, settings)
-        latent = host_replay.run_replay(guider, inversion, preserve, host_replay.Release(release, release_below))
-        return io.NodeOutput(latent, pixel_masks(guider.mean.result(latent["samples"].shape)))
+        acted = Acted(len(edits.terms))
+        latent = host_replay.run_replay(guider, inversion, preserve, host_replay.Release(release, release_below), acted)
+        return io.NodeOutput(latent, pixel_masks(acted.mean.result(latent["samples"].shape)))
 
 
 def pixel_masks(masks: torch.Tensor) -> torch.Tensor:
@@ -274,5 +276,5 @@ class EditWithPrompt(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, inversion: Inversion, positive: Any, cfg: float, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401
         host_model.check_model(inversion, model)
-        base = host.Base(host.SOURCE, negative if negative is not None else inversion.negative, positive, cfg)
+        base = Base(SOURCE, negative if negative is not None else inversion.negative, positive, cfg)
         return io.NodeOutput(host_replay.run_replay(host.CSGGuider(model, base), inversion))

@@ -8,57 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .edits import GLOBAL, UNCONDITIONAL, ConceptTerm
+
 INTERSECT, ATTENTION, NOISE, NONE = "intersect", "attention", "noise", "none"
 MASKS = (INTERSECT, ATTENTION, NOISE, NONE)
-LOCAL, GLOBAL = "local", "global"
 EDIT, FACTUAL, BOTH = "edit", "factual", "both"
-UNCONDITIONAL, CAPTIONS = "unconditional", "captions"
+CAPTIONS = "captions"
 QUANTILE, OTSU = "quantile", "otsu"
-
-
-@dataclass(frozen=True)
-class ConceptTerm:
-    """One concept's share in the guidance.
-
-    scale s_e, threshold lambda in [0, 1), the steps between which it acts (`cooldown` 0 = until the end), `remove` for
-    guidance away from the phrase, `scope` local (masked) or global (whole captions, no mask), and an optional user
-    `mask` (B, H, W) in [0, 1] of any size. Conditionings and word positions are the host's. `captioned`: the whole
-    captions tell of this change too, and `caption_tokens` are its words there: of the phrase in the new caption, or, if
-    it is removed, in the old one; `factual_caption_tokens` those of the factual phrase in the old one. None where the
-    caption words it otherwise.
-    """
-
-    concept: str
-    phrase: str
-    scale: float = 8.0
-    threshold: float = 0.7
-    warmup: int = 0
-    cooldown: int = 0
-    remove: bool = False
-    scope: str = LOCAL
-    mask: Tensor | None = None
-    conditioning: Any = None
-    tokens: tuple[int, ...] = ()
-    factual_phrase: str = ""
-    factual_conditioning: Any = None
-    factual_tokens: tuple[int, ...] = ()
-    captioned: bool = False
-    caption_tokens: tuple[int, ...] = ()
-    factual_caption_tokens: tuple[int, ...] = ()
-
-    def active(self, i: int) -> bool:
-        """Whether the concept acts at step `i` (counted over kept steps)."""
-        return i >= self.warmup and (self.cooldown <= 0 or i < self.cooldown)
-
-    def outside(self, kept: Mapping[str, Tensor], mask: Tensor) -> Tensor:
-        """The mask (B, 1, h, w) less the places `kept` from terms of this scope."""
-        return mask * (1 - kept[self.scope]) if self.scope in kept else mask
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,19 @@ from .schedule import presentation_scale
 
 DPM, DDPM, DDIM = "dpm++", "ddpm", "ddim"
 Denoise = Callable[[Tensor, Tensor], Tensor]
+DenoiseStep = Callable[[Tensor, Tensor, int], Tensor]
 Progress = Callable[[int, int, Tensor | None], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inversion:
     """Everything an edit needs to replay an image.
 
     sigmas (N + 1,); path (N + 1, B, C, h, w) the reference trajectory in model space; denoised (M, B, C, h, w) its
     predictions for the first M <= N steps; noises (N, B, C, h, w) the recorded z. All float32 on the CPU.
-    `source` and `negative` are the host's conditionings of the inversion's base. `seen`: what edits have found out
-    about the path and later ones need not find out again; it decides nothing, and is neither compared, copied nor stored.
+    `source`, `negative` and `source_guidance` are the base of the inversion, in the host's conditionings. `samples` is the
+    latent as the host gave it, `noise_mask` where it may change; `model` and `patched` name the model and what was done
+    to it; `settings` tells people how it was made, and nothing depends on it.
     """
 
     method: str
@@ -37,11 +39,16 @@ class Inversion:
     path: Tensor
     denoised: Tensor
     noises: Tensor
-    settings: Mapping[str, Any] = field(default_factory=dict)
     source: Any = None
     negative: Any = None
     source_guidance: float = 1.0
-    seen: dict = field(init=False, default_factory=dict, compare=False, repr=False)
+    samples: Tensor | None = None
+    noise_mask: Tensor | None = None
+    schedule: str = ""
+    seed: int = 0
+    model: str | None = None
+    patched: str = ""
+    settings: Mapping[str, str | int | float] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -53,15 +60,9 @@ class Inversion:
         """The inverted latent x0 (B, C, h, w), model space."""
         return self.path[-1] / presentation_scale(float(self.sigmas[-1]))
 
-    def described(self, **settings: Any) -> Inversion:  # noqa: ANN401
-        """A copy with more settings noted."""
-        return replace(self, settings={**self.settings, **settings})
-
     def on(self, device: torch.device | str, path: bool = False) -> Inversion:
         """A copy with the noises, and the `path` if wanted, on the device: sent step by step, each would wait for it."""
-        there = replace(self, noises=self.noises.to(device), path=self.path.to(device) if path else self.path)
-        object.__setattr__(there, "seen", self.seen)
-        return there
+        return replace(self, noises=self.noises.to(device), path=self.path.to(device) if path else self.path)
 
 
 def solver_step(
@@ -198,27 +199,26 @@ def advance(inversion: Inversion, x: Tensor, denoised: Tensor, previous: Tensor 
 
 
 def replay(
-    denoise: Denoise,
+    denoise: DenoiseStep,
     inversion: Inversion,
     *,
     start: int = 0,
-    follow: bool = True,
     offset: Tensor | None = None,
     blend: Blend = lambda _: None,
     device: torch.device | str = "cpu",
 ) -> Iterator[Step]:
     """Sample again with the recorded noises, yielding every step; the last one holds the final latent, i = N.
 
-    Starts at level `start` on the recorded path; when the run up to there would only `follow` the path, its solver
-    history is taken over as well. `offset` (B, C, h, w) is subtracted from the start. After step i, `blend(i)` may
-    give a soft mask (B, 1, h, w) outside which the latent returns to the reference path.
+    `denoise(x, sigma, i)` predicts at step i. Starts at level `start` on the recorded path, with the solver's history
+    there: a run up to that level would only have followed the path. `offset` (B, C, h, w) is subtracted from the start.
+    After step i, `blend(i)` may give a soft mask (B, 1, h, w) outside which the latent returns to the reference path.
     """
     x = inversion.path[start].to(device)
     x = x if offset is None else x - offset.to(x)
-    previous = inversion.denoised[start - 1].to(device) if start and follow else None
+    previous = inversion.denoised[start - 1].to(device) if start else None
     levels = inversion.sigmas.to(x)  # at once: in every step it would wait for the device
     for i in range(start, inversion.steps):
-        denoised = denoise(x, levels[i].expand(len(x)))
+        denoised = denoise(x, levels[i].expand(len(x)), i)
         yield Step(i, x, denoised)
         x, previous = advance(inversion, x, denoised, previous, i), denoised
         if (kept := blend(i)) is not None:

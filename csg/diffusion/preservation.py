@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .guidance import GLOBAL, LOCAL, Predictions, otsu_mask, smoothed
+from .edits import GLOBAL, LOCAL
+from .guidance import Predictions, otsu_mask, smoothed
 
 # A place is kept only while the guidance there stays under so many times its mean over the picture. Light, which a
 # global concept may be, shows on preserved things too, so less is kept from it. Chosen on Town (benchmarks/results).

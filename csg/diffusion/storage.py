@@ -14,7 +14,7 @@ from .inversion import Inversion
 
 FORMAT, VERSION = "csg-inversion", "1"
 PARTS = ("sigmas", "path", "denoised", "noises")
-PLAIN = (str, int, float, bool)
+TENSORS, NAMED = ("samples", "noise_mask"), ("schedule", "seed", "model", "patched")
 
 
 class StorageError(ValueError):
@@ -24,10 +24,10 @@ class StorageError(ValueError):
 def save(inversion: Inversion, path: Path) -> None:
     """Write an inversion with its conditionings, wholly or not at all; StorageError for conditionings that are more than text."""
     tensors = {name: getattr(inversion, name) for name in PARTS}
-    tensors |= {f"settings.{k}": v for k, v in inversion.settings.items() if isinstance(v, Tensor)}
+    tensors |= {f"settings.{k}": v for k in TENSORS if (v := getattr(inversion, k)) is not None}
     for name in ("source", "negative"):
         tensors |= conditioning_tensors(name, getattr(inversion, name))
-    settings = {k: v for k, v in inversion.settings.items() if isinstance(v, PLAIN)}
+    settings = dict(inversion.settings) | {k: v for k in NAMED if (v := getattr(inversion, k)) is not None}
     about = {"method": inversion.method, "order": inversion.order, "source_guidance": inversion.source_guidance}
     metadata = {"format": FORMAT, "version": VERSION, "about": json.dumps(about), "settings": json.dumps(settings)}
     part = path.with_name(f"{path.name}.part")
@@ -71,7 +71,8 @@ def load(path: Path) -> Inversion:
         named = {"method": str(about["method"]), "order": int(about["order"]), "source_guidance": float(about["source_guidance"])}
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{path.name} does not say how it was made ({error!r}); save the inversion again.") from None
-    settings |= {k.removeprefix("settings."): v for k, v in tensors.items() if k.startswith("settings.")}
+    named |= {k: settings.pop(k) for k in NAMED if k in settings}
+    named |= {k: tensors.get(f"settings.{k}") for k in TENSORS}
     return Inversion(
         **named, **{name: tensors[name] for name in PARTS}, settings=settings,
         source=conditioning_of("source", tensors), negative=conditioning_of("negative", tensors),

@@ -146,7 +146,7 @@ def test_what_a_patched_model_inverts_it_reconstructs(lab, loras, patch, monkeyp
     inversion, _ = lab.invert(model=model, source=lab.source)
     with lab.from_the_first_step(monkeypatch):
         replayed, _ = lab.edit(inversion, lab.edits(scale=0.0), model=model)
-    assert gap(replayed, inversion.settings["samples"]) < CLOSE
+    assert gap(replayed, inversion.samples) < CLOSE
 
 
 def stock(model, edits, lab):
@@ -216,7 +216,7 @@ def test_conditionings_with_more_in_them_work_and_reconstruct(lab, plain, condit
     assert gap(inversion.noises, plain.noises) > 1e-3, "it had no effect"
     with lab.from_the_first_step(monkeypatch):
         replayed, _ = lab.edit(inversion, lab.edits(scale=0.0))
-    assert gap(replayed, inversion.settings["samples"]) < CLOSE
+    assert gap(replayed, inversion.samples) < CLOSE
     captured, bare = (lab.predictions(inversion, which) for which in ("intersect", "noise"))
     assert all(torch.equal(captured[row], bare[row]) for row in bare)
     edited, masks = lab.edit(inversion)

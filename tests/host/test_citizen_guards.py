@@ -128,4 +128,4 @@ def test_an_inversion_of_a_latent_with_other_channels_is_refused(lab, inversion)
 
     parts = {name: getattr(inversion, name).repeat(1, 1, 4, 1, 1) for name in ("path", "denoised", "noises")}
     with pytest.raises(ValueError, match="16 channels, but the model draws 4"):
-        lab.edit(replace(inversion, **parts, settings={**inversion.settings, "samples": torch.ones(1, 16, 16, 16)}))
+        lab.edit(replace(inversion, **parts, samples=torch.ones(1, 16, 16, 16)))

@@ -17,44 +17,20 @@ def plain(lab):
     return lab.invert(schedule="diffusers")[0]
 
 
-class Watched:
-    """A guider that notes, step by step, what was evaluated where and what came of it."""
-
-    def __init__(self, guider):
-        self.guider, self.evaluated, self.found = guider, [], []
-        self._evaluate, self._predict = guider._evaluate, guider.predict_noise
-        guider._evaluate, guider.predict_noise = self.evaluate, self.predict
-
-    def evaluate(self, rows, wanted, x, timestep, options):
-        out, maps = self._evaluate(rows, wanted, x, timestep, options)
-        self.evaluated.append((self.guider.step, x, out, maps))
-        return out, maps
-
-    def predict(self, x, timestep, model_options=None, seed=None):
-        denoised = self._predict(x, timestep, model_options, seed)
-        self.found.append((self.guider.step, x, denoised))
-        return denoised
-
-    def rows(self):
-        return {step: list(out) for step, _, out, _ in self.evaluated}
-
-    def at(self, step):
-        """The rows' predictions and the guided one."""
-        return next(out for i, _, out, _ in self.evaluated if i == step), next(d for i, _, d in self.found if i == step)
-
-
 def watched(lab, inversion, edits, base=None, settings=None, **options):
-    """An edit's watched guider, after the run."""
+    """An edit's watch, after the run; `mean` holds the concepts' mean masks."""
     base = base or lab.sample.edit_base(inversion, "unconditional" if inversion.source is None else "source", None)
     guider = lab.host.CSGGuider(lab.model, base, edits, settings or lab.guidance.GuidanceSettings("none"))
-    watch = Watched(guider)
-    lab.replay(guider, inversion, **options)
+    acted = lab.runs.Acted(len(edits.terms))
+    with lab.watching() as watch:
+        lab.replay(guider, inversion, acted=acted, **options)
+    watch.mean = acted.mean
     return watch
 
 
 def test_the_interventional_base_is_equation_12_to_the_letter(lab, plain):
     """eps(z, p~) + sum of s_e (eps(z, p_j) - eps(z)), masked; here without masks."""
-    base = lab.host.Base("interventional", None, tiny_models.conditioning(5))
+    base = lab.edit_types.Base("interventional", None, tiny_models.conditioning(5))
     out, found = watched(lab, plain, lab.edits(scale=3.0), base).at(GUIDED)
     assert list(out) == ["positive", "negative", "concept 0", "concept 1"]
     expected = out["positive"] + sum(3.0 * (out[f"concept {k}"] - out["negative"]) for k in range(2))
@@ -62,7 +38,7 @@ def test_the_interventional_base_is_equation_12_to_the_letter(lab, plain):
 
 
 def test_an_interventional_edit_starts_at_the_beginning(lab, plain):
-    base = lab.host.Base("interventional", None, tiny_models.conditioning(5))
+    base = lab.edit_types.Base("interventional", None, tiny_models.conditioning(5))
     assert min(watched(lab, plain, lab.edits(), base).rows()) == 0
 
 
@@ -93,7 +69,7 @@ def test_factual_masks_come_from_the_original_at_the_same_level(lab, plain, sour
     looked = [(x, maps) for _, x, out, maps in watch.evaluated if list(out) == ["factual 0"]]
     assert torch.equal(torch.cat([x for x, _ in looked]), plain.path[GUIDED:STEPS].flatten(0, 1))
     assert all(list(maps) == ["factual 0"] and len(maps["factual 0"]) == len(x) for x, maps in looked)
-    means = [watched(lab, plain, with_factuals(lab.edits(count=1)), settings=lab.guidance.GuidanceSettings("attention", s)).guider.mean
+    means = [watched(lab, plain, with_factuals(lab.edits(count=1)), settings=lab.guidance.GuidanceSettings("attention", s)).mean
              for s in ("edit", source)]  # fmt: skip
     edit, other = (mean.result((1, 4, 16, 16)) for mean in means)
     assert not torch.equal(edit, other) and (source != "both" or other.mean() > edit.mean())
@@ -107,45 +83,45 @@ def test_a_global_concept_adds_the_captions_difference_beside_masked_ones(lab, i
     out, found = watch.at(GUIDED)
     base = out["negative"] + 3.5 * (out["positive"] - out["negative"])
     psi = 3.0 * (out["concept 0"] - out["negative"])
-    expected = base + 2.0 * (out["target"] - out["caption"]) + psi * lab.guidance.noise_mask(psi, 0.6)
+    expected = base + 2.0 * (out["after"] - out["before"]) + psi * lab.guidance.noise_mask(psi, 0.6)
     assert gap(found, expected) < 1e-5
-    masks = watch.guider.mean.result((1, 4, 16, 16))
+    masks = watch.mean.result((1, 4, 16, 16))
     assert masks[1].min() == 1 and masks[0].mean() < 0.5
 
 
 def test_the_sources_caption_is_not_evaluated_twice(lab, inversion):
     whole = lab.guidance.ConceptTerm("night", "night", 2.0, 0.7, GUIDED, scope="global")
-    edits = lab.host.Edits((whole,), tiny_models.conditioning(6), lab.source)
+    edits = lab.edit_types.Edits((whole,), tiny_models.conditioning(6), lab.source)
     out, found = watched(lab, inversion, edits).at(GUIDED)
-    assert list(out) == ["positive", "negative", "target"]
+    assert list(out) == ["positive", "negative", "after"]
     base = out["negative"] + 3.5 * (out["positive"] - out["negative"])
-    assert gap(found, base + 2.0 * (out["target"] - out["positive"])) < 1e-5
+    assert gap(found, base + 2.0 * (out["after"] - out["positive"])) < 1e-5
 
 
 def captioned(lab, *words, **options):
     """Edits of a counterfactual: the captions tell of every term, whose words stand there at these columns."""
     terms = [replace(t, captioned=True, caption_tokens=w, **options) for t, w in zip(lab.edits(len(words), 3.0).terms, words, strict=True)]
-    return lab.host.Edits(tuple(terms), tiny_models.conditioning(6), lab.source)
+    return lab.edit_types.Edits(tuple(terms), tiny_models.conditioning(6), lab.source)
 
 
 def test_with_captions_concepts_share_two_rows_and_look_into_the_caption(lab, inversion):
     settings = lab.guidance.GuidanceSettings("attention", contrast="captions")
     watch = watched(lab, inversion, captioned(lab, (1, 2), (4,)), settings=settings)
     out, found = watch.at(GUIDED)
-    assert list(out) == ["positive", "negative", "target"]
+    assert list(out) == ["positive", "negative", "after"]
     maps = watch.evaluated[0][3]
     assert set(maps) == {"concept 0", "concept 1"} and gap(maps["concept 0"], maps["concept 1"]) > 1e-4
     union = torch.maximum(*(lab.guidance.attention_mask(maps[f"concept {k}"], 0.6, (16, 16)) for k in range(2)))
     base = out["negative"] + 3.5 * (out["positive"] - out["negative"])
-    assert gap(found, base + 3.0 * union * (out["target"] - out["positive"])) < 1e-5
+    assert gap(found, base + 3.0 * union * (out["after"] - out["positive"])) < 1e-5
 
 
 def test_a_phrase_that_the_caption_words_otherwise_gets_a_row_to_look_at(lab, inversion):
     settings = lab.guidance.GuidanceSettings("attention", contrast="captions")
     out, _ = watched(lab, inversion, captioned(lab, (1, 2), ()), settings=settings).at(GUIDED)
-    assert list(out) == ["positive", "negative", "target", "concept 1"]
+    assert list(out) == ["positive", "negative", "after", "concept 1"]
     unmasked = lab.guidance.GuidanceSettings("none", contrast="captions")
-    assert list(watched(lab, inversion, captioned(lab, (1, 2)), settings=unmasked).at(GUIDED)[0])[-1] == "target"
+    assert list(watched(lab, inversion, captioned(lab, (1, 2)), settings=unmasked).at(GUIDED)[0])[-1] == "after"
 
 
 def test_a_removed_phrase_is_looked_for_in_the_old_caption(lab, inversion):
@@ -157,7 +133,7 @@ def test_a_removed_phrase_is_looked_for_in_the_old_caption(lab, inversion):
     kept = watched(lab, inversion, captioned(lab, (1, 2)), settings=settings)
     assert gap(kept.evaluated[0][3]["concept 0"], watch.evaluated[0][3]["concept 0"]) > 1e-4
     base = out["negative"] + 3.5 * (out["positive"] - out["negative"])
-    assert gap(found, base + 3.0 * mask * (out["target"] - out["positive"])) < 1e-5
+    assert gap(found, base + 3.0 * mask * (out["after"] - out["positive"])) < 1e-5
 
 
 def test_old_phrases_are_looked_for_in_the_old_caption_on_the_original(lab, inversion):
@@ -169,17 +145,17 @@ def test_old_phrases_are_looked_for_in_the_old_caption_on_the_original(lab, inve
                         ((first, edits.terms[1]), ["positive", "factual 1"])):  # fmt: skip
         watch = watched(lab, replace(inversion), replace(edits, terms=terms), settings=settings)
         (_, at, old, maps), (_, x, own, _) = watch.evaluated[:2]
-        assert list(own) == ["positive", "negative", "target"] and list(old) == rows
+        assert list(own) == ["positive", "negative", "after"] and list(old) == rows
         assert torch.equal(at, inversion.path[GUIDED:STEPS].flatten(0, 1)) and set(maps) == {"factual 0", "factual 1"}
         mask = lab.guidance.attention_mask(maps["factual 0"][:1], 0.6, (16, 16))
-        acted = watch.guider.mean.result((1, 4, 16, 16))[0, 0]
+        acted = watch.mean.result((1, 4, 16, 16))[0, 0]
         assert (acted[mask[0, 0] == 1] > 0).all() and (acted == 0).any()
 
 
 def timed(lab):
     """Three concepts, of which two begin later and one ends before the others."""
     terms = lab.edits(count=3).terms
-    return lab.host.Edits((replace(terms[0], warmup=2, cooldown=5), replace(terms[1], warmup=4), replace(terms[2], scale=0.0)))
+    return lab.edit_types.Edits((replace(terms[0], warmup=2, cooldown=5), replace(terms[1], warmup=4), replace(terms[2], scale=0.0)))
 
 
 def test_only_rows_that_matter_are_evaluated(lab, plain):
@@ -192,7 +168,7 @@ def test_only_rows_that_matter_are_evaluated(lab, plain):
 def test_on_the_authors_schedule_concepts_wait_for_each_other(lab):
     inversion, _ = lab.invert(schedule="authors")
     terms = timed(lab).terms[:2]
-    rows = watched(lab, inversion, lab.host.Edits((replace(terms[0], cooldown=0), terms[1]))).rows()
+    rows = watched(lab, inversion, lab.edit_types.Edits((replace(terms[0], cooldown=0), terms[1]))).rows()
     assert rows == dict.fromkeys((4, 5), ["negative", "concept 0", "concept 1"])
 
 
@@ -215,12 +191,13 @@ def test_a_patched_model_is_guided_as_the_guider_guides(lab):
 
 
 def test_a_guiders_masks_are_of_its_last_run_alone(lab, inversion, plain):
-    base = lab.host.Base("source", None, lab.source, 3.5)
+    base = lab.edit_types.Base("source", None, lab.source, 3.5)
     guider, fresh = (lab.host.CSGGuider(lab.model, base, lab.edits(), lab.guidance.GuidanceSettings("noise")) for _ in range(2))
     lab.replay(guider, inversion)
-    lab.replay(guider, plain)
-    lab.replay(fresh, plain)
-    assert torch.equal(guider.mean.result((1, 4, 16, 16)), fresh.mean.result((1, 4, 16, 16)))
+    again, once = lab.runs.Acted(2), lab.runs.Acted(2)
+    lab.replay(guider, plain, acted=again)
+    lab.replay(fresh, plain, acted=once)
+    assert torch.equal(again.mean.result((1, 4, 16, 16)), once.mean.result((1, 4, 16, 16)))
 
 
 def drawn_by(model, lab, negative):
@@ -246,38 +223,33 @@ def test_concepts_in_a_patched_model_are_measured_under_the_controlnet_of_the_ne
     pair = nodes.ControlNetApplyAdvanced().apply_controlnet(
         lab.source, tiny_models.conditioning(1), tiny_models.controlnet(), hint, 1.0, 0.0, 1.0)
     model = lab.compose.ApplyToModel.execute(lab.model, lab.edits(warmup=0), "intersect").result[0]
-    patch = model.wrappers["outer_sample"][lab.host.KEY][0].__self__
-    evaluate = lab.host.CSGGuider._evaluate
+    evaluate = lab.step.GuidedModel.evaluate
 
-    def watched(guider, rows, *arguments):
-        seen.append([{id(one.get("control")) for one in guider.conds[row]} for row in rows])
-        return evaluate(guider, rows, *arguments)
+    def watched(guided, rows, *arguments):
+        seen.append([{id(one.get("control")) for one in guided.conds[str(row)]} for row in rows])
+        return evaluate(guided, rows, *arguments)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(lab.host.CSGGuider, "_evaluate", watched)
+        monkeypatch.setattr(lab.step.GuidedModel, "evaluate", watched)
         nodes.common_ksampler(model, 1, 3, 3.0, "euler", "normal", *pair, {"samples": torch.zeros(1, 4, 16, 16)})
     assert len(seen) == 3 and all(rows[0] == rows[1] == rows[2] != {id(None)} for rows in seen)
-    assert patch.companion is None
-
-
-def kept(guider):
-    """Names of what a guider still holds of its last run, the mean masks aside."""
-    run = ("step", "reference", "guided", "_placed", "inner_model", "conds", "loaded_models")
-    return [name for name, one in vars(guider).items() if torch.is_tensor(one) or (name in run and one is not None)]
-
 
 def test_a_run_leaves_nothing_in_the_guider_or_the_patched_model(lab, inversion):
+    """A guider is as it was, to the object; a patch holds its edits, its settings and its key."""
     import comfy.samplers
 
     guider, empty = lab.guider(inversion), torch.zeros(1, 4, 16, 16)
+    before = dict(vars(guider))
     lab.replay(guider, inversion)
-    assert not kept(guider)
+    assert vars(guider) == before
     with torch.inference_mode():
         guider.sample(empty + 1, empty, comfy.samplers.sampler_object("euler"), inversion.sigmas)
-    assert not kept(guider)
+    assert vars(guider) == before
     model = lab.compose.ApplyToModel.execute(lab.model, lab.edits(), "intersect").result[0]
+    patch = model.wrappers["outer_sample"][lab.step.KEY][0].__self__
+    before = dict(vars(patch))
     drawn_by(model, lab, tiny_models.conditioning(1))
-    assert model.wrappers["outer_sample"][lab.host.KEY][0].__self__.companion is None
+    assert vars(patch) == before and lab.step.KEY not in model.model_options
 
 
 def test_a_users_mask_of_pixels_is_brought_to_the_latent_once(lab, inversion, monkeypatch):

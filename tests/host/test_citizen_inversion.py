@@ -61,8 +61,8 @@ def test_the_same_seed_gives_the_same_inversion_and_another_gives_another(lab, i
 def first_step(lab, inversion, negative=None, positive=None, scale=1.0):
     """The step at which an edit on this base begins."""
     kind = "unconditional" if positive is None else "source"
-    guider = lab.host.CSGGuider(lab.model, lab.host.Base(kind, negative, positive, scale), lab.edits(warmup=2))
-    return lab.replaying.ReplaySampler(inversion)._start(guider)
+    guider = lab.host.CSGGuider(lab.model, lab.edit_types.Base(kind, negative, positive, scale), lab.edits(warmup=2))
+    return lab.replaying.first_step(inversion, guider, lab.runs.Run(guider.plan))
 
 
 def test_only_an_edit_on_the_inversions_own_base_may_begin_on_its_path(lab, inversion):
@@ -140,7 +140,9 @@ def test_an_inversion_from_a_file_edits_as_the_one_in_memory_to_the_bit(lab, pro
     picture = tiny_models.latent() | {"noise_mask": torch.ones(1, 128, 128)}
     inversion, _ = lab.invert(picture, source=lab.source if prompted else None)
     again = kept(lab, inversion)
-    assert again.settings.keys() == inversion.settings.keys()
+    for name in ("settings", "schedule", "seed", "model", "patched", "method", "order"):
+        assert getattr(again, name) == getattr(inversion, name)
+    assert torch.equal(again.noise_mask, inversion.noise_mask) and torch.equal(again.samples, inversion.samples)
     assert torch.equal(lab.edit(again)[0], lab.edit(inversion)[0])
 
 

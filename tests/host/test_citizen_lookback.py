@@ -1,5 +1,6 @@
 """What is looked at in the original picture is found once: later edits of it are faster, and the same."""
 
+import gc
 from dataclasses import replace
 
 import pytest
@@ -86,9 +87,9 @@ def test_where_other_nodes_take_part_every_step_looks_for_itself(lab, made, rows
     model, inversion = lab.model.clone(), made()
     model.set_model_attn2_patch(lambda q, k, v, extra: (q, k, v))
     edited(lab, inversion, rows, model=model)
-    assert not inversion.seen
+    assert not lab.seen_on_the_path(inversion)
     edited(lab, inversion, rows)
-    assert inversion.seen
+    assert lab.seen_on_the_path(inversion)
 
 
 def test_a_conditioning_that_is_more_than_text_is_not_remembered(lab, rows):
@@ -112,15 +113,23 @@ def test_only_the_latest_captions_are_kept(lab, comfy, made, rows):
     whole = edited(lab, inversion, rows, captions[0])[2]
     for told in captions[1:]:
         edited(lab, inversion, rows, told)
-        assert len(inversion.seen) <= kept
+        assert len(lab.seen_on_the_path(inversion)) <= kept
     less, anew = (edited(lab, inversion, rows, told)[2] for told in (captions[-1], captions[1]))
     assert less < anew <= whole
-    sizes = [one.numel() * 4 for maps in inversion.seen.values() for one in maps.values()]
+    sizes = [one.numel() * 4 for maps in lab.seen_on_the_path(inversion).values() for one in maps.values()]
     assert sum(sizes) < 64 * 1024  # the maps, not the attention
 
 
 def test_a_copy_of_an_inversion_has_seen_nothing(lab, made, rows):
     inversion = made()
     edited(lab, inversion, rows)
-    assert inversion.seen and not replace(inversion, path=inversion.path + 1).seen
-    assert inversion.on("cpu").seen is inversion.seen
+    assert lab.seen_on_the_path(inversion) and not lab.seen_on_the_path(replace(inversion, path=inversion.path + 1))
+
+
+def test_what_was_seen_goes_with_its_inversion(lab, made, rows):
+    inversion, memories = made(), lab.lookback.PathMemory.by_inversion
+    edited(lab, inversion, rows)
+    before = len(memories)
+    del inversion
+    gc.collect()
+    assert len(memories) == before - 1

@@ -29,21 +29,17 @@ class Run:
     """An edit and what was seen of it: where it started, what acted when, what the captions were measured on."""
 
     def __init__(self, lab, inversion, edits, share, below):
-        self.guider = lab.guider(inversion, edits, mask="none")
-        self.measured, self.steps = [], []
-        difference, predict = self.guider.caption_difference, self.guider.predict_noise
+        self.guider, self.measured = lab.guider(inversion, edits, mask="none"), []
+        difference = lab.step.GuidedModel.caption_difference
 
-        def watched_difference(x, sigma, options):
-            self.measured.append((x, sigma, difference(x, sigma, options)))
+        def watched_difference(guided, x, sigma, options, plan):
+            self.measured.append((x, sigma, difference(guided, x, sigma, options, plan)))
             return self.measured[-1][2]
 
-        def watched_predict(x, timestep, options=None, seed=None):
-            found = predict(x, timestep, options, seed)
-            self.steps.append((self.guider.step, x, set(self.guider.guided.masks)))
-            return found
-
-        self.guider.caption_difference, self.guider.predict_noise = watched_difference, watched_predict
-        self.samples = lab.replay(self.guider, inversion, release=lab.replaying.Release(share, below))
+        with pytest.MonkeyPatch.context() as patch, lab.watching() as watch:
+            patch.setattr(lab.step.GuidedModel, "caption_difference", watched_difference)
+            self.samples = lab.replay(self.guider, inversion, release=lab.replaying.Release(share, below))
+        self.steps = [(step, x, acting) for step, x, _, acting in watch.predicted]
 
     @property
     def left(self):
@@ -105,7 +101,7 @@ def test_each_picture_of_a_batch_is_judged_by_itself(lab, day_to_night):
 def test_the_next_run_of_a_guider_has_its_warm_up_again(lab, plain, day_to_night):
     left = Run(lab, plain, day_to_night, 1.0, 1e-6).left
     run = Run(lab, plain, day_to_night, 1.0, left * 1.01)
-    assert run.steps[0][2] == {1} and run.guider.terms == day_to_night.terms
+    assert run.steps[0][2] == {1} and run.guider.plan.terms == day_to_night.terms
 
 
 def test_a_guider_without_captions_cannot_measure(lab, plain):

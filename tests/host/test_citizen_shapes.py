@@ -16,9 +16,9 @@ CPU_TOO = torch.device("cpu", 0)  # for ComfyUI another device than "cpu"
 
 def joined(inversions):
     """Several inversions of one picture each as one of a batch, with the same noises."""
-    first, samples = inversions[0], torch.cat([one.settings["samples"] for one in inversions])
+    first, samples = inversions[0], torch.cat([one.samples for one in inversions])
     parts = {name: torch.cat([getattr(one, name) for one in inversions], 1) for name in ("path", "denoised", "noises")}
-    return replace(first, **parts).described(samples=samples)
+    return replace(first, **parts, samples=samples)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_non_square_and_odd_sizes(comfy, kind, size):
     lab = Lab(comfy, kind=kind)
     negative = None if kind == "SDXL" else tiny_models.conditioning(1)
     inversion, rebuilt = lab.invert(tiny_models.latent(*size), negative=negative)
-    assert gap(rebuilt, inversion.settings["samples"]) < EXACT
+    assert gap(rebuilt, inversion.samples) < EXACT
     edited, masks = lab.edit(inversion, preserve="blend")
     assert edited.shape == (1, 4, *size) and edited.isfinite().all()
     assert masks.shape == (2, 8 * size[0], 8 * size[1]) and 0 < masks.mean() < 1
@@ -76,7 +76,7 @@ def test_a_whole_replay_leads_back_at_odd_sizes_too(lab, monkeypatch, size):
     inversion, _ = lab.invert(tiny_models.latent(*size, batch=2), source=lab.source)
     with lab.from_the_first_step(monkeypatch):
         replayed, _ = lab.edit(inversion, lab.edits(scale=0.0))
-    assert gap(replayed, inversion.settings["samples"]) < 2e-3
+    assert gap(replayed, inversion.samples) < 2e-3
 
 
 KINDS = {
@@ -94,9 +94,9 @@ def test_every_topology_inverts_exactly_and_is_edited(comfy, monkeypatch, kind, 
     inversion, _ = lab.invert(source=lab.source, negative=tiny_models.conditioning(1))
     with lab.from_the_first_step(monkeypatch):
         replayed, _ = lab.edit(inversion, lab.edits(scale=0.0))
-    assert gap(replayed, inversion.settings["samples"]) < 2e-3
+    assert gap(replayed, inversion.samples) < 2e-3
     edited, masks = lab.edit(inversion, mask=mask)
-    assert (edited - inversion.settings["samples"]).abs().max() > 0.05
+    assert (edited - inversion.samples).abs().max() > 0.05
     assert 0 < masks.mean() < 0.7 and not hooks_of(lab.model)
 
 
@@ -151,7 +151,7 @@ def test_a_model_with_another_prediction_uses_it_and_its_noise_levels(lab, monke
     assert torch.equal(inversion.noises, plain.noises) == (sampling == "eps" and not zsnr)
     with lab.from_the_first_step(monkeypatch):
         replayed, _ = lab.edit(inversion, lab.edits(scale=0.0), model=model)
-    assert gap(replayed, inversion.settings["samples"]) < 5e-3
+    assert gap(replayed, inversion.samples) < 5e-3
     edited, masks = lab.edit(inversion, model=model)
     assert edited.isfinite().all() and 0 < masks.mean() < 1 and state_of(lab.model) == before
 
@@ -167,7 +167,7 @@ def test_half_precision_models_are_masked_in_full_precision(comfy, monkeypatch, 
     assert edited.isfinite().all() and 0 < masks.mean() < 0.7
     with lab.from_the_first_step(monkeypatch):
         replayed, _ = lab.edit(inversion, lab.edits(scale=0.0))
-    assert (replayed - inversion.settings["samples"]).abs().mean() < 0.1
+    assert (replayed - inversion.samples).abs().mean() < 0.1
 
 
 def half_masked(height=16, width=16):
@@ -182,7 +182,7 @@ def half_masked(height=16, width=16):
 def test_a_noise_mask_is_respected(lab, preserve, schedule):
     inversion, _ = lab.invert(half_masked(), source=lab.source, schedule=schedule)
     edited, _ = lab.edit(inversion, mask="none", preserve=preserve)
-    change = (edited - inversion.settings["samples"]).abs().amax(1)[0]
+    change = (edited - inversion.samples).abs().amax(1)[0]
     assert change[:, 9:].max() < 1e-4 and change[:, :7].max() > 0.05
 
 
@@ -195,7 +195,7 @@ def test_a_noise_mask_is_respected_by_the_baseline_and_by_the_custom_sampler(lab
         prompted = lab.sample.EditWithPrompt.execute(lab.model, inversion, tiny_models.conditioning(3), 5.0).result[0]["samples"]
         custom = SamplerCustomAdvanced.execute(noise, lab.guider(inversion), sampler, sigmas, latent).result[0]["samples"]
     for edited in (prompted, custom):
-        change = (edited - inversion.settings["samples"]).abs().amax(1)[0]
+        change = (edited - inversion.samples).abs().amax(1)[0]
         assert change[:, 9:].max() < 1e-4 and change[:, :7].max() > 0.05
     assert torch.equal(custom, lab.edit(inversion)[0])
 
@@ -205,7 +205,7 @@ def test_an_inversion_is_replayed_by_stock_guiders_too(lab):
 
     inversion, rebuilt = lab.invert(source=lab.source)
     sampler, sigmas, noise, latent = lab.compose.ReplaySampler.execute(inversion).result
-    negative = lab.host.zeros_conditioning(lab.model)
+    negative = lab.comfy.module("nodes.host_model").zeros_conditioning(lab.model)
     guider = CFGGuider.execute(lab.model, lab.source, negative, 3.5).result[0]
     with torch.inference_mode():
         replayed = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).result[0]["samples"]
@@ -243,7 +243,8 @@ def test_as_many_levels_run_together_as_memory_holds(lab, monkeypatch):
     import comfy.model_management
 
     model, shape = lab.model.clone(), (2, 4, 16, 16)
-    plain, guided = lab.host.CSGGuider(model, lab.host.Base()), lab.host.CSGGuider(model, lab.host.Base("source", None, lab.source, 3.5))
+    bases = lab.edit_types.Base(), lab.edit_types.Base("source", None, lab.source, 3.5)
+    plain, guided = (lab.host.CSGGuider(model, base) for base in bases)
     monkeypatch.setattr(comfy.model_management, "is_device_cpu", lambda _: False)
     monkeypatch.setattr(model.model, "memory_required", lambda shape, **_: shape[0])
 
@@ -254,7 +255,7 @@ def test_as_many_levels_run_together_as_memory_holds(lab, monkeypatch):
 
     assert [levels(free) for free in (0.5, 2, 6.9, 12, 1e9)] == [1, 1, 3, 6, 8]
     assert levels(12, guided) == 3  # two rows for each picture
-    timed = lab.host.CSGGuider(model, lab.host.Base("source", None, control(lab.source), 3.5))
+    timed = lab.host.CSGGuider(model, lab.edit_types.Base("source", None, control(lab.source), 3.5))
     assert levels(1e9, timed) == 1
     model.set_model_attn2_patch(lambda *tensors: tensors[:3])
     assert levels(1e9) == 1

@@ -55,7 +55,7 @@ def test_what_is_remembered_of_an_interrupted_edit_is_right(lab):
     for at, politely in places(lambda: lab.edit(replace(made), edits, **EVERYTHING), 8):
         inversion = replace(made)
         interrupted(lambda: lab.edit(inversion, edits, **EVERYTHING), at, politely)  # noqa: B023
-        remembered += bool(inversion.seen)
+        remembered += bool(lab.seen_on_the_path(inversion))
         assert state_of(lab.model) == before
         assert torch.equal(lab.edit(inversion, edits, **EVERYTHING)[0], expected)
     assert 0 < remembered < 8, "no interruption came while it looked, or none came after"
@@ -118,11 +118,11 @@ def test_a_patch_of_the_edit_alone_acts_from_the_first_step_on(lab, monkeypatch,
     found = lab.edit(inversion, model=model)[0]
     same = lab.invert(source=lab.source, model=model)[0]
     shortened = lab.edit(same, model=model)[0]
-    calls, evaluate = [], lab.host.CSGGuider._predict
-    monkeypatch.setattr(lab.host.CSGGuider, "_predict", lambda self, *a: calls.append(self.step) or evaluate(self, *a))
-    assert torch.equal(lab.edit(inversion, model=model)[0], found) and calls[0] == 0
-    calls.clear()
-    assert torch.equal(lab.edit(same, model=model)[0], shortened) and calls[0] == 2, "the model's own inversion was not taken up"
+    with lab.watching() as watch:
+        assert torch.equal(lab.edit(inversion, model=model)[0], found) and watch.predicted[0][0] == 0
+    with lab.watching() as watch:
+        assert torch.equal(lab.edit(same, model=model)[0], shortened)
+        assert watch.predicted[0][0] == 2, "the model's own inversion was not taken up"
     with lab.from_the_first_step(monkeypatch):
         assert torch.equal(lab.edit(inversion, model=model)[0], found)
         assert gap(lab.edit(same, model=model)[0], shortened) < 2e-3

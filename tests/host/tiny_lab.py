@@ -3,6 +3,7 @@
 import hashlib
 from contextlib import contextmanager
 
+import pytest
 import torch
 
 from tests.host import tiny_models
@@ -49,9 +50,10 @@ class Lab:
 
     def __init__(self, comfy, **options):
         self.comfy = comfy
-        names = ("host", "host_replay", "sample", "compose")
-        self.host, self.replaying, self.sample, self.compose = (comfy.module(f"nodes.{name}") for name in names)
-        self.guidance, self.inversion = comfy.module("csg.diffusion.guidance"), comfy.module("csg.diffusion.inversion")
+        names = ("host", "host_step", "host_replay", "host_lookback", "sample", "compose")
+        self.host, self.step, self.replaying, self.lookback, self.sample, self.compose = (comfy.module(f"nodes.{name}") for name in names)
+        names = ("edits", "guidance", "inversion", "run")
+        self.edit_types, self.guidance, self.inversion, self.runs = (comfy.module(f"csg.diffusion.{name}") for name in names)
         self.model = tiny_models.model(**options)
         self.source = tiny_models.conditioning(0)
 
@@ -62,7 +64,7 @@ class Lab:
             tokens, text = tuple(range(1, 3 + k % 2)), tiny_models.conditioning(10 + k)
             terms.append(self.guidance.ConceptTerm(
                 f"c{k}", f"phrase {k}", scale, 0.6, warmup, conditioning=text, tokens=tokens, **options))  # fmt: skip
-        return self.host.Edits(tuple(terms))
+        return self.edit_types.Edits(tuple(terms))
 
     @torch.inference_mode()
     def invert(self, picture=None, model=None, source=None, negative=None, schedule="authors", steps=STEPS, guidance=3.5, seed=3):
@@ -97,21 +99,63 @@ class Lab:
         return self.evaluations(guider, inversion)[0][0]
 
     def evaluations(self, guider, inversion):
-        """What every guided step of a replay saw: the predictions and the attention maps."""
-        seen = []
-        evaluate = guider._evaluate
+        """What every guided step of a replay saw: the predictions by row and the attention maps by phrase."""
+        with self.watching() as watch:
+            self.replay(guider, inversion)
+        return [(out, maps) for _, _, out, maps in watch.evaluated]
 
-        def watched(*arguments):
-            seen.append(evaluate(*arguments))
-            return seen[-1]
+    @contextmanager
+    def watching(self):
+        """A `Watch` of the edits made inside."""
+        with pytest.MonkeyPatch.context() as patch:
+            yield Watch(self, patch)
 
-        guider._evaluate = watched
-        self.replay(guider, inversion)
-        return seen
+    def seen_on_the_path(self, inversion):
+        """What edits remember of an inversion's own path."""
+        return self.lookback.PathMemory.by_inversion.get(inversion, {})
 
     @contextmanager
     def from_the_first_step(self, monkeypatch):
         """Replays evaluate every step, also those where they would only follow the recorded path."""
         with monkeypatch.context() as patch:
-            patch.setattr(self.replaying.ReplaySampler, "_start", lambda *_: 0)
+            patch.setattr(self.replaying, "first_step", lambda *_: 0)
             yield
+
+
+class Watch:
+    """What edits ask of the model, by the names of rows and looks, and what comes of it.
+
+    evaluated: (step, x, predictions, maps) of every call; predicted: (step, x, denoised, indices of the acting terms) of
+    every step of a replay.
+    """
+
+    def __init__(self, lab, patch):
+        self.evaluated, self.predicted, self.key = [], [], lab.step.KEY
+        evaluate, predict = lab.step.GuidedModel.evaluate, lab.host.CSGGuider.predict_noise
+
+        def watched_evaluate(guided, rows, looks, x, timestep, options, plan):
+            out, maps = evaluate(guided, rows, looks, x, timestep, options, plan)
+            by_name = [{str(key): one for key, one in found.items()} for found in (out, maps)]
+            self.evaluated.append((self.step_of(options), x, *by_name))
+            return out, maps
+
+        def watched_predict(guider, x, timestep, model_options=None, seed=None):
+            denoised = predict(guider, x, timestep, model_options, seed)
+            if run := model_options.get(self.key):
+                self.predicted.append((run.step, x, denoised, set(run.plan.active(run.step))))
+            return denoised
+
+        patch.setattr(lab.step.GuidedModel, "evaluate", watched_evaluate)
+        patch.setattr(lab.host.CSGGuider, "predict_noise", watched_predict)
+
+    def step_of(self, options):
+        """The step of a call; None for one that belongs to no step."""
+        return run.step if (run := options.get(self.key)) else None
+
+    def rows(self):
+        """Names of the rows of every step."""
+        return {step: list(out) for step, _, out, _ in self.evaluated}
+
+    def at(self, step):
+        """The rows' predictions at a step, and the guided one."""
+        return next(out for i, _, out, _ in self.evaluated if i == step), next(d for i, _, d, _ in self.predicted if i == step)

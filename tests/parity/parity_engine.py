@@ -65,9 +65,9 @@ class Engine:
 
     def __init__(self, comfy, state):
         self.host, self.sample = comfy.module("nodes.host"), comfy.module("nodes.sample")
-        self.guidance, self.schedule = comfy.module("csg.diffusion.guidance"), comfy.module("csg.diffusion.schedule")
+        names = ("edits", "guidance", "schedule", "attention", "inversion")
+        self.edit_types, self.guidance, self.schedule, self.attention, self.inversion = (comfy.module(f"csg.diffusion.{n}") for n in names)
         self.model, self.replay = comfy.module("nodes.host_model"), comfy.module("nodes.host_replay")
-        self.attention, self.inversion = comfy.module("csg.diffusion.attention"), comfy.module("csg.diffusion.inversion")
         self.patcher = load(state)
         self.scaling = self.patcher.model.latent_format.scale_factor
 
@@ -95,41 +95,43 @@ class Engine:
     @torch.inference_mode()
     def edit(self, inversion, terms=(), mask="intersect", base="unconditional", preserve="off"):
         """CSG_Sampler, watched."""
-        cuts, guiders, cut = [], [], self.guidance.quantile_mask
+        cuts, cut, guide, steps = [], self.guidance.quantile_mask, self.guidance.guide, {}
 
         def noting(values, quantile):
-            cuts.append(Cut(guiders[-1].step, values, quantile, cut(values, quantile)))
+            cuts.append(Cut(max(steps), values, quantile, cut(values, quantile)))
             return cuts[-1].mask
 
+        def guiding(*arguments):
+            guided = guide(*arguments)
+            steps[max(steps)][1].update(guided.masks)
+            return guided
+
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(self.host, "CSGGuider", self._watching(guiders))
+            patch.setattr(self.host, "CSGGuider", self._watching(steps))
             patch.setattr(self.guidance, "quantile_mask", noting)
-            edits = self.host.Edits(tuple(terms))
+            patch.setattr(self.guidance, "guide", guiding)
+            edits = self.edit_types.Edits(tuple(terms))
             out = self.sample.Sampler.execute(self.patcher, inversion, edits, base, mask, preserve)
-        latent, steps = out.result[0]["samples"] * self.scaling, guiders[0].seen
+        latent = out.result[0]["samples"] * self.scaling
         masks = torch.zeros(inversion.steps, len(terms), *latent.shape[-2:])
         for i, (_, found) in steps.items():
             for k, one in found.items():
                 masks[i, k] = one[0, 0]
         return Edited(latent, masks, cuts, {i: x for i, (x, _) in steps.items()})
 
-    def _watching(self, made):
-        class Watching(self.host.CSGGuider):
-            """Keeps the latent and the masks of every step."""
+    def _watching(self, steps):
+        key = self.host.KEY
 
-            def __init__(self, *arguments):
-                super().__init__(*arguments)
-                self.seen = {}
-                made.append(self)
+        class Watching(self.host.CSGGuider):
+            """Notes the latent of every step, and has a place for its masks."""
 
             def predict_noise(self, x, timestep, model_options=None, seed=None):
-                denoised = super().predict_noise(x, timestep, model_options, seed)
-                self.seen[self.step] = x, dict(self.guided.masks)
-                return denoised
+                steps[model_options[key].step] = x, {}
+                return super().predict_noise(x, timestep, model_options, seed)
 
         return Watching
 
     def from_the_first_step(self, patch):
         """Make replays evaluate every step, also those where they would only follow the recorded path."""
-        patch.setattr(self.replay.ReplaySampler, "_start", lambda *_: 0)
+        patch.setattr(self.replay, "first_step", lambda *_: 0)
 

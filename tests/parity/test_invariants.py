@@ -104,7 +104,7 @@ class Toy:
     def __init__(self, patcher):
         self.inner_model = SimpleNamespace(model_patcher=patcher)
 
-    def __call__(self, x, sigma, **_):
+    def __call__(self, x, sigma, *_, **__):
         return torch.tanh(1.5 * x.roll(1, -1)) / (1 + sigma.view(-1, 1, 1, 1))
 
 

@@ -110,7 +110,7 @@ def test_ddpm_inversion_is_exact_when_no_noise_is_dropped(engine, monkeypatch):
     sigmas = engine.schedule.noise_levels(engine.table, engine.schedule.ddpm_timesteps(20), to_zero=False)
     with torch.inference_mode():
         inversion, rebuilt = engine.host.run_inversion(
-            engine.patcher, engine.picture(latent(SQUARE)), sigmas, "ddpm", engine.host.Base(), {"seed": 7},
+            engine.patcher, engine.picture(latent(SQUARE)), sigmas, "ddpm", engine.edit_types.Base(), {"seed": 7},
             seed=7, order=1, zero_noise_steps=0)  # fmt: skip
     assert largest(rebuilt["samples"] * engine.scaling, latent(SQUARE)) < 1e-6
     assert largest(engine.edit(inversion).latent, latent(SQUARE)) < 1e-4

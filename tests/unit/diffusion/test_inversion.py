@@ -1,6 +1,7 @@
 """Inversions on toy denoisers whose answers are known, and the solver against the formulas of the papers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def gaussian(x, sigma):
 
 
 def run(inversion, denoise, **options):
-    return list(inv.replay(denoise, inversion, **options))
+    return list(inv.replay(lambda x, sigma, _: denoise(x, sigma), inversion, **options))
 
 
 def vp_step(x, m, earlier, abar):
@@ -161,8 +162,20 @@ def test_a_late_start_continues_the_whole_run():
 
     whole, late = run(inversion, edited), run(inversion, edited, start=7)
     assert late[0].i == 7 and torch.allclose(late[-1].x, whole[-1].x, atol=1e-4)
-    unguided = run(inversion, edited, start=7, follow=False)
-    assert not torch.allclose(unguided[-1].x, whole[-1].x, atol=1e-4)
+    forgetful = replace(inversion, denoised=torch.zeros_like(inversion.denoised))
+    assert not torch.allclose(run(forgetful, edited, start=7)[-1].x, whole[-1].x, atol=1e-4)
+
+
+def test_every_prediction_is_told_its_step():
+    sigmas = schedule.ledits_levels(TABLE, 20, 0.15, "diffusers")
+    inversion, asked = inv.invert_sde(wild, LATENT, sigmas, seed=0), []
+
+    def noting(x, sigma, step):
+        asked.append((step, float(sigma[0])))
+        return wild(x, sigma)
+
+    list(inv.replay(noting, inversion, start=7))
+    assert asked == [(i, float(sigmas[i])) for i in range(7, 20)]
 
 
 class Copies(TorchDispatchMode):
@@ -182,7 +195,7 @@ def test_a_step_sends_nothing_to_the_device():
     inversion = inv.invert_sde(wild, LATENT, sigmas, seed=0)
     mask = torch.ones(2, 1, 6, 8, device="meta")
     for placed, expected in ((inversion.on("meta", path=True), 0), (inversion, 7 + 8)):  # noises of all steps but the last, the path of all
-        steps = inv.replay(wild, placed, blend=lambda _: mask, device="meta")
+        steps = inv.replay(lambda x, sigma, _: wild(x, sigma), placed, blend=lambda _: mask, device="meta")
         next(steps)
         with Copies() as copies:
             assert [step.i for step in steps] == list(range(1, 9))
@@ -237,10 +250,3 @@ def test_ddim_asks_at_the_level_it_climbs_to():
     assert [level for level, _ in asked] == [1.0, 4.0]
     below = [float(inversion.path[i].std() / schedule.presentation_scale(float(inversion.sigmas[i]))) for i in (2, 1)]
     assert [spread for _, spread in asked] == pytest.approx(below, rel=1e-5)
-
-
-def test_settings_are_added_without_touching_the_original():
-    inversion = inv.invert_sde(wild, LATENT, torch.tensor([2.0, 1.0, 0.0]), seed=0)
-    described = inversion.described(seed=0).described(size=(6, 8))
-    assert described.settings == {"seed": 0, "size": (6, 8)} and inversion.settings == {}
-    assert described.steps == 2

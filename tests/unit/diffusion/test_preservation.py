@@ -2,6 +2,7 @@
 
 import torch
 
+from csg.diffusion import edits
 from csg.diffusion import guidance as csg
 from csg.diffusion.guidance import ConceptTerm, GuidanceSettings, Predictions
 from csg.diffusion.preservation import SHARES, Preservation, place
@@ -41,16 +42,16 @@ def test_a_place_is_measured_by_its_own_peak():
 
 
 def test_the_preserved_concept_keeps_what_it_alone_is_looked_at_for():
-    kept = Preservation().kept(said(HOUSE, SKY, differs(1.0)), {})[csg.LOCAL]
+    kept = Preservation().kept(said(HOUSE, SKY, differs(1.0)), {})[edits.LOCAL]
     assert kept[0, 0, 18:26, 10:22].all() and not kept[0, 0, :12].any() and not kept[0, 0, 16:, :6].any()
     assert set(kept.unique().tolist()) == {0.0, 1.0}
 
 
 def test_a_change_that_is_looked_at_as_much_wins_the_place():
     left = looks((4, 7), (2, 4), 0.7)
-    kept = Preservation().kept(said(HOUSE, left, differs(1.0)), {})[csg.LOCAL]
+    kept = Preservation().kept(said(HOUSE, left, differs(1.0)), {})[edits.LOCAL]
     assert not kept[0, 0, 20:24, 11:13].any() and kept[0, 0, 18:26, 18:22].all()
-    nothing = Preservation().kept(said(HOUSE, SKY, differs(1.0), factual_attention={0: 2 * HOUSE}), {})[csg.LOCAL]
+    nothing = Preservation().kept(said(HOUSE, SKY, differs(1.0), factual_attention={0: 2 * HOUSE}), {})[edits.LOCAL]
     assert not nothing.any()
 
 
@@ -58,30 +59,30 @@ def test_where_the_captions_differ_nothing_is_kept():
     """Night falls on the house as well; the snow around it does not."""
     around = differs(1.0, ((10, 32), (2, 30)), 0.1)
     night = differs(1.0, ((10, 32), (2, 30)), 2.0)
-    assert Preservation().kept(said(HOUSE, SKY, around), {})[csg.GLOBAL][0, 0, 18:26, 10:22].all()
-    assert not Preservation().kept(said(HOUSE, SKY, night), {})[csg.LOCAL].any()
+    assert Preservation().kept(said(HOUSE, SKY, around), {})[edits.GLOBAL][0, 0, 18:26, 10:22].all()
+    assert not Preservation().kept(said(HOUSE, SKY, night), {})[edits.LOCAL].any()
 
 
 def test_less_is_kept_from_global_concepts():
     kept = Preservation().kept(said(HOUSE, SKY, differs(1.0)), {})
-    assert SHARES[csg.GLOBAL] < 1 < SHARES[csg.LOCAL]
-    assert kept[csg.LOCAL].any() and not kept[csg.GLOBAL].any()
+    assert SHARES[edits.GLOBAL] < 1 < SHARES[edits.LOCAL]
+    assert kept[edits.LOCAL].any() and not kept[edits.GLOBAL].any()
 
 
 def test_the_difference_is_remembered_from_step_to_step():
     """Once the change is drawn the captions agree about it; what the first steps said still counts."""
     night = differs(1.0, ((10, 32), (2, 30)), 2.0)
     run = Preservation()
-    assert not run.kept(said(HOUSE, SKY, night), {})[csg.LOCAL].any()
-    assert not run.kept(said(HOUSE, SKY, differs(0.1)), {})[csg.LOCAL].any()
-    assert Preservation().kept(said(HOUSE, SKY, differs(0.1)), {})[csg.LOCAL].any()
+    assert not run.kept(said(HOUSE, SKY, night), {})[edits.LOCAL].any()
+    assert not run.kept(said(HOUSE, SKY, differs(0.1)), {})[edits.LOCAL].any()
+    assert Preservation().kept(said(HOUSE, SKY, differs(0.1)), {})[edits.LOCAL].any()
 
 
 def test_guidances_of_their_own_count_where_there_is_no_caption_difference():
     own = said(HOUSE, SKY, None)
     assert Preservation().kept(own, {}) == {}
-    assert Preservation().kept(own, {0: differs(1.0)})[csg.LOCAL].any()
-    assert not Preservation().kept(own, {0: differs(1.0, ((10, 32), (2, 30)), 2.0)})[csg.LOCAL].any()
+    assert Preservation().kept(own, {0: differs(1.0)})[edits.LOCAL].any()
+    assert not Preservation().kept(own, {0: differs(1.0, ((10, 32), (2, 30)), 2.0)})[edits.LOCAL].any()
 
 
 def test_without_preserved_concepts_nothing_is_kept():
@@ -92,7 +93,7 @@ def test_without_preserved_concepts_nothing_is_kept():
 def test_without_attention_of_a_change_nothing_is_taken_from_it():
     """A global concept alone has no place of its own to compare with; it is not confined on a guess."""
     alone = Predictions(torch.zeros(1, 4, *SIZE), caption_difference=differs(1.0), preserved_attention={"house": HOUSE})
-    assert not Preservation().kept(alone, {})[csg.LOCAL].any()
+    assert not Preservation().kept(alone, {})[edits.LOCAL].any()
 
 
 def test_kept_places_leave_the_masks_and_the_sum():
@@ -101,7 +102,7 @@ def test_kept_places_leave_the_masks_and_the_sum():
     prediction = said(HOUSE, SKY, differs(1.0))
     free = csg.guide([term], [0], prediction, settings)
     kept = csg.guide([term], [0], prediction, settings, Preservation().kept)
-    place_kept = Preservation().kept(prediction, {})[csg.LOCAL]
+    place_kept = Preservation().kept(prediction, {})[edits.LOCAL]
     assert torch.equal(kept.masks[0], free.masks[0] * (1 - place_kept))
     assert torch.equal(kept.denoised, free.denoised * (1 - place_kept)) and place_kept.any()
 
@@ -110,6 +111,6 @@ def test_every_picture_of_a_batch_has_its_own_places():
     pair = said(
         torch.cat([HOUSE, looks((4, 7), (0, 2))]), torch.cat([SKY, SKY]), torch.cat([differs(1.0), 9 * differs(1.0)])
     )
-    both = Preservation().kept(pair, {})[csg.LOCAL]
-    assert torch.equal(both[:1], Preservation().kept(said(HOUSE, SKY, differs(1.0)), {})[csg.LOCAL])
+    both = Preservation().kept(pair, {})[edits.LOCAL]
+    assert torch.equal(both[:1], Preservation().kept(said(HOUSE, SKY, differs(1.0)), {})[edits.LOCAL])
     assert both[1, 0, 20, 2] == 1 and both[1, 0, 20, 16] == 0

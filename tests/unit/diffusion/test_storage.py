@@ -14,7 +14,8 @@ def inversion(source=None):
     table = torch.linspace(0.03, 14, 1000)
     sigmas = noise_levels(table, leading_timesteps(6, 0.15), to_zero=True)
     made = invert_sde(lambda x, s: x / (1 + s[:, None, None, None] ** 2), torch.randn(1, 4, 8, 8), sigmas, seed=3)
-    return replace(made.described(steps=6, model="abc", samples=torch.ones(1, 4, 8, 8)), source=source, source_guidance=3.5)
+    return replace(made, settings={"steps": 6}, seed=3, schedule="diffusers", model="abc", samples=torch.ones(1, 4, 8, 8),
+                   source=source, source_guidance=3.5)
 
 
 def test_everything_comes_back(tmp_path):
@@ -23,8 +24,9 @@ def test_everything_comes_back(tmp_path):
     storage.save(made, tmp_path / "a.safetensors")
     again = storage.load(tmp_path / "a.safetensors")
     assert all(torch.equal(getattr(made, n), getattr(again, n)) for n in storage.PARTS)
-    assert (again.method, again.order, again.source_guidance, again.settings["model"]) == ("dpm++", 2, 3.5, "abc")
-    assert torch.equal(again.settings["samples"], made.settings["samples"]) and again.negative is None
+    assert (again.method, again.order, again.source_guidance, again.model) == ("dpm++", 2, 3.5, "abc")
+    assert (again.seed, again.schedule, again.patched, dict(again.settings)) == (3, "diffusers", "", {"steps": 6})
+    assert torch.equal(again.samples, made.samples) and again.noise_mask is None and again.negative is None
     assert torch.equal(again.source[0][0], source[0][0])
     assert torch.equal(again.source[0][1]["pooled_output"], source[0][1]["pooled_output"])
 
