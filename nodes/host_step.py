@@ -103,7 +103,7 @@ class GuidedModel:
         if looks:
             self._check_seen(capture, looks, plan)
         maps = {look: seen.to(x.device) for look, seen in capture.maps().items()}
-        return dict(zip(keys, out, strict=True)), maps
+        return dict(reversed(list(zip(keys, out, strict=True)))), maps
 
     def _check_seen(self, capture: AttentionCapture, looks: Sequence[Look], plan: Plan) -> None:
         expected = max(1, quarter_layers(self.model.diffusion_model))

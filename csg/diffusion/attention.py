@@ -145,7 +145,7 @@ class AttentionCapture:
             some, qs, ks = zip(*chunks[start : start + step], strict=True)
             found = word_attention(torch.cat(qs), torch.cat(ks), heads, self._selection(some, ks[0]))
             for key, one in zip(some, found.chunk(len(some)), strict=True):
-                self._count(key, one)
+                self.add(key, one)
 
     def _selection(self, keys: Sequence[Key], like: Tensor) -> Tensor:
         """The words' columns of every row of these keys, made for the first layer and kept for the others."""
@@ -156,12 +156,13 @@ class AttentionCapture:
             self._columns[kind] = columns.repeat_interleave(len(like), 0)
         return self._columns[kind]
 
-    def _count(self, key: Key, found: Tensor) -> None:
+    def add(self, key: Key, attention: Tensor) -> None:
+        """Count in the map (B, n) that one layer gave for this key."""
         with self._lock:
             if key in self._sums:
-                self._sums[key] += found.to(self._sums[key])
+                self._sums[key] += attention.to(self._sums[key])
             else:
-                self._sums[key] = found
+                self._sums[key] = attention
             self._counts[key] = self._counts.get(key, 0) + 1
 
     def layers(self, key: Key) -> int:

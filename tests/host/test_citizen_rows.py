@@ -170,7 +170,7 @@ def test_rows_are_given_in_the_order_that_others_expect(lab, inversion):
     seen, rows = [], lab.comfy.module("nodes.host_rows")
 
     def call(apply_model, given):
-        seen.append([row.key for row in given["cond_or_uncond"] if isinstance(row, rows.Row)])
+        seen.append([str(row.key) for row in given["cond_or_uncond"] if isinstance(row, rows.Row)])
         return apply_model(given["input"], given["timestep"], **given["c"])
 
     guided(lab, inversion, wrapped(lab.model, call))

@@ -126,7 +126,7 @@ def test_the_layers_of_the_full_models_are_the_references(comfy, monkeypatch, ki
         y = torch.empty(2, config["adm_in_channels"]) if config["adm_in_channels"] else None
         with capture.hooked([unet]), capture.rows(["base", "words"]):
             unet(torch.empty(2, 4, side, side), torch.zeros(2), torch.empty(2, 77, config["context_dim"]), y=y)
-    assert capture._counts == {"words": layers}
+    assert capture.layers("words") == layers and capture.layers("base") == 0
     assert capture.maps()["words"].shape == (1, side // 4, side // 4)
 
 
@@ -289,13 +289,13 @@ def test_concepts_on_the_second_device_are_looked_at_there(lab, singles, split, 
     """With more concepts than the first device takes rows."""
     attention, edits, places = lab.comfy.module("csg.diffusion.attention"), lab.edits(count=5, scale=2.0), {}
     whole, masks = lab.edit(singles[0], edits)
-    count = attention.AttentionCapture._count
+    add = attention.AttentionCapture.add
 
     def noting(capture, key, found):
         places.setdefault(key, set()).add(threading.get_ident())
-        count(capture, key, found)
+        add(capture, key, found)
 
-    monkeypatch.setattr(attention.AttentionCapture, "_count", noting)
+    monkeypatch.setattr(attention.AttentionCapture, "add", noting)
     edited, its_masks = lab.edit(singles[0], edits, model=split)
     assert len(places) == 5 and all(len(threads) == 1 for threads in places.values())
     assert len(set.union(*places.values())) == 2, "only one device had concepts"
