@@ -132,20 +132,11 @@ class TextEncoder(Protocol):
 class Change(Protocol):
     """One changed concept of a counterfactual, as the causal core words it."""
 
-    @property
-    def concept(self) -> str: ...
-
-    @property
-    def phrase(self) -> str: ...
-
-    @property
-    def factual_phrase(self) -> str: ...
-
-    @property
-    def removes(self) -> bool: ...
-
-    @property
-    def scope(self) -> str: ...
+    concept: str
+    phrase: str
+    factual_phrase: str
+    removes: bool
+    scope: str
 
 
 def encode_change(text: TextEncoder, change: Change, common: ConceptTerm, global_scale: float, captions: tuple[str, str]) -> ConceptTerm:
