@@ -1,7 +1,8 @@
 """Makes the pictures that introduce the pack, from real runs of its workflows: `python .ci/pictures.py`.
 
-Writes the template browser's thumbnail beside every Town workflow, and docs/first.jpg for the README. Needs the pack
-set up (make setup) and some minutes; nothing is drawn that the workflows did not produce.
+Writes the template browser's thumbnail beside every Town workflow, docs/first.jpg for the README, and pictures of help
+pages. Needs the pack set up (make setup) and some minutes; nothing is drawn that the workflows did not produce. With
+names, such as `keep-preserved`, only those.
 """
 
 import io
@@ -9,12 +10,12 @@ import json
 import sys
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from demo import titled  # noqa: E402
+from demo import Edit, filled, titled  # noqa: E402
 
 from csg.causal.counterfactual import propagate  # noqa: E402
 from csg.causal.drawing import draw  # noqa: E402
@@ -100,26 +101,94 @@ def story(before, after, prompt):
     return page
 
 
+def row(pictures, side=300):
+    """Pictures side by side, each under its name."""
+    page = Image.new("RGB", (len(pictures) * (side + GAP) + GAP, side + 72), PAPER)
+    pen = ImageDraw.Draw(page)
+    for i, (name, picture) in enumerate(pictures.items()):
+        x = GAP + i * (side + GAP)
+        write(pen, (x + side // 2, 16), name, 18)
+        page.paste(picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), (x, 50))
+    return page
+
+
+def error(picture, original, times=8):
+    """Where two pictures differ: black where they are the same, the difference made bright."""
+    return ImageChops.difference(picture, original).point(lambda level: min(255, times * level))
+
+
+def keep_preserved_page(client):
+    """A house painted blue: the error on Town's scene before and after Keep Preserved Pixels."""
+    prompt = filled(prompt_of("town_counterfactual"), Edit(80000001, "house=blue"))
+    nodes = {name: entry["class_type"] for name, entry in prompt.items()}
+    sampler = next(name for name, kind in nodes.items() if kind == "CSG_Sampler")
+    decoded = next(name for name, kind in nodes.items() if kind == "VAEDecode" and prompt[name]["inputs"]["samples"] == [sampler, 0])
+    original = next(name for name, kind in nodes.items() if kind == "CSG_TownScene" and not prompt[name]["inputs"]["do"])
+    kept = {"original": [original, 0], "edited": [decoded, 0], "masks": ["grown", 0], "feather": 8.0}
+    prompt |= {"grown": {"class_type": "GrowMask", "inputs": {"mask": [sampler, 1], "expand": 16, "tapered_corners": False},
+                         "_meta": {"title": "grown"}},
+               "k": {"class_type": "CSG_KeepPreserved", "inputs": kept, "_meta": {"title": "kept"}},
+               "kept": {"class_type": "SaveImage", "inputs": {"images": ["k", 0], "filename_prefix": "kept"}, "_meta": {"title": "all"}},
+               "raw": {"class_type": "SaveImage", "inputs": {"images": [decoded, 0], "filename_prefix": "raw"}, "_meta": {"title": "raw"}}}
+    picture = run(client, prompt)
+    factual, raw, after = picture("factual"), picture("raw"), picture("all")
+    return row({"original": factual, "edited and kept": after, "changed before, x 8": error(raw, factual),
+                "changed after, x 8": error(after, factual)})
+
+
+def undo_drift_page():
+    """An exact counterfactual with a drift that is known, and what Undo Drift makes of it."""
+    import torch
+
+    from csg.evaluation.sheets import to_image, to_pictures
+    from csg.pictures.align import Drift, unwarped
+    from csg.pictures.drift import undo_drift
+
+    noise = exogenous(5)
+    factual_, exact = (to_image(Image.fromarray(render(noise, evaluate(noise, do))[0])) for do in ({}, {"car": "red"}))
+    moved = unwarped(exact, Drift((-5.3, 3.6), (0.97, 0.97), -0.6), (256, 256))[0] * torch.tensor([1.06, 0.97, 0.9]) + 0.02
+    jpeg = io.BytesIO()
+    to_pictures(moved)[0].save(jpeg, "JPEG", quality=85)
+    edited = to_image(Image.open(jpeg))
+    image, mask, report = undo_drift(factual_, edited, feather=2.0)
+    print(report)
+    mask = to_pictures(mask[..., None].expand(-1, -1, -1, 3))[0]
+    return row({"original": to_pictures(factual_)[0], "from an editor": to_pictures(edited)[0], "drift undone": to_pictures(image)[0],
+                "what really changed": mask})
+
+
 def save(page, path):
     path.parent.mkdir(exist_ok=True)
     page.save(path, quality=86, optimize=True)
     print(path.relative_to(ROOT), page.size)
 
 
+def thumbnails(client):
+    """The thumbnail of every Town workflow, and the README's picture."""
+    for name in PAIRS:
+        prompt = prompt_of(name)
+        picture = run(client, prompt)
+        before, after = picture("factual"), picture("counterfactual")
+        save(pair(before, after, do_words(prompt)), ROOT / "workflows" / f"{name}.jpg")
+        if name == "town_day_to_night":
+            save(story(before, after, prompt), ROOT / "docs" / "first.jpg")
+    for name, (title, words) in ALONE.items():
+        prompt = prompt_of(name)
+        after = run(client, prompt)(title)
+        save(pair(scene_of(prompt), after, words.format(do_words(prompt))), ROOT / "workflows" / f"{name}.jpg")
+    save(fitted(run(client, prompt_of(SHEET))("Compare"), 960, 640), ROOT / "workflows" / f"{SHEET}.jpg")
+
+
+PAGES = {"keep-preserved": keep_preserved_page, "undo-drift": lambda client: undo_drift_page()}
+
+
 def main():
+    wanted = sys.argv[1:] or ["thumbnails", *PAGES]
     with ComfyServer() as server:
-        for name in PAIRS:
-            prompt = prompt_of(name)
-            picture = run(server.client, prompt)
-            before, after = picture("factual"), picture("counterfactual")
-            save(pair(before, after, do_words(prompt)), ROOT / "workflows" / f"{name}.jpg")
-            if name == "town_day_to_night":
-                save(story(before, after, prompt), ROOT / "docs" / "first.jpg")
-        for name, (title, words) in ALONE.items():
-            prompt = prompt_of(name)
-            after = run(server.client, prompt)(title)
-            save(pair(scene_of(prompt), after, words.format(do_words(prompt))), ROOT / "workflows" / f"{name}.jpg")
-        save(fitted(run(server.client, prompt_of(SHEET))("Compare"), 960, 640), ROOT / "workflows" / f"{SHEET}.jpg")
+        if "thumbnails" in wanted:
+            thumbnails(server.client)
+        for name in PAGES.keys() & set(wanted):
+            save(PAGES[name](server.client), ROOT / "web" / "docs" / "images" / f"{name}.jpg")
 
 
 if __name__ == "__main__":

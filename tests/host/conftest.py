@@ -23,7 +23,8 @@ from csg.evaluation.runner.comfy_client import find_comfyui, has_accelerator, pa
 
 COMFYUI = find_comfyui()
 sys.path[:] = [str(COMFYUI)] + [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
-EXTRAS = ("nodes_custom_sampler", "nodes_mask", "nodes_images", "nodes_preview_any", "nodes_advanced_samplers")
+EXTRAS = ("nodes_custom_sampler", "nodes_mask", "nodes_images", "nodes_preview_any", "nodes_advanced_samplers",
+          "nodes_compositing")
 
 
 class SilentServer:
