@@ -8,6 +8,7 @@ names, such as `keep-preserved`, only those.
 import io
 import json
 import sys
+import textwrap
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw
@@ -157,6 +158,43 @@ def undo_drift_page():
                 "what really changed": mask})
 
 
+def audit_page():
+    """Town's own model judges an edit that went wrong on purpose: the ground stayed dry, and the car was painted, too."""
+    from csg.evaluation.audit import audit, slips
+    from csg.evaluation.sheets import audit_sheet, to_image, to_pictures
+    from csg.town.weights import VLM_FOLDER
+    from csg.vlm.local import LocalVLM
+
+    noise = exogenous(3)
+    before = evaluate(noise)
+    bad = {"weather": "rainy", "ground": "dry", "car": "blue"}
+    original, edited = (to_image(Image.fromarray(render(noise, evaluate(noise, do))[0])) for do in ({}, bad))
+    graph = read_json(json.dumps(graph_document(before))).do({"weather": "rainy"})
+    after = evaluate(noise, {"weather": "rainy"})
+    follow = {name: value for name, value in after.items() if value != before[name] and name != "weather"}
+    counterfactual = propagate(graph, follow)
+    result = audit(LocalVLM(VLM_FOLDER), original, edited, counterfactual)
+    print(result.report())
+    lines = [result.report().splitlines()[0], *slips(result.slipped)]
+    return to_pictures(audit_sheet(original, edited, draw(counterfactual, result.verdicts()), lines))[0]
+
+
+def instruction_page():
+    """A counterfactual of the street preset as a graph, and the instruction that is made of it."""
+    from csg.causal.instruction import instruction
+
+    graph = read_json((ROOT / "web" / "editor" / "presets" / "street.json").read_text(encoding="utf-8"))
+    counterfactual = propagate(graph.do({"weather": "rainy"}), {"ground": "wet", "visibility": "hazy", "umbrellas": "open"})
+    shown = fitted(draw(counterfactual), 900, 560)
+    lines = textwrap.wrap(instruction(counterfactual), 92)
+    page = Image.new("RGB", (900, shown.height + 28 * len(lines) + GAP), PAPER)
+    page.paste(shown, (0, 0))
+    pen = ImageDraw.Draw(page)
+    for i, line in enumerate(lines):
+        write(pen, (GAP, shown.height + 28 * i), line, 18, anchor="la")
+    return page
+
+
 def save(page, path):
     path.parent.mkdir(exist_ok=True)
     page.save(path, quality=86, optimize=True)
@@ -179,7 +217,8 @@ def thumbnails(client):
     save(fitted(run(client, prompt_of(SHEET))("Compare"), 960, 640), ROOT / "workflows" / f"{SHEET}.jpg")
 
 
-PAGES = {"keep-preserved": keep_preserved_page, "undo-drift": lambda client: undo_drift_page()}
+PAGES = {"keep-preserved": keep_preserved_page, "undo-drift": lambda client: undo_drift_page(),
+         "audit": lambda client: audit_page(), "instruction": lambda client: instruction_page()}
 
 
 def main():

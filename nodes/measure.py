@@ -11,6 +11,7 @@ from comfy_api.latest import io
 
 from ..csg.causal.counterfactual import Counterfactual
 from ..csg.causal.formats import write_json
+from ..csg.causal.instruction import instruction
 from ..csg.evaluation import perceptual
 from ..csg.evaluation.similarity import ms_ssim
 from ..csg.evaluation.soundness import distances
@@ -115,11 +116,14 @@ class CounterfactualText(io.ComfyNode):
             display_name="Counterfactual as Text",
             category=CATEGORY,
             description="Writes a counterfactual as JSON: the graph with its interventions, the values that follow, the interventional prompt. "
-            "For records, and for doing exactly the same again.",
-            search_aliases=["json", "export", "record", "counterfactual", "csg"],
+            "For records, and for doing exactly the same again. And in plain words, as an instruction for any edit model.",
+            search_aliases=["json", "export", "record", "counterfactual", "instruction", "qwen edit", "kontext", "csg"],
             is_output_node=True,
             inputs=[sockets.Counterfactual.Input("counterfactual", tooltip="A counterfactual, or a list of them.")],
-            outputs=[io.String.Output("text", tooltip="JSON with graph, values and prompt.")],
+            outputs=[
+                io.String.Output("text", tooltip="JSON with graph, values and prompt."),
+                io.String.Output("instruction", tooltip="What to change, in the order of causes, and what to keep: the prompt for an edit model."),
+            ],
         )
 
     @classmethod
@@ -131,7 +135,7 @@ class CounterfactualText(io.ComfyNode):
             "prompt": counterfactual.prompt,
         }
         text = json.dumps(document, indent=1, ensure_ascii=False)
-        return io.NodeOutput(text, ui={"text": [text]})
+        return io.NodeOutput(text, instruction(counterfactual), ui={"text": [text]})
 
 
 def told(value: float) -> io.NodeOutput:

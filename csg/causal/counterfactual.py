@@ -105,10 +105,14 @@ class Counterfactual:
         chosen = tuple(change for change in self.changed if change.role == role)
         return tuple(self._edit(change) for change in chosen or self.changed)
 
-    def preserved(self) -> tuple[ConceptPhrase, ...]:
-        """Return the phrases of what is there to see and keeps its value, global concepts left out: they have no place."""
+    def unchanged(self) -> tuple[ConceptPhrase, ...]:
+        """Return the phrases of what is there to see and keeps its value, whether or not an intervention reaches it."""
         phrases = (self._edit(change) for change in self.changes if not change.changed)
-        return tuple(p for p in phrases if p.scope == LOCAL and not p.removes)
+        return tuple(phrase for phrase in phrases if not phrase.removes)
+
+    def preserved(self) -> tuple[ConceptPhrase, ...]:
+        """Return the phrases of what is unchanged and has a place: global concepts have none."""
+        return tuple(phrase for phrase in self.unchanged() if phrase.scope == LOCAL)
 
     def _edit(self, change: Change) -> ConceptPhrase:
         concept = self.graph[change.concept]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from PIL import Image
 
@@ -22,6 +22,7 @@ MUTED = hex_to_rgb("#857a6c")
 RULE = hex_to_rgb("#d9d0c1")
 LINE = hex_to_rgb("#a2988a")
 CUT = hex_to_rgb("#c2573c")
+GOOD, SLIPPED = hex_to_rgb("#3f8f5b"), hex_to_rgb("#b3202a")
 WHITE = (255, 255, 255)
 
 BOX_WIDTHS = (170.0, 290.0)
@@ -34,20 +35,22 @@ INDENT = 38.0
 PADDING = 18.0
 ARROW = 30.0
 RADIUS = 14.0
+TICK = (((-5, 0), (-1.5, 4), (5, -4)),)
+CROSS = (((-4, -4), (4, 4)), ((-4, 4), (4, -4)))
 NAME_SIZE, VALUE_SIZE, SMALL_SIZE, TITLE_SIZE = 19, 15, 13, 20
 FADED = 0.45
 
 
-def draw(shown: CausalGraph | Counterfactual) -> Image.Image:
+def draw(shown: CausalGraph | Counterfactual, verdicts: Mapping[str, bool] | None = None) -> Image.Image:
     """Return an RGB picture of a graph or a counterfactual, causes to the left of their effects.
 
     With interventions pending, the intervened concepts carry a do() badge and the edges into them
     are drawn cut, their descendants stand out, and what is preserved fades back. Proposed edges are
-    dashed. The longer side has at most 4096 pixels.
+    dashed. `verdicts` put a tick or a cross on the concepts that they name. The longer side has at most 4096 pixels.
     """
     settled = isinstance(shown, Counterfactual)
     counterfactual = shown if isinstance(shown, Counterfactual) else propagate(shown, {})
-    return _Drawing(counterfactual, settled).picture()
+    return _Drawing(counterfactual, settled, verdicts or {}).picture()
 
 
 class _Drawing:
@@ -56,7 +59,8 @@ class _Drawing:
     `settled` says whether the descendants' values are known, or still to be propagated.
     """
 
-    def __init__(self, counterfactual: Counterfactual, settled: bool) -> None:
+    def __init__(self, counterfactual: Counterfactual, settled: bool, verdicts: Mapping[str, bool]) -> None:
+        self.verdicts = verdicts
         self.graph = counterfactual.graph
         self.changes = {change.concept: change for change in counterfactual.changes}
         self.acts = bool(self.graph.interventions)
@@ -79,7 +83,7 @@ class _Drawing:
         return self.canvas.finished()
 
     def _fades(self, name: str) -> bool:
-        return self.acts and self.changes[name].role == "preserved"
+        return self.acts and self.changes[name].role == "preserved" and self.verdicts.get(name) is not False
 
     def _tone(self, name: str, colour: RGB) -> RGB:
         """Return the colour, faded towards the paper for a preserved concept."""
@@ -94,7 +98,9 @@ class _Drawing:
     def _box(self, concept: Concept, colour: RGB) -> None:
         centre, change = self.layout.centres[concept.name], self.changes[concept.name]
         tone, left = self._tone(concept.name, colour), centre[0] - self.box[0] / 2
-        if not self.acts or change.role == "preserved":
+        if self.verdicts.get(concept.name) is False:
+            self.canvas.card(centre, self.box, RADIUS, _mixed(CARD, SLIPPED, 0.08), SLIPPED, 2.5)
+        elif not self.acts or change.role == "preserved":
             self.canvas.card(centre, self.box, RADIUS, self._tone(concept.name, CARD), self._tone(concept.name, RULE))
         else:
             tint, width = (0.14, 2.5) if change.changed else (0.04, 1.75)
@@ -105,6 +111,15 @@ class _Drawing:
         self._value(change, (left + INDENT, centre[1] + 15))
         if concept.name in self.graph.interventions:
             self._badge(centre, colour)
+        if concept.name in self.verdicts:
+            self._mark((left + 4, centre[1] - self.box[1] / 2 + 4), self.verdicts[concept.name])
+
+    def _mark(self, middle: Point, good: bool) -> None:
+        """Draw a white tick on green, or a white cross on red."""
+        (x, y), strokes = middle, TICK if good else CROSS
+        self.canvas.disc(middle, 24, GOOD if good else SLIPPED)
+        for stroke in strokes:
+            self.canvas.stroke([(x + dx, y + dy) for dx, dy in stroke], WHITE, 2.6)
 
     def _value(self, change: Change, start: Point) -> None:
         """Write the value, or `factual -> counterfactual` where the two differ or may differ."""

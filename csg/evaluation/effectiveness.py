@@ -73,10 +73,11 @@ def effectiveness(
     """
     settings = {"temperature": 0.0, "max_tokens": max_tokens, "seed": seed, "book": book, "progress": progress}
     interview = Interview.about(vlm, image, **settings)
-    return Effectiveness(tuple(_verdict(interview, edit) for edit in counterfactual.edits()))
+    return Effectiveness(tuple(verdict(interview, edit) for edit in counterfactual.edits()))
 
 
-def _verdict(interview: Interview, edit: ConceptPhrase) -> Verdict:
+def verdict(interview: Interview, edit: ConceptPhrase) -> Verdict:
+    """Ask whether the interview's picture shows the edit's phrase; for a removal, whether the factual one is gone."""
     sought = edit.factual_phrase if edit.removes else edit.phrase
     answer = interview.ask("effectiveness", {"phrase": fenced(sought)}, AnswerReply, read_answer)
     asked = f"{sought} is gone" if edit.removes else f"{sought} is seen"

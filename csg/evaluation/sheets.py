@@ -122,6 +122,24 @@ def compare_sheet(
     return to_image(_with_footer(sheet, [legend(counterfactual) for counterfactual in counterfactuals]))
 
 
+def audit_sheet(original: Tensor, edited: Tensor, graph: Image.Image, lines: Sequence[str]) -> Tensor:
+    """Both pictures above each other, the graph with its verdicts beside them, and lines below -> (1, H, W, 3)."""
+    pair = grid([to_pictures(image)[0] for image in (original, edited)], ["original", "edited"], 1)
+    height = max(pair.height, min(graph.height, 2 * pair.height))
+    pair, graph = (_scaled(picture, height) for picture in (pair, graph))
+    sheet = Image.new("RGB", (pair.width + graph.width, height), PAPER)
+    sheet.paste(pair, (0, (height - pair.height) // 2))
+    sheet.paste(graph, (pair.width, (height - graph.height) // 2))
+    return to_image(_with_footer(sheet, lines))
+
+
+def _scaled(picture: Image.Image, height: int) -> Image.Image:
+    """The picture, made smaller where it is higher than `height`."""
+    if picture.height <= height:
+        return picture
+    return picture.resize((max(1, round(picture.width * height / picture.height)), height), Image.Resampling.LANCZOS)
+
+
 def _with_footer(sheet: Image.Image, lines: Sequence[str]) -> Image.Image:
     if not lines:
         return sheet

@@ -99,6 +99,8 @@ def test_a_counterfactual_comes_back_from_its_text(comfy):
     first = outcome.value("3")
     kept = json.loads(outcome.value("4"))
     assert kept["values"] == {"ground": "wet"} and kept["prompt"] == first.prompt
+    asked = "Change the weather from sunny weather to rainy weather. As a consequence, change the ground from"
+    assert outcome.value("4", 1).startswith(asked)
     again = comfy.run({
         "1": {"class_type": "CSG_GraphEditor", "inputs": {"graph_json": json.dumps(kept["graph"])}},
         "2": {"class_type": "CSG_Propagate", "inputs": {

@@ -1,4 +1,4 @@
-"""Keep Preserved Pixels and Undo Drift inside ComfyUI: what passes, what is refused and how, what the pages explain."""
+"""Keep Preserved Pixels and Undo Drift inside ComfyUI: what passes, what is refused and how; and what help pages explain."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ EDITED = {
     "1": {"class_type": "CSG_TownScene", "inputs": {"seed": 1, "do": ""}},
     "2": {"class_type": "CSG_TownScene", "inputs": {"seed": 1, "do": "house = blue"}},
 }
-NODES = ("CSG_KeepPreserved", "CSG_UndoDrift")
+NODES = ("CSG_KeepPreserved", "CSG_UndoDrift", "CSG_Audit", "CSG_CounterfactualText")
 
 
 def flat(width, height):

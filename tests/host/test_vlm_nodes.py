@@ -155,6 +155,27 @@ def test_suggestions_are_a_list_and_what_follows_runs_once_for_each(comfy, chat)
         {"concept": "weather", "answer": True}, {"concept": "ground", "answer": True}, {"concept": "umbrellas", "answer": False}]
 
 
+def test_an_audit_judges_what_changed_and_what_stayed(comfy, chat):
+    """The model sees everything but umbrellas: the new ones are missing, everything else is as the graph says."""
+    propagate = {"class_type": "CSG_Propagate", "inputs": {"graph": ["4", 0], "values": "ground = wet\numbrellas = open"}}
+    judge = {"class_type": "CSG_Audit", "inputs": {"vlm": ["1", 0], "original": ["2", 0], "edited": ["2", 0], "counterfactual": ["5", 0]}}
+    prompt = {"1": server_node(chat), "2": PICTURE, "3": extract(), "4": intervened(), "5": propagate, "6": judge}
+    outcome = comfy.run(prompt)
+    report, sheet, effectiveness, preserved = (outcome.value(6, i) for i in range(4))
+    assert (effectiveness, preserved) == (pytest.approx(2 / 3), 1.0) and "NO: umbrellas must change" in report
+    assert sheet.shape[0] == 1 and sheet.shape[3] == 3 and outcome.ui["6"]["images"][0]["type"] == "temp"
+    verdicts = {each["concept"]: each["answer"] for each in outcome.ui["6"]["csg_effectiveness"]}
+    assert not verdicts.pop("umbrellas") and all(verdicts.values()) and "car" in verdicts, "preserved concepts are judged, too"
+
+
+@pytest.mark.parametrize("broken", ["original", "edited"])
+def test_an_audit_of_no_picture_is_refused_by_its_name(comfy, broken):
+    pictures = dict.fromkeys(("original", "edited"), torch.zeros(1, 64, 64, 3)) | {broken: torch.full((1, 64, 64, 3), float("nan"))}
+    node = comfy.nodes.NODE_CLASS_MAPPINGS["CSG_Audit"]
+    with pytest.raises(ValueError, match=f"The {broken} picture has 12288 values that are not numbers"):
+        node.execute(None, counterfactual=None, **pictures)
+
+
 def test_concepts_from_text(comfy):
     node = {"class_type": "CSG_ConceptsFromText", "inputs": {"text": f"Here you are:\n{STREET}"}}
     assert len(comfy.run({"1": node}, outputs=[1]).value(1).concepts) == 6

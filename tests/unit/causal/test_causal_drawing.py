@@ -8,7 +8,7 @@ from PIL import ImageChops
 
 from csg.causal.counterfactual import propagate
 from csg.causal.curves import dashes, length, part
-from csg.causal.drawing import CUT, INK, PAPER, draw
+from csg.causal.drawing import CUT, GOOD, INK, PAPER, SLIPPED, draw
 from csg.causal.graph import CausalGraph, Concept, Edge
 from csg.causal.layout import lay_out
 from csg.causal.lettering import fitted, width_of
@@ -127,6 +127,15 @@ def test_what_is_preserved_fades_and_the_rest_stands_out():
     root, middle, leaf, apart_ = (concept_rgb(index) in shown for index in range(4))
     assert middle and leaf
     assert not root and not apart_
+
+
+def test_verdicts_are_ticks_and_crosses_and_what_slipped_stands_out():
+    counterfactual = propagate(chain(("root", "middle"), root="b"), {"middle": "b"})
+    plain, judged = draw(counterfactual), draw(counterfactual, {"root": True, "apart": False})
+    good = draw(counterfactual, {"root": True, "apart": True})
+    shown = [(near(image, GOOD) > 50, near(image, SLIPPED) > 50) for image in (plain, judged, good)]
+    assert shown == [(False, False), (True, True), (True, False)] and plain.size == judged.size
+    assert concept_rgb(3) in colours(judged) and concept_rgb(3) not in colours(good), "what slipped does not fade"
 
 
 def near(image, colour):

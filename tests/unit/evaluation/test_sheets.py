@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from csg.causal.counterfactual import propagate
 from csg.causal.formats import read_json
@@ -62,3 +63,11 @@ def test_a_sheet_that_is_no_table_is_laid_out_in_order(written):
 
 def test_an_intervention_that_changes_nothing_says_so():
     assert sheets.legend(propagate(GRAPH.do({"weather": "sunny"}), {})) == "nothing changes"
+
+
+@pytest.mark.parametrize("graph", [(600, 300), (900, 4000)], ids=str)
+def test_an_audit_shows_both_pictures_the_graph_and_what_slipped(written, graph):
+    drawing = Image.new("RGB", graph, (0, 0, 255))
+    sheet = sheets.audit_sheet(images(1), torch.rand(1, 300, 200, 3), drawing, ["Effectiveness 0.50", "house must stay, but changed"])
+    assert lines(written) == ["original", "edited", "Effectiveness 0.50", "house must stay, but changed"]
+    assert sheet.shape[1] < 2000 and ((sheet[0] - torch.tensor([0.0, 0.0, 1.0])).abs().sum(-1) < 0.01).sum() > 100_000
