@@ -90,7 +90,7 @@ def train_autoencoder(work: Path, steps: int | None) -> None:
     log.info("held-out PSNR %.2f dB over 96 pictures", vae.evaluate(model, held_out[:96]))
 
 
-def encode_latents(work: Path) -> None:
+def encode_latents(work: Path, in_bfloat16: bool = True) -> None:
     """Stage `latents`: what the denoiser learns on."""
     import numpy as np
     import torch
@@ -100,29 +100,30 @@ def encode_latents(work: Path) -> None:
 
     model = Autoencoder()
     model.load_state_dict(torch.load(work / "autoencoder.pt", weights_only=True))
-    vae.encode_all(model.eval(), np.load(work / "train/pictures.npy", mmap_mode="r"), work / "latents.pt")
+    kind = torch.bfloat16 if in_bfloat16 else torch.float32
+    vae.encode_all(model.eval(), np.load(work / "train/pictures.npy", mmap_mode="r"), work / "latents.pt", kind)
 
 
 def train_denoiser(work: Path, steps: int | None, listening: bool) -> None:
     """Stage `denoiser`, or its second phase `listening`, which starts from the first one's weights."""
     import numpy as np
     import torch
-    from town_training import denoiser
+    from town_training import batches, captions, denoiser
 
     torch.manual_seed(0)
     settings = denoiser.LISTENING if listening else denoiser.Settings()
     settings = settings if steps is None else dataclasses.replace(settings, steps=steps)
     attention = denoiser.RecordingAttention()
     unet, encoder_l, encoder_g = networks(attention)
-    captioner = denoiser.Captioner(tokeniser(), settings)
+    captioner = captions.Captioner(tokeniser(), settings.captions)
     vocabulary = captioner.vocabulary()
-    text = denoiser.TextPair(encoder_l, encoder_g, vocabulary)
+    text = captions.TextPair(encoder_l, encoder_g, vocabulary)
     if listening:
         before = torch.load(work / "denoiser.pt", weights_only=True)
         unet.load_state_dict(before["unet"])
         text.load_state_dict(before["text"])
     arrays = (np.load(work / "train" / f"{name}.npy", mmap_mode="r") for name in ("values", "occupancy"))
-    data = denoiser.Dataset(torch.load(work / "latents.pt", weights_only=True), *arrays, captioner)
+    data = batches.Dataset(torch.load(work / "latents.pt", weights_only=True), *arrays, captioner)
     parameters = sum(p.numel() for p in [*unet.parameters(), *text.parameters()])
     log.info("%d token ids in use, %.2f M parameters", len(vocabulary), parameters / 1e6)
     name = "listening" if listening else "denoiser"

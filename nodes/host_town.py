@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from pathlib import Path
 
+import comfy.latent_formats
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sd
@@ -14,7 +17,7 @@ import comfy.supported_models_base
 import torch
 
 from ..csg.town import weights
-from ..csg.town.architecture import TEXT_CONFIG_G, TEXT_CONFIG_L, UNET_CONFIG
+from ..csg.town.architecture import TEXT_CONFIG_G, TEXT_CONFIG_L, TRANSFORMER_CONFIG, UNET_CONFIG
 from ..csg.town.autoencoder import widen
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,10 @@ class TownClip(comfy.sdxl_clip.SDXLClipModel):
         self.clip_g = _encoder(TEXT_CONFIG_G, 0, device, dtype, model_options or {})
         self.dtypes = {dtype}
 
+
+class UNetClip(TownClip):
+    """The encoders as Town's UNet hears them."""
+
     def encode_token_weights(self, token_weight_pairs: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """An empty prompt is all zeros, the unconditional of Town's training (and of SDXL in the reference)."""
         context, pooled = super().encode_token_weights(token_weight_pairs)
@@ -58,7 +65,7 @@ def _load_strictly(module: torch.nn.Module, state: dict[str, torch.Tensor], what
         )
 
 
-def _bf16_units() -> bool:
+def bf16_units() -> bool:
     """Whether this CPU multiplies bfloat16 natively; without, it is slower than float32."""
     asked = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
     return any(known is not None and known() for known in asked)
@@ -70,7 +77,7 @@ def _dtypes(device: torch.device, parameters: int) -> tuple[torch.dtype, torch.d
     ComfyUI's choice, except that ComfyUI never computes in bfloat16 on a CPU, which takes about half the time where
     the CPU has the units for it.
     """
-    if comfy.model_management.is_device_cpu(device) and _bf16_units():
+    if comfy.model_management.is_device_cpu(device) and bf16_units():
         return torch.bfloat16, None
     kinds = [torch.float16, torch.bfloat16, torch.float32]
     dtype = comfy.model_management.unet_dtype(model_params=parameters, supported_dtypes=kinds)
@@ -79,24 +86,39 @@ def _dtypes(device: torch.device, parameters: int) -> tuple[torch.dtype, torch.d
 
 def load_model() -> comfy.model_patcher.ModelPatcher:
     """MODEL: ComfyUI's SDXL class around Town's UNet."""
-    state = weights.part(weights.checkpoint(), weights.UNET)
-    load_device = comfy.model_management.get_torch_device()
-    dtype, computed_in = _dtypes(load_device, sum(v.numel() for v in state.values()))
     config = comfy.supported_models.SDXL({k: list(v) if isinstance(v, list) else v for k, v in UNET_CONFIG.items()})
     config.unet_config["num_head_channels"] = UNET_CONFIG["num_head_channels"]  # the class sets SDXL's own 64
+    state = weights.part(weights.checkpoint(), weights.UNET)
+    return _patcher(config, state, "denoiser", load_model)
+
+
+def load_transformer(file: Path) -> comfy.model_patcher.ModelPatcher:
+    """MODEL: ComfyUI's SD3 class around a transformer that draws Town, on the UNet's latents, with levels as in training."""
+    config = comfy.supported_models.SD3(dict(TRANSFORMER_CONFIG))
+    config.latent_format, config.sampling_settings = comfy.latent_formats.SDXL(), {"shift": 1.0}
+    state = weights.part(weights.read(file), weights.UNET)
+    return _patcher(config, state, "transformer", load_transformer, file)
+
+
+def _patcher(
+    config: comfy.supported_models_base.BASE, state: dict[str, torch.Tensor], what: str, load: Callable, *given: object
+) -> comfy.model_patcher.ModelPatcher:
+    """The model of a configuration with these weights; `load(*given)` is how it was made."""
+    load_device = comfy.model_management.get_torch_device()
+    dtype, computed_in = _dtypes(load_device, sum(v.numel() for v in state.values()))
     config.set_inference_dtype(dtype, computed_in)
     offload_device = comfy.model_management.unet_offload_device()
     model = config.get_model({}, "", device=offload_device)
-    _load_strictly(model.diffusion_model, {k: v.to(dtype) for k, v in state.items()}, "denoiser")
+    _load_strictly(model.diffusion_model, {k: v.to(dtype) for k, v in state.items()}, what)
     patcher = comfy.model_patcher.CoreModelPatcher(model, load_device=load_device, offload_device=offload_device)
-    patcher.cached_patcher_init = (load_model, ())  # how MultiGPU CFG Split makes its copies
+    patcher.cached_patcher_init = (load, given)  # how MultiGPU CFG Split makes its copies
     return patcher
 
 
-def load_clip() -> comfy.sd.CLIP:
-    """CLIP: ComfyUI's SDXL tokenizer and two of its text models."""
+def load_clip(kind: type[TownClip] = UNetClip) -> comfy.sd.CLIP:
+    """CLIP: ComfyUI's SDXL tokenizer and two of its text models; TownClip itself is what the transformer was trained with."""
     state = weights.checkpoint()
-    target = comfy.supported_models_base.ClipTarget(comfy.sdxl_clip.SDXLTokenizer, TownClip)
+    target = comfy.supported_models_base.ClipTarget(comfy.sdxl_clip.SDXLTokenizer, kind)
     clip = comfy.sd.CLIP(target, parameters=7_000_000)
     for prefix, encoder in ((weights.TEXT_L, clip.cond_stage_model.clip_l), (weights.TEXT_G, clip.cond_stage_model.clip_g)):
         own = weights.part(state, prefix)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,20 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from csg.town.canvas import THING_ID
-from csg.town.regions import CELLS, LOCAL, region
-from csg.town.world import CAPTION_ORDER, VARIABLES
+from csg.town.regions import CELLS
 
-from .data import decode
-from .runs import Meter, Run, cosine_tail, step_generator
+from .batches import Batch, Dataset, divergence, loss_weights
+from .captions import LENGTH, Mix, TextPair
+from .runs import Masters, Meter, Run, cosine_tail, step_generator
 
 log = logging.getLogger(__name__)
 
-BOS, EOS, LENGTH = 49406, 49407, 77
 SUPERVISED_LAYERS = (0, 1, 3, 4, 5)  # input 7, input 8, (middle 0), output 0, 1, 2: the layers that M1 averages
-WEIGHT_OF_THING = {
-    "window": 1.5, "lamp": 1.5, "car": 3.0, "beam": 1.5, "person": 2.5, "snowman": 1.5, "house": 4.0, "crown": 0.7,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,14 +40,13 @@ class Settings:
     offset: float = 0.15
     snr_cap: float = 5.0
     snr_floor: float = 0.15
-    no_caption: float = 0.10
     no_pooled: float = 0.20
-    article: float = 0.25
     attention_weight: float = 0.03
     attention_below: int = 900
     velocity: bool = False
     velocity_cap: float = 60.0
     coarse_weight: float = 0.0
+    captions: Mix = Mix()
     seed: int = 1
 
 
@@ -78,82 +72,6 @@ class RecordingAttention:
         return (weights @ v.contiguous()).transpose(1, 2).reshape(b, n, c)
 
 
-@dataclass(frozen=True)
-class Caption:
-    """Token ids of both encoders and, per supervised concept, which positions are its words."""
-
-    ids_l: list[int]
-    ids_g: list[int]
-    words: int
-    spans: Mapping[str, tuple[int, int]]
-
-
-class Captioner:
-    """Draws captions of a scene: all concepts, some, one, or none, in varying order."""
-
-    def __init__(self, tokenise: Callable[[str], list[int]], settings: Settings) -> None:
-        self.settings = settings
-        self.comma = tokenise(",")
-        self.articles = [tokenise(word) for word in ("a", "the")]
-        self.phrases = {(v.name, value): tokenise(phrase) for v in VARIABLES for value, phrase in v.phrases.items()}
-
-    def vocabulary(self) -> list[int]:
-        """Every id that a caption can hold."""
-        words = [*self.phrases.values(), self.comma, *self.articles]
-        return sorted({i for ids in words for i in ids} | {0, BOS, EOS})
-
-    def names(self, rng: np.random.Generator) -> list[str]:
-        """Which concepts the caption names, in which order; empty = unconditional."""
-        if rng.random() < self.settings.no_caption:
-            return []
-        kind, names = rng.random(), list(CAPTION_ORDER)
-        if kind > 0.8:
-            return [names[rng.integers(len(names))]]
-        if kind > 0.5:
-            names = [n for n in names if rng.random() < 0.5] or ["weather"]
-        if rng.random() < 0.6:
-            rng.shuffle(names)
-        return names
-
-    def draw(self, values: Mapping[str, str], rng: np.random.Generator) -> Caption:
-        """One caption of a scene with these values."""
-        body: list[int] = []
-        spans = {}
-        for name in self.names(rng):
-            words = self.phrases[name, values[name]]
-            if rng.random() < self.settings.article:
-                words = [*self.articles[rng.integers(2)], *words]
-            if len(body) + len(words) + 1 > LENGTH - 2:
-                break
-            body += self.comma if body else []
-            spans[name] = (1 + len(body), 1 + len(body) + len(words))
-            body += words
-        ids = [BOS, *body, EOS]
-        pad = LENGTH - len(ids)
-        return Caption(ids + [EOS] * pad, ids + [0] * pad, len(body), spans)
-
-
-class TextPair(nn.Module):
-    """The two text encoders with tables of the used ids only (the rest of CLIP's vocabulary never gets a gradient)."""
-
-    def __init__(self, encoder_l: nn.Module, encoder_g: nn.Module, vocabulary: Sequence[int]) -> None:
-        super().__init__()
-        self.l, self.g = encoder_l, encoder_g
-        self.register_buffer("remap", torch.zeros(49408, dtype=torch.long), persistent=False)
-        self.remap[torch.tensor(vocabulary)] = torch.arange(len(vocabulary))
-        for encoder in (self.l, self.g):
-            table = encoder.text_model.embeddings.token_embedding
-            table.weight = nn.Parameter(table.weight.data[: len(vocabulary)].clone())
-
-    def forward(self, ids_l: Tensor, ids_g: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 77) ids -> context (B, 77, cl + cg) from the layers before the last, pooled (B, cg)."""
-        ends = ((ids_l == EOS).int().argmax(-1) + 1).tolist()
-        options = {"num_tokens": ends, "intermediate_output": -2, "final_layer_norm_intermediate": False}
-        states_l = self.l(self.remap[ids_l], **options)
-        states_g = self.g(self.remap[ids_g], **options)
-        return torch.cat([states_l[1], states_g[1]], -1), states_g[2]
-
-
 def alphas_cumprod() -> Tensor:
     """SDXL's schedule: signal share per timestep, (1000,)."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
@@ -165,13 +83,6 @@ def size_features(height: int, width: int) -> Tensor:
     frequencies = torch.exp(-math.log(10000) * torch.arange(128).float() / 128)
     angles = torch.tensor([height, width, 0, 0, height, width]).float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], -1).reshape(1, -1)
-
-
-def loss_weights(cover: Tensor, size: int) -> Tensor:
-    """Occupancy (B, things, 8, 8) -> weight per latent pixel (B, 1, size, size), mean 1."""
-    weights = 1 + sum(w * cover[:, THING_ID[name]] for name, w in WEIGHT_OF_THING.items())
-    weights = F.interpolate(weights[:, None], (size, size))
-    return weights / weights.mean((2, 3), keepdim=True)
 
 
 def attention_loss(maps: Sequence[Tensor], tokens: Tensor, regions: Tensor, counted: Tensor) -> Tensor:
@@ -188,12 +99,6 @@ def attention_loss(maps: Sequence[Tensor], tokens: Tensor, regions: Tensor, coun
     share = (wanted * knowing).sum(-1)
     each = divergence(wanted, words) + divergence(wanted, knowing) - 0.25 * (share + 1e-3).log()
     return (each * counted).sum() / counted.sum().clamp(min=1)
-
-
-def divergence(wanted: Tensor, got: Tensor) -> Tensor:
-    """KL divergence from a distribution over cells to a map that is normalised first, (..., cells) -> (...)."""
-    got = got / (got.sum(-1, keepdim=True) + 1e-6)
-    return (wanted * ((wanted + 1e-4).log() - (got + 1e-4).log())).sum(-1)
 
 
 class CoarseHeads(nn.Module):
@@ -227,70 +132,6 @@ class CoarseHeads(nn.Module):
             square = (head(features.float()) - F.avg_pool2d(latents, span)).pow(2)
             errors = errors + (square * F.avg_pool2d(weights, span)).mean((1, 2, 3))
         return errors / len(seen)
-
-
-class Masters(nn.Module):
-    """Single-precision weights of a network that computes in bfloat16 (1.6 times as fast as autocast on a CPU)."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.weights = nn.ParameterList([p.detach().float().clone() for p in network.parameters()])
-        self.used = list(network.bfloat16().parameters())
-
-    @torch.no_grad()
-    def lend(self) -> None:
-        """Round the weights into the network."""
-        for used, weight in zip(self.used, self.weights, strict=True):
-            used.copy_(weight)
-            used.grad = None
-
-    def collect(self) -> None:
-        """Take the network's gradients over."""
-        for used, weight in zip(self.used, self.weights, strict=True):
-            weight.grad = None if used.grad is None else used.grad.float()
-
-    def state_of(self, network: nn.Module) -> dict[str, Tensor]:
-        """State dict of the network in single precision."""
-        return {name: w.detach() for (name, _), w in zip(network.named_parameters(), self.weights, strict=True)}
-
-
-@dataclass
-class Batch:
-    """Tensors of one training step."""
-
-    latents: Tensor
-    ids_l: Tensor
-    ids_g: Tensor
-    words: Tensor
-    tokens: Tensor
-    regions: Tensor
-    cover: Tensor
-
-
-class Dataset:
-    """Latents, values and occupancy in memory, captions drawn per step."""
-
-    def __init__(self, latents: Tensor, values: np.ndarray, occupancy: np.ndarray, captioner: Captioner) -> None:
-        self.latents, self.values, self.occupancy, self.captioner = latents, values, occupancy, captioner
-
-    def batch(self, size: int, rng: np.random.Generator) -> Batch:
-        """`size` scenes with fresh captions."""
-        rows = rng.integers(0, len(self.latents), size)
-        scenes = [decode(self.values[i]) for i in rows]
-        captions = [self.captioner.draw(values, rng) for values in scenes]
-        cover = torch.from_numpy(self.occupancy[rows]).float() / 255
-        tokens = torch.zeros(size, len(LOCAL), LENGTH)
-        regions = torch.zeros(size, len(LOCAL), CELLS * CELLS)
-        for b, (values, caption) in enumerate(zip(scenes, captions, strict=True)):
-            for k, name in enumerate(LOCAL):
-                if name in caption.spans:
-                    tokens[b, k, slice(*caption.spans[name])] = 1
-                    regions[b, k] = torch.as_tensor(region(cover[b].numpy(), name, values[name])).flatten()
-        return Batch(
-            self.latents[torch.from_numpy(rows)].float(),
-            torch.tensor([c.ids_l for c in captions]), torch.tensor([c.ids_g for c in captions]),
-            torch.tensor([c.words for c in captions]), tokens, regions, cover,
-        )  # fmt: skip
 
 
 class Objective:

@@ -129,12 +129,12 @@ def refine_decoder(
 
 
 @torch.no_grad()
-def encode_all(model: Autoencoder, pictures: np.ndarray, path: Path) -> Tensor:
-    """Latents (N, 4, h, w) float16 of the training set, kept in `path`."""
+def encode_all(model: Autoencoder, pictures: np.ndarray, path: Path, kind: torch.dtype = torch.bfloat16) -> Tensor:
+    """Latents (N, 4, h, w) float16 of the training set, computed in `kind`, kept in `path`."""
     if path.exists():
         return torch.load(path, weights_only=True)
     batches = []
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", kind, enabled=kind != torch.float32):
         for i in range(0, len(pictures), 16):
             batches.append(model.encode(to_tensor(pictures[i : i + 16])).half().contiguous())
             if i % 1600 == 0:

@@ -25,6 +25,20 @@ UNET_CONFIG: dict[str, Any] = {
     "use_temporal_resblock": False,
 }
 
+# SD3's joint attention: hidden size and heads follow from the depth (64 each), and there is no T5.
+TRANSFORMER_CONFIG: dict[str, Any] = {
+    "input_size": 32,
+    "patch_size": 2,
+    "in_channels": 4,
+    "depth": 4,
+    "num_blocks": 4,
+    "pos_embed_max_size": 16,
+    "num_patches": None,
+    "qk_norm": "rms",
+    "adm_in_channels": 64,
+    "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 128, "out_features": 256}},
+}
+
 TEXT_CONFIG_L: dict[str, Any] = {
     "hidden_size": 64,
     "num_attention_heads": 4,

@@ -63,3 +63,8 @@ def save_checkpoint(unet: dict, text: dict, vocabulary: list[int], vae: dict, no
     halves = {k: v.detach().half().contiguous() for k, v in state.items()}
     FOLDER.mkdir(exist_ok=True)
     save_file(halves | {VOCABULARY: torch.tensor(vocabulary, dtype=torch.int32)}, CHECKPOINT, notes)
+
+
+def save_transformer(network: dict[str, Tensor], path: Path, notes: dict[str, str]) -> None:
+    """Write a transformer that draws Town, without text encoders and autoencoder, in half precision."""
+    save_file({UNET + k: v.detach().half().contiguous() for k, v in network.items()}, path, notes)

@@ -67,7 +67,7 @@ def test_towns_model_can_be_split_over_devices(comfy):
 @pytest.mark.parametrize(("has_units", "kept"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_town_computes_on_a_cpu_in_what_the_cpu_is_fast_at(comfy, monkeypatch, has_units, kept):
     town = comfy.module("nodes.host_town")
-    monkeypatch.setattr(town, "_bf16_units", lambda: has_units)
+    monkeypatch.setattr(town, "bf16_units", lambda: has_units)
     model = town.load_model().model
     assert {w.dtype for w in model.diffusion_model.parameters()} == {kept}
     assert model.manual_cast_dtype is None, "ComfyUI would cast every weight in every step"

@@ -1,0 +1,151 @@
+"""Town's transformer in the real ComfyUI: its training goes on where it stopped, and what it writes loads and draws."""
+
+import dataclasses
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+import train_town_transformer as program
+from town_training import batches, captions, data, transformer
+
+from csg.town import weights, world
+
+SETTINGS = dataclasses.replace(transformer.Settings(), batch=2, rate=0.1)
+SEEDS = range(1_400_000, 1_400_006)
+
+
+@pytest.fixture(scope="module")
+def town(comfy):
+    return comfy.module("nodes.host_town")
+
+
+@pytest.fixture(scope="module")
+def lessons():
+    """A few scenes with random latents; captions by ComfyUI's tokenizer."""
+    from train_town import tokeniser
+
+    scenes = [data.sample(seed, transformer.GRID) for seed in SEEDS]
+    values = np.stack([data.encode(one) for _, one, _ in scenes])
+    covers = np.stack([np.round(cover * 255) for *_, cover in scenes]).astype(np.uint8)
+    latents = torch.randn(len(scenes), 4, 32, 32, generator=torch.Generator().manual_seed(3))
+    return batches.Dataset(latents, values, covers, captions.Captioner(tokeniser(), SETTINGS.captions))
+
+
+@contextmanager
+def fresh_network():
+    """A network of the training program and what records its attention; ComfyUI's own attention is put back afterwards."""
+    import comfy.ldm.modules.diffusionmodules.mmdit as mmdit
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mmdit, "optimized_attention", mmdit.optimized_attention)
+        torch.manual_seed(0)
+        attention = transformer.RecordingAttention()
+        yield program.network(attention), attention
+
+
+@pytest.fixture(scope="module")
+def trained(town, lessons, tmp_path_factory):
+    """Trains a fresh network in sittings that end at these steps; the averaged weights."""
+    folder, kept = tmp_path_factory.mktemp("training"), {}
+
+    def train(*ends):
+        for end in () if ends in kept else ends:
+            settings, checkpoint = dataclasses.replace(SETTINGS, steps=end), folder / f"{'-'.join(map(str, ends))}.ckpt"
+            with fresh_network() as (network, attention):
+                made = transformer.train(network, program.shipped_text(town), attention, lessons, checkpoint, settings, torch.float32)
+            kept[ends] = {name: weight.clone() for name, weight in made.items()}
+        return kept[ends]
+
+    return train
+
+
+def test_a_training_goes_on_where_it_stopped(trained):
+    at_once, resumed, shorter = trained(2), trained(1, 2), trained(1)
+    assert at_once.keys() == resumed.keys()
+    assert all(torch.equal(at_once[name], resumed[name]) for name in at_once)
+    assert any(not torch.equal(at_once[name], shorter[name]) for name in at_once)
+
+
+@pytest.fixture(scope="module")
+def written(trained, tmp_path_factory):
+    """The file of a network that was trained for a few steps."""
+    file = tmp_path_factory.mktemp("weights") / "transformer.safetensors"
+    weights.save_transformer(trained(2), file, {"title": "a test"})
+    return file
+
+
+def test_the_file_is_at_most_20_megabytes(written):
+    assert 1_000_000 < written.stat().st_size <= 20_000_000
+
+
+@pytest.fixture
+def model(town, written, monkeypatch):
+    monkeypatch.setattr(town, "bf16_units", lambda: False)
+    return town.load_transformer(written)
+
+
+def test_comfyui_sees_a_flow_without_shift_on_the_unets_latents(comfy, town, model):
+    from comfy.model_base import SD3
+
+    space = comfy.module("nodes.host_space").space_of(model)
+    assert type(model.model) is SD3 and space.kind == "rectified flow"
+    assert model.model.model_sampling.percent_to_sigma(0.25) == pytest.approx(0.75)
+    assert type(model.model.latent_format) is type(town.load_model().model.latent_format)
+
+
+@torch.inference_mode()
+def test_the_loaded_model_predicts_what_was_trained(town, lessons, trained, model):
+    """The velocity as in training, through ComfyUI's classes; the file is in half precision."""
+    context, pooled = program.shipped_text(town)(lessons.batch(2, np.random.default_rng(1)))
+    x, s = torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(1)), torch.tensor([0.3, 0.8])
+    with fresh_network() as (network, _):
+        network.load_state_dict(trained(2))
+        velocity = network(x, s * 1000, context=context, y=pooled)
+    got = model.model.apply_model(x, s, c_crossattn=context, y=pooled, transformer_options={})
+    got = (x - got) / s[:, None, None, None]
+    assert velocity.std() > 0.02 and (got - velocity).abs().amax() < 0.1 * velocity.std()
+
+
+@torch.inference_mode()
+def test_text_is_heard_as_in_training_an_empty_prompt_too(comfy, town):
+    from train_town import tokeniser
+
+    host, clip = comfy.module("nodes.host_model"), town.load_clip(town.TownClip)
+    text, captioner = program.shipped_text(town), captions.Captioner(tokeniser(), captions.Mix(nothing=0, one=0, half=0, article=0))
+    for values, prompt in ((world.factual(5), world.caption(world.factual(5))), (None, "")):
+        captioner.names = lambda _, told=values: list(world.CAPTION_ORDER) if told else []
+        one = captioner.draw(values or {}, np.random.default_rng(0))
+        rows = {name: torch.tensor([getattr(one, name)]) for name in ("ids_l", "ids_g", "words")}
+        context, pooled = text(batches.Batch(latents=None, tokens=None, regions=None, cover=None, **rows))
+        (expected, more), = host.ClipText(clip).encode(prompt)
+        assert torch.allclose(context, expected, atol=1e-5) and torch.allclose(pooled, more["pooled_output"], atol=1e-5)
+        assert pooled.abs().amax() > 0.1
+
+
+def test_stock_sampling_draws_by_the_prompt(comfy, town, model):
+    import comfy.sample as stock
+
+    host, clip, latent = comfy.module("nodes.host_model"), town.load_clip(town.TownClip), torch.zeros(1, 4, 32, 32)
+    day, night, nothing = (host.ClipText(clip).encode(text) for text in ("day", "night", ""))
+    noise = stock.prepare_noise(latent, 1)
+
+    def draw(text):
+        return stock.sample(model, noise, 2, 3.0, "euler", "normal", text, nothing, latent, seed=1, disable_pbar=True)
+
+    drawn = [draw(text) for text in (day, night, day)]
+    assert drawn[0].isfinite().all() and torch.equal(drawn[0], drawn[2]) and not torch.equal(drawn[0], drawn[1])
+
+
+def test_a_file_of_another_network_is_refused_in_words(town, tmp_path):
+    with pytest.raises(town.weights.MissingWeights, match=r"Town's transformer does not fit.*Install the pack again"):
+        town.load_transformer(weights.CHECKPOINT)
+    with pytest.raises(town.weights.MissingWeights, match=r"no\.safetensors is not in"):
+        town.load_transformer(tmp_path / "no.safetensors")
+
+
+def test_a_second_device_gets_the_same_weights(model):
+    """MultiGPU CFG Split makes its copies by the model's own recipe."""
+    second = model.deepclone_multigpu(new_load_device=torch.device("cpu", 0))
+    name = "diffusion_model.final_layer.linear.weight"
+    assert second.model is not model.model and torch.equal(second.model.state_dict()[name], model.model.state_dict()[name])
