@@ -8,10 +8,11 @@ Whatever is not downstream of the intervention is clamped to its factual value.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from unicodedata import normalize
 
-from .graph import CausalGraph, Concept
+from .graph import MAX_PROMPT, CausalGraph, Concept, GraphError
 
 ALL_CHANGES = "intervened + descendants"
 DESCENDANTS_ONLY = "descendants only (paper)"
@@ -223,21 +224,76 @@ def interventional_prompt(graph: CausalGraph, changes: Iterable[Change]) -> str:
 
 
 def _exchange(prompt: str, new_phrases: Mapping[str, list[str]]) -> str:
-    sought = sorted((phrase for phrase in new_phrases if phrase.strip()), key=len, reverse=True)
-    found: set[str] = set()
-
-    def exchanged(match: re.Match[str]) -> str:
-        old = sought[match.lastindex - 1]
-        found.add(old)
-        return _with_case_of(match[0], new_phrases[old][0])
-
-    if sought:
-        groups = "|".join(f"({re.escape(phrase)})" for phrase in sought)
-        prompt = re.sub(rf"(?<!\w)(?:{groups})(?!\w)", exchanged, prompt, flags=re.IGNORECASE)
+    prompt = normalize("NFC", prompt)
+    parts, done, exchanged = [], 0, set()
+    for start, stop, old in _occurrences(prompt, [phrase for phrase in new_phrases if phrase.strip()]):
+        parts += [prompt[done:start], _with_case_of(prompt[start:stop], new_phrases[old][0])]
+        done = stop
+        exchanged.add(old)
+    parts.append(prompt[done:])
+    added = [new for old, news in new_phrases.items() for new in (news[1:] if old in exchanged else news)]
+    if sum(map(len, parts)) + sum(map(len, added)) > MAX_PROMPT:
+        raise GraphError(
+            f"The prompt after the intervention has more than {MAX_PROMPT} characters. Shorten the base prompt or the phrases."
+        )
+    prompt = "".join(parts)
     if any("" in news for news in new_phrases.values()):
         prompt = _close_gaps(prompt)
-    added = [new for old, news in new_phrases.items() for new in (news[1:] if old in found else news)]
     return ", ".join(part for part in [prompt, *added] if part.strip())
+
+
+def stands_in(prompt: str, phrase: str) -> bool:
+    """Whether a phrase stands in a prompt as whole words, so that it can be exchanged there."""
+    return bool(phrase.strip()) and bool(_occurrences(normalize("NFC", prompt), [phrase]))
+
+
+def _occurrences(prompt: str, phrases: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Where phrases stand in a prompt as whole words, (start, stop, phrase): the leftmost first, of those the longest.
+
+    Case, kinds of apostrophe, composed accents and the width of gaps do not count.
+    """
+    text, places = _canonical(prompt)
+    matches = []
+    for phrase in phrases:
+        sought, _ = _canonical(normalize("NFC", phrase).strip())
+        at = text.find(sought)
+        while at >= 0:
+            stop = at + len(sought)
+            if not (_in_one_word(text[at - 1 : at], text[at]) or _in_one_word(text[stop - 1], text[stop : stop + 1])):
+                matches.append((places[at], places[stop - 1] + 1, phrase))
+            at = text.find(sought, at + 1)
+    chosen, done = [], 0
+    for start, stop, phrase in sorted(matches, key=lambda match: (match[0], -match[1])):
+        if start >= done:
+            chosen.append((start, stop, phrase))
+            done = stop
+    return chosen
+
+
+def _canonical(text: str) -> tuple[str, list[int]]:
+    """A text as it is compared, and where in the original each of its letters stands."""
+    letters: list[str] = []
+    places = []
+    for place, letter in enumerate(text):
+        low = letter.lower()
+        letter = " " if letter.isspace() else _ALIKE.get(letter, low if len(low) == 1 else letter)
+        if letter != " " or not letters or letters[-1] != " ":
+            letters.append(letter)
+            places.append(place)
+    return "".join(letters), places
+
+
+_ALIKE = {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2010": "-", "\u2011": "-"}
+# scripts that write words without blanks: Thai, Lao, Burmese, Khmer, kana, Chinese characters
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+
+
+def _in_one_word(before: str, after: str) -> bool:
+    """Whether two neighbouring letters belong to one word."""
+    both = before + after
+    return len(both) == 2 and all(letter.isalnum() or letter == "_" for letter in both) and not _UNSPACED.search(both)
 
 
 def _with_case_of(old: str, new: str) -> str:

@@ -11,14 +11,22 @@ from .formats import MAX_CHARACTERS, read_graph
 from .graph import CausalGraph, GraphError
 
 SUFFIXES = {"json": ".json", "dagitty": ".dagitty", "dot": ".dot"}
-READABLE = (".json", ".dagitty", ".dot", ".txt")
+READABLE = (".json", ".dagitty", ".dot", ".gv", ".txt")
 _MAX_BYTES = 4 * MAX_CHARACTERS
 
 
 def readable_files(folder: str | os.PathLike[str]) -> list[str]:
     """Return the names of the folder's files that may hold a graph, sorted."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_file() and entry.name.lower().endswith(READABLE))
+        return sorted(entry.name for entry in entries if entry.name.lower().endswith(READABLE) and _is_file(entry))
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file; one that cannot be looked at, such as a link to itself, is none."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def load_graph(folder: str | os.PathLike[str], name: str, format: str = "auto") -> CausalGraph:

@@ -3,8 +3,9 @@
 JSON is the native form and loses nothing. DAGitty and DOT carry name, position and edges in their
 own terms, and everything else in a quoted attribute `csg` that other programs pass over, so that
 what is written here is read back whole. What they lose is what *other* programs put there: colours,
-shapes, exposure and outcome roles. A node without a `csg` attribute becomes a concept that is
-"present", with its label or else its name as phrase.
+shapes, exposure and outcome roles. A node without a `csg` attribute is read as the editor's Text tab
+writes it, `[value=sunny, do=rainy]`; with neither it is "present" or "absent", with its label or else
+its name as phrase. An edge whose direction is not told, and one marked `[proposed]`, is a proposal.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from . import dot_grammar
-from .graph import CausalGraph, Concept, Edge, GraphError, first_repeated
+from .dot_grammar import PROPOSED
+from .graph import CausalGraph, Concept, Edge, GraphError, closest, first_repeated, quoted
+from .recognise import BLANKS, recognise
 
 VERSION = 1
 MAX_CHARACTERS = 1_000_000
+MAX_NESTING = 100
 FORMATS = ("json", "dagitty", "dot")
 
 # ---------------------------------------------------------------------------------------- JSON data
@@ -80,6 +84,8 @@ class _Object:
 
 
 def _typed(data: Any, kind: type, place: str) -> Any:
+    if kind is int and isinstance(data, float) and data.is_integer():
+        return int(data)  # JavaScript, which writes graphs too, knows one kind of number
     if isinstance(data, kind) and not isinstance(data, bool):
         return data
     raise GraphError(f"{place}: expected {_KINDS[kind]}, got {_shown(data)}.")
@@ -91,7 +97,7 @@ def _shown(data: Any) -> str:
 
 
 def _texts(data: Mapping[str, Any], place: str) -> dict[str, str]:
-    return {key: _typed(value, str, f"{place}, {key!r}") for key, value in data.items()}
+    return {key: _typed(value, str, f"{place}, {quoted(key)}") for key, value in data.items()}
 
 
 def _concept(data: Any, place: str) -> Concept:
@@ -163,6 +169,7 @@ def _short(number: float) -> float | int:
 
 # ---------------------------------------------------------------------------------------- JSON text
 
+_STRINGS_AND_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _BEYOND_UTF8 = re.compile("[\x7f\ud800-\udfff]")
 
 
@@ -191,6 +198,7 @@ def _encode(data: Any) -> str:
 def _decode(text: str) -> Any:
     _check_length(text)
     text = text.removeprefix("\ufeff")
+    _check_nesting(text)
     try:
         return json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
     except GraphError:
@@ -208,10 +216,18 @@ def _check_length(text: str) -> None:
         raise GraphError(f"The text has {len(text)} characters; a graph has at most {MAX_CHARACTERS}.")
 
 
+def _check_nesting(text: str) -> None:
+    depth = 0
+    for mark in _STRINGS_AND_BRACKETS.finditer(text):
+        depth += 1 if mark[0] in "[{" else -1 if mark[0] in "]}" else 0
+        if depth > MAX_NESTING:
+            raise GraphError(f"The JSON is nested too deeply for a graph: more than {MAX_NESTING} levels.")
+
+
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     repeated = first_repeated(key for key, _ in pairs)
     if repeated is not None:
-        raise GraphError(f"The key {repeated!r} stands twice in one object; remove one of the two.")
+        raise GraphError(f"The key {quoted(str(repeated))} stands twice in one object; remove one of the two.")
     return dict(pairs)
 
 
@@ -221,6 +237,8 @@ def _refuse_constant(name: str) -> Any:
 
 # ----------------------------------------------------------------------------------- DAGitty and DOT
 
+_LABEL_ESCAPE = re.compile(r"\\([NGELHTnlr])")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _ESCAPED = re.compile(r'\\(["\\/bfnrt])')
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _UNSAFE = re.compile("[\\\\\x00-\x1f\x7f\ud800-\udfff]")
@@ -311,39 +329,74 @@ def _from_statements(text: str, upwards: int) -> CausalGraph:
 
 def _statement_data(text: str, upwards: int) -> dict[str, Any]:
     _check_length(text)
-    said = dot_grammar.parse(text)
-    whole = next((of for of in [said.graph, *said.nodes.values()] if "csg_graph" in of), {})
-    nodes = {name: _node_data(name, attributes, upwards) for name, attributes in said.nodes.items()}
+    read = dot_grammar.parse(text)
+    whole = next((of for of in [read.graph, *read.nodes.values()] if "csg_graph" in of), {})
+    nodes = {name: _node_data(name, attributes, upwards) for name, attributes in read.nodes.items()}
     edges = [
-        {**_carried(attributes, "csg"), "cause": nodes[cause]["name"], "effect": nodes[effect]["name"]}
-        for (cause, effect), attributes in said.edges.items()
+        {**_edge_attributes_read(attributes), "cause": nodes[cause]["name"], "effect": nodes[effect]["name"]}
+        for (cause, effect), attributes in read.edges.items()
     ]
-    return {**_carried(whole, "csg_graph"), "concepts": list(nodes.values()), "edges": edges}
+    data = {"interventions": _interventions(read), **(_carried(whole, "csg_graph") or {})}
+    return {**data, "concepts": list(nodes.values()), "edges": edges}
 
 
-def _carried(attributes: Mapping[str, str], key: str) -> dict[str, Any]:
-    """Return the data in an attribute of ours, empty when there is none."""
-    text = attributes.get(key, "{}")
+def _interventions(read: dot_grammar.Statements) -> dict[str, str]:
+    """Return the do()s of a text in the Text tab's own words."""
+    return {name: of["do"] for name, of in read.nodes.items() if "do" in of and "csg" not in of}
+
+
+def _edge_attributes_read(attributes: Mapping[str, str]) -> dict[str, Any]:
+    carried = _carried(attributes, "csg")
+    if carried is not None:
+        return carried
+    if PROPOSED not in attributes:
+        return {}
+    reason = attributes[PROPOSED]
+    return {"status": PROPOSED, "reason": "" if reason == dot_grammar.FLAG else reason}
+
+
+def _carried(attributes: Mapping[str, str], key: str) -> dict[str, Any] | None:
+    """Return the data in an attribute of ours, None when there is none."""
+    if key not in attributes:
+        return None
+    text = attributes[key]
     try:
         return dict(_typed(_decode(text), dict, key))
     except GraphError as error:
-        raise GraphError(f"The attribute {key}={text[:40]!r} is damaged: {error}") from None
+        raise GraphError(f"The attribute {key}={quoted(text)} is damaged: {error}") from None
 
 
 def _node_data(name: str, attributes: Mapping[str, str], upwards: int) -> dict[str, Any]:
-    phrase = attributes.get("label", name).replace("\\n", " ")
-    data = _carried(attributes, "csg") or {"value": "present", "values": {"present": phrase}}
+    data = _carried(attributes, "csg")
+    if data is None:
+        data = _foreign_data(name, attributes)
     numbers = [_number(part) for part in attributes.get("pos", "").rstrip("!").split(",")]
     if len(numbers) >= 2 and None not in numbers[:2]:
         data["position"] = [numbers[0], upwards * numbers[1]]
     return {"name": name, **data}
 
 
+def _foreign_data(name: str, attributes: Mapping[str, str]) -> dict[str, Any]:
+    """Return value and domain of a node that another program, or a person in the Text tab, has written."""
+    label = _label(attributes.get("label", ""), name)
+    value = attributes.get("value", "present")
+    values = {value: label or (value if "value" in attributes else name)}
+    if "value" not in attributes:
+        values["absent"] = ""
+    if "do" in attributes:
+        values.setdefault(attributes["do"], attributes["do"])
+    return {"value": value, "values": values}
+
+
+def _label(text: str, name: str) -> str:
+    """Return a Graphviz label as one line: `\\N` is the node's name, `\\n`, `\\l` and `\\r` end lines."""
+    text = _LABEL_ESCAPE.sub(lambda match: name if match[1] == "N" else " " if match[1] in "nlr" else "", text)
+    return re.sub(rf"[{BLANKS}]+", " ", text).strip(" ")
+
+
 def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    number = float(text) if _NUMBER.fullmatch(text.strip(" ")) else math.inf
+    return number if math.isfinite(number) else None
 
 
 # ------------------------------------------------------------------------------------------ by name
@@ -354,7 +407,10 @@ _WRITERS: dict[str, Callable[[CausalGraph], str]] = {"json": write_json, "dagitt
 
 def read_graph(text: str, format: str = "auto") -> CausalGraph:
     """Read a graph in one of FORMATS, or in whichever the text is written ("auto")."""
-    return _by_name(_READERS, _recognised(text) if format == "auto" else format)(text)
+    _check_length(text)
+    if format == "auto":
+        format, text = recognise(text)
+    return _by_name(_READERS, format)(text)
 
 
 def write_graph(graph: CausalGraph, format: str = "json") -> str:
@@ -362,36 +418,20 @@ def write_graph(graph: CausalGraph, format: str = "json") -> str:
     return _by_name(_WRITERS, format)(graph)
 
 
-def is_drawn(text: str) -> bool:
-    """Whether a text begins as a DAGitty model or a DOT digraph does."""
-    return _DRAWN.match(text.lstrip(_BLANK)) is not None
-
-
 def drawn_data(text: str) -> dict[str, Any] | None:
     """Return what a DAGitty or DOT text says as the data of a graph, which may be no valid one; None for other texts.
 
     Raises GraphError with the line that is wrong.
     """
-    if not is_drawn(text):
-        return None
-    return _statement_data(text, upwards=1 if _recognised(text) == "dagitty" else -1)
+    _check_length(text)
+    format, text = recognise(text)
+    return None if format == "json" else _statement_data(text, upwards=1 if format == "dagitty" else -1)
 
 
 def _by_name(table: Mapping[str, Callable], format: str) -> Callable:
     if format not in table:
-        raise GraphError(f"Unknown format {format!r}; expected one of {', '.join(FORMATS)}.")
+        raise GraphError(f"Unknown format {quoted(format)}; expected one of {', '.join(FORMATS)}.")
     return table[format]
-
-
-_BLANK = "\ufeff \t\r\n"
-_DRAWN = re.compile(r"(strict\s+)?(dag|digraph)\b[^{]*\{", re.IGNORECASE)
-
-
-def _recognised(text: str) -> str:
-    start = text.lstrip(_BLANK)[:400].lower()
-    if re.match(r"(strict\s+)?dag\b", start):
-        return "dagitty"
-    return "dot" if re.match(r"(strict\s+)?(di)?graph\b|//|/\*|#", start) else "json"
 
 
 def parse_assignments(text: str) -> dict[str, str]:
@@ -404,9 +444,9 @@ def parse_assignments(text: str) -> dict[str, str]:
         for part in filter(str.strip, line.partition("#")[0].split(";")):
             name, equals, value = (piece.strip() for piece in part.partition("="))
             if not (name and equals and value):
-                raise GraphError(f"expected `concept = value`, got {part.strip()!r}.", line=number)
+                raise GraphError(f"expected `concept = value`, got {quoted(part.strip())}.", line=number)
             if name in assignments:
-                raise GraphError(f"{name!r} is assigned twice; keep one of the two.", line=number)
+                raise GraphError(f"{quoted(name)} is assigned twice; keep one of the two.", line=number)
             assignments[name] = value
     return assignments
 
@@ -419,12 +459,12 @@ def parse_strengths(text: str, names: Collection[str]) -> dict[str, float]:
     strengths = {}
     for name, value in parse_assignments(text).items():
         if name not in names:
-            raise GraphError(f"a strength is given for {name!r}, which the graph does not have; it has {', '.join(names)}. "
+            raise GraphError(f"a strength is given for {quoted(name)}, which the graph does not have. {closest(name, names)} "
                              "Take that strength away or name another concept.")
         try:
             strengths[name] = float(value)
         except ValueError:
             strengths[name] = math.nan
         if not 0 <= strengths[name] < math.inf:
-            raise GraphError(f"the strength of {name!r} is {value!r}; expected a number of at least 0, such as 2.")
+            raise GraphError(f"the strength of {quoted(name)} is {quoted(value)}; expected a number of at least 0, such as 2.")
     return strengths

@@ -13,6 +13,7 @@ the intervened concepts, and only what then lies downstream may answer to the in
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -24,6 +25,11 @@ import networkx as nx
 from .frozen import FrozenMap
 
 MAX_CONCEPTS = 64
+MAX_VALUES = 100  # of one concept
+MAX_NAME, MAX_PHRASE, MAX_TEXT, MAX_PROMPT = 200, 400, 4_000, 20_000  # characters: what follows costs in proportion, or more
+MAX_SHOWN = 12  # names in a message
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+MAX_HINT = 60  # a longer word is no misspelt name, and comparing it takes quadratic time
 SCOPES = ("local", "global")
 STATUSES = ("confirmed", "proposed")
 
@@ -43,11 +49,23 @@ class GraphError(ValueError):
 
 def closest(word: str, known: Iterable[str]) -> str:
     """Return a hint that ends an error message: the nearest known word, or all of them."""
-    known = list(known)
-    near = get_close_matches(word, known, n=1)
+    names = list(known)
+    near = get_close_matches(word, [name for name in names if len(name) <= MAX_HINT], n=1) if len(word) <= MAX_HINT else []
     if near:
-        return f"Did you mean {near[0]!r}?"
-    return f"Known: {', '.join(known)}." if known else "None is known yet."
+        return f"Did you mean {quoted(near[0])}?"
+    shown = [plainly(name) for name in names[:MAX_SHOWN]] + (["..."] if len(names) > MAX_SHOWN else [])
+    return f"Known: {', '.join(shown)}." if names else "None is known yet."
+
+
+def plainly(text: str, longest: int = MAX_HINT) -> str:
+    """Return a stranger's text for a message or a log: one line, no control characters, `longest` letters at most."""
+    clean = _CONTROLS.sub(" ", text[: longest + 1])
+    return clean if len(text) <= longest else clean[: longest - 3] + "..."
+
+
+def quoted(text: str) -> str:
+    """Return `plainly` text in quotes."""
+    return repr(plainly(text))
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,8 @@ class Concept:
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise GraphError("A concept has an empty name; give every concept a name.")
+        _check_length(f"The name {quoted(self.name)}", self.name, MAX_NAME)
+        _check_length(f"The description of concept {quoted(self.name)}", self.description, MAX_TEXT)
         object.__setattr__(self, "values", FrozenMap(self.values or {self.value: self.value}))
         object.__setattr__(self, "extra", FrozenMap(self.extra))
         self._check_values()
@@ -82,12 +102,17 @@ class Concept:
 
     def _check_values(self) -> None:
         if any(not value.strip() for value in self.values):
-            raise GraphError(f"Concept {self.name!r} has an empty value; name every value.")
+            raise GraphError(f"Concept {quoted(self.name)} has an empty value; name every value.")
+        if len(self.values) > MAX_VALUES:
+            raise GraphError(f"Concept {quoted(self.name)} has {len(self.values)} values; at most {MAX_VALUES} are supported.")
+        for value, phrase in self.values.items():
+            _check_length(f"A value of concept {quoted(self.name)}", value, MAX_NAME)
+            _check_length(f"The phrase of {quoted(value)}", phrase, MAX_PHRASE)
         self.phrase()
 
     def _check_scope(self) -> None:
         if self.scope not in SCOPES:
-            raise GraphError(f"Concept {self.name!r} has the scope {self.scope!r}; expected 'local' or 'global'.")
+            raise GraphError(f"Concept {quoted(self.name)} has the scope {quoted(self.scope)}; expected 'local' or 'global'.")
 
     def _check_position(self) -> None:
         if self.position is None:
@@ -97,7 +122,7 @@ class Concept:
         except (TypeError, ValueError, OverflowError):
             x = y = math.nan
         if not (math.isfinite(x) and math.isfinite(y)):
-            raise GraphError(f"Concept {self.name!r} has the position {self.position!r}; expected two finite numbers.")
+            raise GraphError(f"Concept {quoted(self.name)} has the position {plainly(repr(self.position))}; expected two finite numbers.")
         object.__setattr__(self, "position", (x, y))
 
     def phrase(self, value: str | None = None) -> str:
@@ -108,7 +133,7 @@ class Concept:
         value = self.value if value is None else value
         if value not in self.values:
             raise GraphError(
-                f"{value!r} is not a value of concept {self.name!r}. {closest(value, self.values)} "
+                f"{quoted(value)} is not a value of concept {quoted(self.name)}. {closest(value, self.values)} "
                 "Add it to the concept's values, with its phrase, to use it."
             )
         return self.values[value]
@@ -127,12 +152,13 @@ class Edge:
     def __post_init__(self) -> None:
         object.__setattr__(self, "extra", FrozenMap(self.extra))
         if self.cause == self.effect:
-            raise GraphError(f"Concept {self.cause!r} is drawn as its own cause; remove the edge {self}.")
+            raise GraphError(f"Concept {quoted(self.cause)} is drawn as its own cause; remove the edge {self}.")
         if self.status not in STATUSES:
-            raise GraphError(f"Edge {self} has the status {self.status!r}; expected 'confirmed' or 'proposed'.")
+            raise GraphError(f"Edge {self} has the status {quoted(self.status)}; expected 'confirmed' or 'proposed'.")
+        _check_length(f"The reason of the edge {self}", self.reason, MAX_TEXT)
 
     def __str__(self) -> str:
-        return f"{self.cause} -> {self.effect}"
+        return f"{plainly(self.cause)} -> {plainly(self.effect)}"
 
 
 @dataclass(frozen=True)
@@ -155,6 +181,7 @@ class CausalGraph:
         object.__setattr__(self, "edges", tuple(self.edges))
         object.__setattr__(self, "interventions", FrozenMap(self.interventions))
         object.__setattr__(self, "extra", FrozenMap(self.extra))
+        _check_length("The base prompt", self.base_prompt, MAX_PROMPT)
         self._check_concepts()
         self._check_edges()
         self._check_acyclic()
@@ -166,23 +193,23 @@ class CausalGraph:
             raise GraphError(f"The graph has {len(self.concepts)} concepts; at most {MAX_CONCEPTS} are supported.")
         twice = first_repeated(concept.name for concept in self.concepts)
         if twice is not None:
-            raise GraphError(f"Two concepts are called {twice!r}; rename or remove one of them.")
+            raise GraphError(f"Two concepts are called {quoted(twice)}; rename or remove one of them.")
 
     def _check_edges(self) -> None:
         for edge in self.edges:
             for end in (edge.cause, edge.effect):
                 if end not in self._by_name:
-                    raise GraphError(f"Edge {edge} ends at the unknown concept {end!r}. {closest(end, self.names)}")
+                    raise GraphError(f"Edge {edge} ends at the unknown concept {quoted(end)}. {closest(end, self.names)}")
         twice = first_repeated((edge.cause, edge.effect) for edge in self.edges)
         if twice is not None:
-            raise GraphError(f"The edge {twice[0]} -> {twice[1]} is drawn twice; remove one of the two.")
+            raise GraphError(f"The edge {plainly(twice[0])} -> {plainly(twice[1])} is drawn twice; remove one of the two.")
 
     def _check_acyclic(self) -> None:
         try:
             steps = nx.find_cycle(self._confirmed)
         except nx.NetworkXNoCycle:
             return
-        path = " -> ".join([steps[0][0], *(effect for _, effect in steps)])
+        path = " -> ".join(map(plainly, [steps[0][0], *(effect for _, effect in steps)]))
         raise GraphError(
             f"The confirmed edges form a cycle: {path}. A cause cannot follow its own effect; "
             "remove one of them or mark it as proposed."
@@ -207,7 +234,7 @@ class CausalGraph:
     def __getitem__(self, name: str) -> Concept:
         """Return the concept called `name`; raises GraphError when there is none."""
         if name not in self._by_name:
-            raise GraphError(f"The graph has no concept {name!r}. {closest(name, self.names)}")
+            raise GraphError(f"The graph has no concept {quoted(name)}. {closest(name, self.names)}")
         return self._by_name[name]
 
     def __contains__(self, name: object) -> bool:
@@ -280,6 +307,11 @@ class CausalGraph:
     def surgery(self) -> CausalGraph:
         """Return the graph without the edges into its intervened concepts."""
         return replace(self, edges=tuple(edge for edge in self.edges if edge.effect not in self.interventions))
+
+
+def _check_length(what: str, text: str, most: int) -> None:
+    if len(text) > most:
+        raise GraphError(f"{what} has {len(text)} characters; a graph holds at most {most} there. Shorten it.")
 
 
 def first_repeated(items: Iterable[Hashable]) -> Any:

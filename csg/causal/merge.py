@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .formats import graph_from_data, read_graph, write_json
-from .graph import MAX_CONCEPTS, CausalGraph, Concept, Edge, GraphError
+from .graph import MAX_CONCEPTS, CausalGraph, Concept, Edge, GraphError, plainly
 from .presets import street
 
 MEMORY_KEYS = ("extracted", "latest", "settled")
@@ -44,9 +44,9 @@ class Conflict:
 
     def __str__(self) -> str:
         if self.kind == "cycle":
-            return f"edge {self.subject}: not taken over, it would close a cycle with {self.mine}"
-        mine, theirs = ("nothing" if side is None else repr(side) for side in (self.mine, self.theirs))
-        what = f"{self.kind.replace('_', ' ')} {self.subject}".strip()
+            return f"edge {plainly(self.subject)}: not taken over, it would close a cycle with {plainly(str(self.mine))}"
+        mine, theirs = ("nothing" if side is None else plainly(repr(side)) for side in (self.mine, self.theirs))
+        what = f"{self.kind.replace('_', ' ')} {plainly(self.subject)}".strip()
         return f"{what}: {mine} in the editor's text stands; the connected graph has {theirs}"
 
 

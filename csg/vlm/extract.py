@@ -6,13 +6,13 @@ three, each building on the last, which small models manage better.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
 
-from ..causal.formats import drawn_data, is_drawn, read_graph
+from ..causal.formats import drawn_data, read_graph
 from ..causal.graph import MAX_CONCEPTS, CausalGraph, Concept, GraphError
+from ..causal.recognise import recognise
 from .interview import Answer, Interview
 from .prompting import PromptBook, fenced, fenced_json
 from .protocol import Progress, VisionLanguageModel
@@ -104,27 +104,30 @@ def _extraction(reading: Reading[CausalGraph], reply: str) -> Extraction:
     return Extraction(reading.value, reply, reading.problems, reading.notes)
 
 
-def concepts_from_text(text: str, max_concepts: int = MAX_CONCEPTS) -> Extraction:
+def concepts_from_text(text: str | list[str], max_concepts: int = MAX_CONCEPTS) -> Extraction:
     """Read a graph from any text: another model's reply, or a graph in JSON, DAGitty or DOT.
 
     A graph file keeps everything it carries; a reply, and a file that is no valid graph, is read as
-    `extract_concepts` reads a reply.
+    `extract_concepts` reads a reply. Of a list, as some nodes hand replies on, all texts count.
     """
+    text = text if isinstance(text, str) else "\n\n".join(map(str, text))
     try:
         graph = read_graph(text)
     except GraphError as error:
         return _extraction(_salvaged(text, max_concepts, str(error)), text)
-    written_by_us = '"version"' in text or not text.lstrip("\ufeff \t\r\n").startswith("{")
+    written_by_us = '"version"' in text or recognise(text).format != "json"
     return Extraction(graph, text) if written_by_us else _extraction(read_graph_reply(text, max_concepts), text)
 
 
 def _salvaged(text: str, most: int, error: str) -> Reading[CausalGraph]:
     """Read what can be read of a text that is no valid graph; `error` says what is wrong with it as one."""
-    with suppress(GraphError):
-        data = drawn_data(text)
-        if data is not None:
-            return read_graph_data(data, most)
+    try:
+        data, drawn = drawn_data(text), False
+    except GraphError:
+        data, drawn = None, True
+    if data is not None:
+        return read_graph_data(data, most)
     reading = read_graph_reply(text, most)
-    if is_drawn(text) and not reading.value.concepts:
+    if drawn and not reading.value.concepts:
         return Reading(CausalGraph(extra={INCOMPLETE: [error]}), (error,))
     return reading

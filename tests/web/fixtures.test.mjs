@@ -3,10 +3,11 @@ import { readFileSync, readdirSync } from "node:fs";
 import test from "node:test";
 
 import { confirm } from "../../web/editor/commands.mjs";
-import { describe, readDagitty, recognise, revise, writeDagitty } from "../../web/editor/dagitty.mjs";
+import { describe, readDagitty, revise, writeDagitty } from "../../web/editor/dagitty.mjs";
 import { readDot, writeDot } from "../../web/editor/dot.mjs";
 import { readJson, toObject, writeJson } from "../../web/editor/json.mjs";
 import { edgeOf, topologicalOrder } from "../../web/editor/model.mjs";
+import { recognise } from "../../web/editor/recognise.mjs";
 
 const folder = new URL("../fixtures/graphs/", import.meta.url);
 const text = (file) => readFileSync(new URL(file, folder), "utf8");
@@ -20,7 +21,7 @@ for (const name of names) {
       const graph = read(source);
       assert.deepEqual(toObject(graph), toObject(readJson(text(`${name}.json`))));
       assert.equal(write(graph), source);
-      assert.equal(recognise(source), form);
+      assert.deepEqual(recognise(source), { format: form, text: source });
     });
   }
 }

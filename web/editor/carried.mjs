@@ -1,14 +1,19 @@
 /**
  * What DAGitty and DOT texts carry for us: name, position and edges in their own terms,
  * everything else as JSON in quoted attributes `csg` (of a node or an edge) and `csg_graph`
- * that other programs pass over. A node without them becomes a concept that is "present".
+ * that other programs pass over. A node without them is read as the Text tab writes it,
+ * `[value=sunny, do=rainy]`; with neither it is "present" or "absent".
  *
  * @import { Concept, Edge, Graph } from "./model.mjs"
  * @import { Statements } from "./dot.mjs"
  */
-import { conceptObject, edgeObject, fromObject, spaced, toObject } from "./json.mjs";
+import { conceptObject, edgeObject, fromObject, parseJson, spaced, toObject } from "./json.mjs";
 import { GraphError } from "./model.mjs";
+import { BLANKS } from "./recognise.mjs";
 
+export const PROPOSED = "proposed";
+/** The value of an attribute that is only named. */
+export const FLAG = "true";
 export const UNSAFE = /[\\\x00-\x1f\x7f\ud800-\udfff]/gu;
 
 /** @param {string} text without a backslash before a quote or at its end */
@@ -74,11 +79,19 @@ export function fromStatements(said, upwards) {
   const whole = [said.graph, ...said.nodes.values()].find((attributes) => attributes.has("csg_graph"));
   const nodes = new Map([...said.nodes].map(([name, attributes]) => [name, nodeObject(name, attributes, upwards)]));
   const edges = [...said.edges.values()].map(({ cause, effect, attributes }) => ({
-    ...carried(attributes, "csg"),
+    ...(carried(attributes, "csg") ?? foreignEdge(attributes)),
     cause: nodes.get(cause)?.name,
     effect: nodes.get(effect)?.name,
   }));
-  return fromObject({ ...(whole && carried(whole, "csg_graph")), concepts: [...nodes.values()], edges });
+  const forced = [...said.nodes].flatMap(([name, of]) => (of.has("do") && !of.has("csg") ? [[name, of.get("do")]] : []));
+  const own = whole && carried(whole, "csg_graph");
+  return fromObject({ interventions: Object.fromEntries(forced), ...own, concepts: [...nodes.values()], edges });
+}
+
+/** @param {ReadonlyMap<string, string>} attributes @returns {Record<string, unknown>} */
+function foreignEdge(attributes) {
+  const reason = attributes.get(PROPOSED);
+  return reason === undefined ? {} : { status: PROPOSED, reason: reason === FLAG ? "" : reason };
 }
 
 /**
@@ -90,8 +103,8 @@ function carried(attributes, key) {
   const text = attributes.get(key);
   if (text === undefined) return null;
   try {
-    const data = JSON.parse(text);
-    if (data !== null && typeof data === "object" && !Array.isArray(data)) return data;
+    const data = parseJson(text);
+    if (data !== null && typeof data === "object" && !Array.isArray(data)) return /** @type {Record<string, unknown>} */ (data);
   } catch {
     // The refusal below says it.
   }
@@ -105,9 +118,36 @@ function carried(attributes, key) {
  * @returns {Record<string, unknown>}
  */
 function nodeObject(name, attributes, upwards) {
-  const phrase = (attributes.get("label") ?? name).replaceAll("\\n", " ");
-  const data = carried(attributes, "csg") ?? { value: "present", values: { present: phrase } };
-  const numbers = (attributes.get("pos") ?? "").replace(/!+$/, "").split(",").map((part) => (part.trim() ? Number(part) : NaN));
+  const data = carried(attributes, "csg") ?? foreignNode(name, attributes);
+  const numbers = (attributes.get("pos") ?? "").replace(/!+$/, "").split(",").map(numberOf);
   const placed = numbers.length >= 2 && numbers.slice(0, 2).every(Number.isFinite);
   return { name, ...data, ...(placed && { position: [numbers[0], upwards * numbers[1] || 0] }) };
+}
+
+/**
+ * Value and domain of a node that another program, or a person in the Text tab, has written.
+ * @param {string} name
+ * @param {ReadonlyMap<string, string>} attributes
+ * @returns {Record<string, unknown>}
+ */
+function foreignNode(name, attributes) {
+  const label = lineOf(attributes.get("label") ?? "", name);
+  const value = attributes.get("value") ?? "present";
+  const values = new Map([[value, label || (attributes.has("value") ? value : name)]]);
+  if (!attributes.has("value")) values.set("absent", "");
+  const forced = attributes.get("do");
+  if (forced !== undefined && !values.has(forced)) values.set(forced, forced);
+  return { value, values: Object.fromEntries(values) };
+}
+
+/** A Graphviz label as one line: `\N` is the node's name, `\n`, `\l` and `\r` end lines. @param {string} text @param {string} name */
+const lineOf = (text, name) => text
+  .replace(/\\([NGELHTnlr])/g, (_, mark) => (mark === "N" ? name : "nlr".includes(mark) ? " " : ""))
+  .replace(new RegExp(`[${BLANKS}]+`, "gu"), " ")
+  .replace(/^ +| +$/g, "");
+
+/** @param {string} part */
+function numberOf(part) {
+  const text = part.replace(/^ +| +$/g, "");
+  return /^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$/.test(text) ? Number(text) : NaN;
 }

@@ -141,15 +141,3 @@ function revisedInterventions(graph, said, concepts) {
   });
   return new Map(pairs);
 }
-
-/**
- * Reads a dropped or pasted file in whichever format it is written.
- * @param {string} text
- * @returns {"json" | "dagitty" | "dot"}
- */
-export function recognise(text) {
-  const start = text.trimStart().slice(0, 400).toLowerCase();
-  if (/^(strict\s+)?dag\b/.test(start)) return "dagitty";
-  return /^((strict\s+)?(di)?graph\b|\/\/|\/\*|#)/.test(start) ? "dot" : "json";
-}
-

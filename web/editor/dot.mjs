@@ -1,8 +1,10 @@
 /**
  * The grammar that DOT and DAGitty share, and DOT on top of it.
  *
- * Nodes, edges, chains, groups and attribute lists; names are quoted or bare. Reading
- * takes linear time, and every complaint carries the line it is about.
+ * Nodes, edges, chains, groups and attribute lists; names are quoted, bare or HTML, in one normal form.
+ * An edge's meaning is in its arrow and its attributes, those of `edge [...]` in its scope included; one whose
+ * direction is not told carries the attribute `proposed`, with the reason. Reading takes linear time, what a text
+ * multiplies to is bounded, and every complaint carries the line it is about. The twin of csg/causal/dot_grammar.py.
  *
  * @import { Graph } from "./model.mjs"
  * @typedef {{kind: string, text: string, start: number}} Token
@@ -12,15 +14,23 @@
  *   edges: Map<string, {cause: string, effect: string, attributes: Map<string, string>}>
  * }} Statements what a text says: attributes of the graph, of its nodes, of its edges
  */
-import { attributeText, fromStatements, identifiers, nodeAttributes, edgeAttributes, graphAttributes, quote, UNSAFE } from "./carried.mjs";
+import { FLAG, PROPOSED, attributeText, fromStatements, identifiers, nodeAttributes, edgeAttributes, graphAttributes, quote, UNSAFE } from "./carried.mjs";
 import { GraphError, MAX_CONCEPTS, edgeKey } from "./model.mjs";
+import { BLANKS } from "./recognise.mjs";
 
 const MAX_DEPTH = 32;
+const MAX_ASSIGNMENTS = 100_000;
+const UNDIRECTED = "drawn without a direction";
+const TWO_HEADED = "drawn with an arrow at both ends: a hidden common cause, or a direction not known";
+const CIRCLED = "drawn with a circle: what is at that end is not known";
+const ENTITIES = /** @type {Record<string, string>} */ ({ amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: " " });
+/** @type {Record<string, [string, string]>} */
+const MARKS = { "--": ["", ""], "<->": [">", ">"], "@->": ["o", ">"], "<-@": [">", "o"], "@-@": ["o", "o"], "@--": ["o", ""] };
 const TOKEN = new RegExp([
-  String.raw`(?<space>\s+|//[^\n]*|#[^\n]*|/\*[^]*?\*/)`,
+  String.raw`(?<space>[${BLANKS}]+|//[^\n]*|#[^\n]*|/\*[^]*?\*/)`,
   String.raw`(?<string>"(?:[^"\\]|\\[^])*")`,
   String.raw`(?<arrow><->|->|<-|--|@->|<-@|@-@|@--)`,
-  String.raw`(?<word>(?:[\p{L}\p{N}_.]|-(?![->]))+)`,
+  String.raw`(?<word>(?:[A-Za-z0-9_.]|[^\x00-\x7f${BLANKS}]|-(?![->]))+)`,
   String.raw`(?<mark>[{}\[\]=;,:+])`,
   String.raw`(?<end>$)`,
 ].join("|"), "uy");
@@ -35,6 +45,9 @@ export const parse = (text) => new Parser(text).graph();
 class Parser {
   #position = 0;
   #depth = 0;
+  #assignments = 0;
+  #directed = true;
+  /** @type {Map<string, string>[]} */ #edgeDefaults = [new Map()];
   /** @type {Statements} */ #said = { graph: new Map(), nodes: new Map(), edges: new Map() };
 
   /** @param {string} text */
@@ -48,12 +61,26 @@ class Parser {
     for (;;) {
       TOKEN.lastIndex = this.#position;
       const match = TOKEN.exec(this.text);
+      if (!match && this.text[this.#position] === "<") return this.#html();
       if (!match?.groups) throw this.#refusal("text_unreadable", { got: this.text.slice(this.#position, this.#position + 20) }, this.#position);
       const start = this.#position;
       this.#position = TOKEN.lastIndex;
       const kind = Object.keys(match.groups).find((each) => match.groups?.[each] !== undefined) ?? "end";
       if (kind !== "space") return { kind, text: match[0], start };
     }
+  }
+
+  /** @returns {Token} */
+  #html() {
+    const start = this.#position;
+    let depth = 0;
+    for (let at = start; at < this.text.length; at += 1) {
+      depth += this.text[at] === "<" ? 1 : this.text[at] === ">" ? -1 : 0;
+      if (depth) continue;
+      this.#position = at + 1;
+      return { kind: "html", text: this.text.slice(start, this.#position), start };
+    }
+    throw this.#refusal("text_html", {}, start);
   }
 
   /**
@@ -67,7 +94,7 @@ class Parser {
 
   /** @param {string} expected */
   #unexpected(expected) {
-    return this.#refusal("text_expected", { expected, got: this.next.text || "∅" });
+    return this.#refusal("text_expected", { expected, got: this.next.text.slice(0, 40) || "∅" });
   }
 
   #take() {
@@ -95,8 +122,8 @@ class Parser {
 
   graph() {
     if (this.#atWord("strict")) this.#take();
-    if (!this.#atWord("digraph", "dag", "graph")) throw this.#unexpected("dag");
-    this.#take();
+    if (!this.#atWord("digraph", "dag", "graph", "pdag", "mag", "pag")) throw this.#unexpected("dag");
+    this.#directed = ["dag", "digraph"].includes(this.#take().text.toLowerCase());
     if (this.next.text !== "{") this.#name();
     this.#expect("{");
     this.#statements();
@@ -109,10 +136,12 @@ class Parser {
     this.#depth += 1;
     if (this.#depth > MAX_DEPTH) throw this.#refusal("text_nested", { limit: MAX_DEPTH });
     const named = new Set();
+    this.#edgeDefaults.push(new Map(this.#edgeDefaults.at(-1)));
     while (!this.#accept("}")) {
       if (this.#accept(";") || this.#accept(",")) continue;
       for (const name of this.#statement()) named.add(name);
     }
+    this.#edgeDefaults.pop();
     this.#depth -= 1;
     return [...named];
   }
@@ -127,11 +156,12 @@ class Parser {
     return [];
   }
 
-  /** `graph [...]`, `node [...]`, `edge [...]`: only the graph's attributes are kept. @returns {string[]} */
+  /** `graph [...]`, `node [...]`, `edge [...]`: the graph's attributes and the edges' defaults are kept. @returns {string[]} */
   #defaults() {
     const kind = this.#take().text.toLowerCase();
     const attributes = this.#attributes();
-    if (kind === "graph") attributes.forEach((value, key) => this.#said.graph.set(key, value));
+    const kept = kind === "graph" ? this.#said.graph : kind === "edge" ? this.#edgeDefaults.at(-1) : undefined;
+    if (kept) attributes.forEach((value, key) => kept.set(key, value));
     return [];
   }
 
@@ -141,40 +171,56 @@ class Parser {
    */
   #chain(first) {
     let group = first;
-    const named = [...first];
-    /** @type {Map<string, {cause: string, effect: string}>} */
-    const pairs = new Map();
+    const named = new Set(first);
+    /** @type {[string, string, string][]} */
+    const pairs = [];
     while (this.next.kind === "arrow") {
-      const forward = this.#arrow();
+      const { text: arrow, start } = this.#arrow();
       const following = this.#group();
-      const [causes, effects] = forward ? [group, following] : [following, group];
-      for (const cause of causes) for (const effect of effects) pairs.set(edgeKey({ cause, effect }), { cause, effect });
-      named.push(...following);
+      this.#count(group.length * following.length, start);
+      for (const left of group) for (const right of following) pairs.push([left, arrow, right]);
+      for (const name of following) named.add(name);
       group = following;
     }
-    this.#assign(named, pairs, this.#attributes());
-    return named;
+    const attributes = this.#attributes();
+    if (pairs.length) this.#edges(pairs, new Map([...(this.#edgeDefaults.at(-1) ?? []), ...attributes]));
+    else for (const name of named) attributes.forEach((value, key) => this.#said.nodes.get(name)?.set(key, value));
+    return [...named];
   }
 
   /**
-   * @param {string[]} named
-   * @param {Map<string, {cause: string, effect: string}>} pairs
+   * Edges between nodes; one that somewhere has a direction is no proposal elsewhere.
+   * @param {[string, string, string][]} pairs left end, arrow, right end
    * @param {Map<string, string>} attributes
    */
-  #assign(named, pairs, attributes) {
-    for (const [key, pair] of pairs) {
-      const before = this.#said.edges.get(key)?.attributes ?? [];
-      this.#said.edges.set(key, { ...pair, attributes: new Map([...before, ...attributes]) });
+  #edges(pairs, attributes) {
+    if ((attributes.get("style") ?? "").toLowerCase().includes("invis")) return; // layout alone
+    this.#count(pairs.length * attributes.size, this.next.start);
+    const oriented = new Map(pairs.map(([, arrow]) => [arrow, orientation(arrow, attributes)]));
+    for (const [left, arrow, right] of pairs) {
+      const { backwards, reason } = oriented.get(arrow) ?? { backwards: false, reason: "" };
+      const pair = backwards ? { cause: right, effect: left } : { cause: left, effect: right };
+      const before = this.#said.edges.get(edgeKey(pair))?.attributes;
+      const merged = before ?? new Map();
+      const doubtful = !before || before.has(PROPOSED);
+      attributes.forEach((value, key) => merged.set(key, value));
+      if (reason && doubtful && !merged.has(PROPOSED)) merged.set(PROPOSED, reason);
+      if (!reason && !attributes.has(PROPOSED)) merged.delete(PROPOSED);
+      this.#said.edges.set(edgeKey(pair), { ...pair, attributes: merged });
     }
-    if (pairs.size) return;
-    for (const name of named) attributes.forEach((value, key) => this.#said.nodes.get(name)?.set(key, value));
+  }
+
+  /** @param {number} assignments @param {number} start */
+  #count(assignments, start) {
+    this.#assignments += assignments;
+    if (this.#assignments > MAX_ASSIGNMENTS) throw this.#refusal("text_multiplies", { limit: MAX_ASSIGNMENTS }, start);
   }
 
   #arrow() {
     const { text, start } = this.#take();
-    if (text === "<->") throw this.#refusal("text_bidirected", {}, start);
-    if (text !== "->" && text !== "<-") throw this.#refusal("text_undirected", { got: text }, start);
-    return text === "->";
+    if (this.#directed && text === "<->") throw this.#refusal("text_bidirected", {}, start);
+    if (this.#directed && text !== "->" && text !== "<-") throw this.#refusal("text_undirected", { got: text }, start);
+    return { text, start };
   }
 
   /** One node, or several in braces. */
@@ -188,21 +234,22 @@ class Parser {
 
   /** @param {string} name */
   #node(name) {
-    if (this.#accept(":")) this.#name();
+    while (this.#accept(":")) this.#name(); // a port, and its compass point
     if (!this.#said.nodes.has(name)) this.#said.nodes.set(name, new Map());
     if (this.#said.nodes.size > MAX_CONCEPTS) throw this.#refusal("too_many", { count: this.#said.nodes.size, limit: MAX_CONCEPTS });
     return name;
   }
 
   #name() {
-    if (this.next.kind === "word") return this.#take().text;
+    if (this.next.kind === "word") return this.#take().text.normalize("NFC");
+    if (this.next.kind === "html") return plain(this.#take().text);
     if (this.next.kind !== "string") throw this.#unexpected("name");
     let name = unquote(this.#take().text);
     while (this.#accept("+")) {
       if (this.next.kind !== "string") throw this.#unexpected('"…"');
       name += unquote(this.#take().text);
     }
-    return name;
+    return name.normalize("NFC");
   }
 
   #attributes() {
@@ -212,11 +259,54 @@ class Parser {
       while (!this.#accept("]")) {
         if (this.#accept(",") || this.#accept(";")) continue;
         const key = this.#name();
-        attributes.set(key, this.#accept("=") ? this.#name() : "");
+        attributes.set(key, this.#accept("=") ? this.#name() : FLAG);
       }
     }
     return attributes;
   }
+}
+
+/**
+ * Whether an edge points backwards, and why its direction is not told ("" where it is).
+ * @param {string} arrow
+ * @param {ReadonlyMap<string, string>} attributes
+ */
+function orientation(arrow, attributes) {
+  let marks = MARKS[arrow] ?? ["", ""];
+  const direction = attributes.get("dir")?.toLowerCase();
+  if (arrow === "->" || arrow === "<-") {
+    const shown = direction ?? "forward";
+    marks = [
+      ["back", "both"].includes(shown) ? markOf(attributes.get("arrowtail") ?? "normal") : "",
+      ["forward", "both"].includes(shown) ? markOf(attributes.get("arrowhead") ?? "normal") : "",
+    ];
+  } else if (arrow === "--" && (direction === "forward" || direction === "back")) {
+    marks = direction === "forward" ? ["", ">"] : [">", ""];
+  }
+  const [tail, head] = marks;
+  const backwards = (tail === ">" && head === "") !== (arrow === "<-");
+  if ((tail === ">" && head === "") || (tail === "" && head === ">")) return { backwards, reason: "" };
+  const reason = tail === "" && head === "" ? UNDIRECTED : tail === ">" && head === ">" ? TWO_HEADED : CIRCLED;
+  return { backwards, reason };
+}
+
+/** What an arrow type shows: nothing, a circle, or an arrow. @param {string} arrow */
+const markOf = (arrow) => (arrow.toLowerCase() === "none" ? "" : arrow.toLowerCase().includes("dot") ? "o" : ">");
+
+/** The words of an HTML label: breaks are blanks, other tags nothing. @param {string} markup */
+function plain(markup) {
+  const text = markup.slice(1, -1).replace(/<br\b[^<>]*>/gi, " ").replace(/<[^<>]*>/g, "");
+  const words = text.replace(/&(#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos|nbsp);/g, (_, name) => character(name));
+  return words.replace(GAPS, " ").replace(/^ +| +$/g, "").normalize("NFC");
+}
+
+const GAPS = new RegExp(`[${BLANKS}]+`, "gu");
+
+/** @param {string} name of an entity */
+function character(name) {
+  if (!name.startsWith("#")) return ENTITIES[name];
+  const code = /^#x/i.test(name) ? parseInt(name.slice(2), 16) : Number(name.slice(1));
+  return code < 0x110000 && !(code >= 0xd800 && code < 0xe000) ? String.fromCodePoint(code) : "\ufffd";
 }
 
 /** @param {string} text */

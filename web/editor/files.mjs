@@ -3,18 +3,22 @@
  *
  * @import { Editor } from "./editor.mjs"
  */
-import { readDagitty, recognise, writeDagitty } from "./dagitty.mjs";
+import { readDagitty, writeDagitty } from "./dagitty.mjs";
 import { html } from "./dom.mjs";
 import { readDot, writeDot } from "./dot.mjs";
 import { readJson, writeJson } from "./json.mjs";
 import { forget } from "./memory.mjs";
+import { recognise } from "./recognise.mjs";
 
 const READERS = { json: readJson, dagitty: readDagitty, dot: readDot };
 const WRITERS = { json: writeJson, dagitty: writeDagitty, dot: writeDot };
 const LARGEST = 1_000_000;
 
 /** A graph in whichever format it is written. @param {string} text */
-export const readAny = (text) => READERS[recognise(text)](text);
+export function readAny(text) {
+  const { format, text: part } = recognise(text);
+  return READERS[format](part);
+}
 
 export class Files {
   /** @param {Editor} editor */

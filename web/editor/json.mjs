@@ -7,6 +7,7 @@
 import { GraphError, makeConcept, makeEdge, makeGraph } from "./model.mjs";
 
 export const VERSION = 1;
+const MAX_NESTING = 100;
 /** @type {["local", "global"]} */
 const SCOPES = ["local", "global"];
 /** @type {["confirmed", "proposed"]} */
@@ -18,19 +19,48 @@ const STATUSES = ["confirmed", "proposed"];
  */
 export function readJson(text) {
   if (!text.trim()) return makeGraph();
-  return fromObject(parse(text));
+  return fromObject(parseJson(text));
 }
 
 /**
+ * JSON with the bounds of a graph: no key twice in one object, nothing nested deeper than MAX_NESTING.
  * @param {string} text
  * @returns {unknown}
  */
-function parse(text) {
+export function parseJson(text) {
+  checkNesting(text);
   try {
-    return JSON.parse(text);
+    const data = JSON.parse(text);
+    checkKeys(text);
+    return data;
   } catch (error) {
+    if (error instanceof GraphError) throw error;
     const reason = /** @type {Error} */ (error).message;
     throw new GraphError("bad_json", { reason, line: lineOf(reason, text) });
+  }
+}
+
+/** @param {string} text */
+function checkNesting(text) {
+  let depth = 0;
+  for (const [mark] of text.matchAll(/"[^"\\]*(?:\\[^][^"\\]*)*"|[[\]{}]/g)) {
+    depth += "[{".includes(mark) ? 1 : "]}".includes(mark) ? -1 : 0;
+    if (depth > MAX_NESTING) throw new GraphError("json_nested", { limit: MAX_NESTING });
+  }
+}
+
+/** @param {string} text valid JSON */
+function checkKeys(text) {
+  /** @type {Set<string>[]} */
+  const open = [];
+  for (const [mark, key] of text.matchAll(/("[^"\\]*(?:\\[^][^"\\]*)*")\s*:|"[^"\\]*(?:\\[^][^"\\]*)*"|[{}]/g)) {
+    if (mark === "{") open.push(new Set());
+    else if (mark === "}") open.pop();
+    else if (key) {
+      const name = JSON.parse(key);
+      if (open.at(-1)?.has(name)) throw new GraphError("json_repeated", { key: name.slice(0, 60) });
+      open.at(-1)?.add(name);
+    }
   }
 }
 

@@ -28,6 +28,8 @@
  */
 
 export const MAX_CONCEPTS = 64;
+/** The bounds of csg/causal/graph.py, in characters; of values, in number. */
+const MAX = { name: 200, phrase: 400, text: 4_000, prompt: 20_000, values: 100 };
 
 /** A refusal. `code` names the sentence to show (`error.<code>`), `details` fills its gaps. */
 export class GraphError extends Error {
@@ -80,6 +82,7 @@ export function makeGraph(fields = {}) {
     extra: {},
     ...fields,
   });
+  checkLength("base_prompt", graph.basePrompt, MAX.prompt);
   checkConcepts(graph);
   checkEdges(graph);
   checkInterventions(graph);
@@ -88,14 +91,27 @@ export function makeGraph(fields = {}) {
 
 export const EMPTY = makeGraph();
 
+/** @param {string} what @param {string} text @param {number} limit in characters, as Python counts them */
+function checkLength(what, text, limit) {
+  const count = text.length <= limit ? 0 : [...text].length;
+  if (count > limit) throw new GraphError("too_long", { what, count, limit });
+}
+
 /** @param {Graph} graph */
 function checkConcepts({ concepts }) {
   if (concepts.length > MAX_CONCEPTS) {
     throw new GraphError("too_many", { count: concepts.length, limit: MAX_CONCEPTS });
   }
   const seen = new Set();
-  for (const { name, value, values } of concepts) {
+  for (const { name, value, values, description } of concepts) {
     if (!name.trim()) throw new GraphError("empty_name");
+    checkLength("name", name, MAX.name);
+    checkLength("description", description, MAX.text);
+    if (values.size > MAX.values) throw new GraphError("too_many_values", { name, count: values.size, limit: MAX.values });
+    for (const [each, phrase] of values) {
+      checkLength("value", each, MAX.name);
+      checkLength("phrase", phrase, MAX.phrase);
+    }
     if (seen.has(name)) throw new GraphError("duplicate_name", { name });
     if (!value.trim()) throw new GraphError("empty_value", { name });
     if (!values.has(value)) throw new GraphError("outside_domain", { name, value, domain: listed(values) });
@@ -107,7 +123,8 @@ function checkConcepts({ concepts }) {
 function checkEdges(graph) {
   const names = new Set(graph.concepts.map((concept) => concept.name));
   const seen = new Set();
-  for (const { cause, effect } of graph.edges) {
+  for (const { cause, effect, reason } of graph.edges) {
+    checkLength("reason", reason, MAX.text);
     for (const name of [cause, effect]) {
       if (!names.has(name)) throw new GraphError("unknown_concept", { name });
     }

@@ -1,0 +1,102 @@
+"""In which form a text holds a graph, and where in it: formats, their neighbours, and what stands around them."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from .graph import GraphError
+
+# blanks of every script, spelt out: Python's own \\s and JavaScript's differ
+BLANKS = "\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+
+_AROUND = re.compile(rf"(?:[{BLANKS}]+|//[^\n]*|\#[^\n]*|/\*.*?\*/)*", re.DOTALL)
+_KEYWORD = re.compile(
+    rf"(?:strict[{BLANKS}]+)?(?P<kind>dag|pdag|mag|pag|digraph|graph)(?![\w.-])[{BLANKS}]*"
+    rf'(?:"[^"\\]{{0,200}}"|[\w.-]{{1,200}})?[{BLANKS}]*\{{',
+    re.IGNORECASE,
+)
+_FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*\n(.*?)^[ \t]*(?:```|~~~)", re.DOTALL | re.MULTILINE)
+_STRINGS_AND_BRACES = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|//[^\n]*|/\*.*?\*/|[{}]', re.DOTALL)
+_ARROWS = re.compile(r"[^{}\[\]\n]*(?:->|<-)[^\n]*")
+_OLD_DAGITTY = re.compile(r"\S+ +[1EOUA](?: +@-?[\d.]+,-?[\d.]+)? *(?:\n|$)")
+_DAGITTY_KINDS = ("dag", "pdag", "mag", "pag")
+_NEIGHBOURS = (
+    (re.compile(r"<\?xml|<graphml|<bif\b|<gexf\b", re.IGNORECASE), "XML (GraphML, XMLBIF or GEXF)"),
+    (re.compile(r"(network|net|node)\s+[^\n{]*\{", re.IGNORECASE), "BIF or NET, a Bayesian network"),
+    (re.compile(r"graph\s+(LR|RL|TB|TD|BT)\b|flowchart\b", re.IGNORECASE), "Mermaid"),
+    (re.compile(r"graph\s*\[|Creator\b", re.IGNORECASE), "GML"),
+    (re.compile(r"@startuml", re.IGNORECASE), "PlantUML"),
+    (_OLD_DAGITTY, "DAGitty's old notation"),
+)
+
+
+class Recognised(NamedTuple):
+    """The format ("json", "dagitty", "dot") of a graph, and the part of the text that holds it, on its own lines."""
+
+    format: str
+    text: str
+
+
+def recognise(text: str) -> Recognised:
+    """Find the graph in a text; GraphError for one in a known format that is not read.
+
+    A graph may stand behind comments, in a code fence or inside a program; arrows alone, such as `a -> b`, are read as a
+    DAGitty model. Whatever is none of these is taken for JSON.
+    """
+    start = _AROUND.match(text).end()
+    if text.startswith(("{", "["), start):
+        return Recognised("json", text)
+    if (drawn := _drawn(text, start)) is not None:
+        return drawn
+    for pattern, name in _NEIGHBOURS:
+        if pattern.match(text, start):
+            raise GraphError(f"This is {name}, which is not read here. Save it as DOT (Graphviz), as DAGitty's `dag {{ ... }}`.")
+    return _inside(text) or _arrows_alone(text, start) or Recognised("json", text)
+
+
+def _drawn(text: str, start: int) -> Recognised | None:
+    keyword = _KEYWORD.match(text, start)
+    if keyword is None:
+        return None
+    return Recognised(_format(keyword), _on_its_lines(text, start, len(text)))
+
+
+def _inside(text: str) -> Recognised | None:
+    """A graph in the first fence that holds one, or anywhere in a program, up to its closing brace."""
+    for fence in _FENCE.finditer(text):
+        start = _AROUND.match(text, fence.start(1), fence.end(1)).end()
+        part = _on_its_lines(text, start, fence.end(1))
+        if text.startswith("{", start):
+            return Recognised("json", part)
+        if (keyword := _KEYWORD.match(text, start)) is not None:
+            return Recognised(_format(keyword), part)
+    keyword = next((k for k in _KEYWORD.finditer(text) if not text[k.start() - 1 : k.start()].isalnum()), None)
+    if keyword is None:
+        return None
+    return Recognised(_format(keyword), _on_its_lines(text, keyword.start(), _closing(text, keyword.end())))
+
+
+def _arrows_alone(text: str, start: int) -> Recognised | None:
+    if not _ARROWS.match(text, start):
+        return None
+    return Recognised("dagitty", f"dag {{{_on_its_lines(text, start, len(text))}\n}}")
+
+
+def _format(keyword: re.Match[str]) -> str:
+    return "dagitty" if keyword["kind"].lower() in _DAGITTY_KINDS else "dot"
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the brace closes that was opened before `start`; the end of the text if it never does."""
+    depth = 1
+    for mark in _STRINGS_AND_BRACES.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(mark[0], 0)
+        if depth == 0:
+            return mark.end()
+    return len(text)
+
+
+def _on_its_lines(text: str, start: int, stop: int) -> str:
+    """The part of the text, with the line breaks before it: so that complaints name its lines."""
+    return "\n" * text.count("\n", 0, start) + text[start:stop]

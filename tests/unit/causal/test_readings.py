@@ -1,0 +1,56 @@
+"""What texts of other programs mean; `tests/web/readings.test.mjs` reads the same ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from csg.causal.formats import read_graph
+from csg.causal.graph import GraphError
+
+READINGS = json.loads((Path(__file__).parents[2] / "fixtures" / "graphs" / "readings.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", READINGS, ids=[case["what"] for case in READINGS])
+def test_a_text_is_read_as_it_is_meant(case):
+    for text in case.get("texts", [case.get("text")]):
+        graph = read_graph(text)
+        assert [f"{edge}{' ?' if edge.status == 'proposed' else ''}" for edge in graph.edges] == case["edges"]
+        assert all(edge.reason or "proposed" in text for edge in graph.edges if edge.status == "proposed"), "a doubt says why"
+        assert dict(graph.interventions) == case.get("interventions", {})
+        assert {name: graph[name].value for name in case.get("values", {})} == case.get("values", {})
+        assert {name: graph[name].phrase() for name in case.get("phrases", {})} == case.get("phrases", {})
+        assert {name: list(graph[name].values) for name in case.get("domains", {})} == case.get("domains", {})
+        positions = {name: place and tuple(place) for name, place in case.get("positions", {}).items()}
+        assert {name: graph[name].position for name in positions} == positions
+
+
+NEIGHBOURS = {
+    "weather E @-1.1,1.6\nground O @1,1\n\nweather ground\n": "DAGitty's old notation",
+    "<?xml version='1.0'?><graphml/>": "GraphML",
+    "network unknown {\n}\nvariable a {": "Bayesian network",
+    "graph LR\n  a --> b": "Mermaid",
+    "graph [\n  directed 1\n]": "GML",
+    "@startuml\na --> b\n@enduml": "PlantUML",
+}
+
+
+@pytest.mark.parametrize("text", NEIGHBOURS)
+def test_a_neighbouring_format_is_called_by_its_name(text):
+    with pytest.raises(GraphError, match=f"{NEIGHBOURS[text]}.*is not read here. Save it as DOT"):
+        read_graph(text)
+
+
+def test_a_complaint_names_the_line_of_the_whole_text():
+    with pytest.raises(GraphError, match="^line 5: "):
+        read_graph("Look:\n\n```\ndigraph {\n a -> ;\n}\n```\n")
+
+
+def test_what_is_ours_and_damaged_is_refused_not_guessed():
+    with pytest.raises(GraphError, match="has no 'value'"):
+        read_graph('digraph { a [csg="{}"] }')
+    with pytest.raises(GraphError, match="stands twice"):
+        read_graph('{"concepts": [], "concepts": []}')
+    assert read_graph('{"version": 1.0, "concepts": []}').concepts == ()
+    with pytest.raises(GraphError, match="nested too deeply"):
+        read_graph('{"concepts": [], "x": ' + "[" * 101 + "]" * 101 + "}")

@@ -1,0 +1,104 @@
+/**
+ * In which form a text holds a graph, and where in it: formats, their neighbours, and what stands around them.
+ * The same rules as csg/causal/recognise.py.
+ */
+import { GraphError } from "./model.mjs";
+
+/** Blanks of every script, spelt out: Python's own \s and JavaScript's differ. */
+export const BLANKS = String.raw`\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff`;
+
+const AROUND = new RegExp(String.raw`(?:[${BLANKS}]+|//[^\n]*|#[^\n]*|/\*[^]*?\*/)*`, "uy");
+const WORD = String.raw`[\p{L}\p{N}_.\-]`;
+const KEYWORD = String.raw`(?:strict[${BLANKS}]+)?(?<kind>dag|pdag|mag|pag|digraph|graph)(?!${WORD})[${BLANKS}]*` +
+  String.raw`(?:"[^"\\]{0,200}"|${WORD}{1,200})?[${BLANKS}]*\{`;
+const FENCE = /^[ \t]*(?:```|~~~)[^\n]*\n([^]*?)^[ \t]*(?:```|~~~)/gm;
+const STRINGS_AND_BRACES = /"[^"\\]*(?:\\[^][^"\\]*)*"|\/\/[^\n]*|\/\*[^]*?\*\/|[{}]/g;
+const ARROWS = /[^{}[\]\n]*(?:->|<-)[^\n]*/y;
+const DAGITTY_KINDS = ["dag", "pdag", "mag", "pag"];
+/** @type {[RegExp, string][]} */
+const NEIGHBOURS = [
+  [/<\?xml|<graphml|<bif\b|<gexf\b/iy, "XML (GraphML, XMLBIF, GEXF)"],
+  [/(network|net|node)\s+[^\n{]*\{/iy, "BIF / NET"],
+  [/graph\s+(LR|RL|TB|TD|BT)\b|flowchart\b/iy, "Mermaid"],
+  [/graph\s*\[|Creator\b/iy, "GML"],
+  [/@startuml/iy, "PlantUML"],
+  [/\S+ +[1EOUA](?: +@-?[\d.]+,-?[\d.]+)? *(?:\n|$)/y, "DAGitty (old notation)"],
+];
+
+/**
+ * @typedef {"json" | "dagitty" | "dot"} Format
+ * @param {string} text
+ * @returns {{format: Format, text: string}} the part that holds the graph, on its own lines
+ */
+export function recognise(text) {
+  const start = after(AROUND, text, 0);
+  if ("{[".includes(text[start] ?? "·")) return { format: "json", text };
+  const drawn = keywordAt(text, start);
+  if (drawn) return { format: drawn.format, text: onItsLines(text, start, text.length) };
+  for (const [pattern, name] of NEIGHBOURS) {
+    pattern.lastIndex = start;
+    if (pattern.test(text)) throw new GraphError("text_neighbour", { format: name });
+  }
+  return inside(text) ?? arrowsAlone(text, start) ?? { format: "json", text };
+}
+
+/** @param {RegExp} pattern sticky @param {string} text @param {number} at @returns {number} the end of the match */
+function after(pattern, text, at) {
+  pattern.lastIndex = at;
+  return pattern.test(text) ? pattern.lastIndex : at;
+}
+
+/** @param {string} text @param {number} at @returns {{format: Format, end: number} | null} */
+function keywordAt(text, at) {
+  const pattern = new RegExp(KEYWORD, "iuy");
+  pattern.lastIndex = at;
+  const match = pattern.exec(text);
+  return match && { format: formatOf(match), end: pattern.lastIndex };
+}
+
+/** @param {RegExpExecArray} match @returns {Format} */
+const formatOf = (match) => (DAGITTY_KINDS.includes((match.groups?.kind ?? "").toLowerCase()) ? "dagitty" : "dot");
+
+/**
+ * A graph in the first fence that holds one, or anywhere in a program, up to its closing brace.
+ * @param {string} text
+ * @returns {{format: Format, text: string} | null}
+ */
+function inside(text) {
+  for (const fence of text.matchAll(FENCE)) {
+    const begin = fence.index + fence[0].indexOf("\n") + 1;
+    const end = begin + fence[1].length;
+    const start = Math.min(after(AROUND, text, begin), end);
+    const part = onItsLines(text, start, end);
+    if (text[start] === "{") return { format: "json", text: part };
+    const keyword = keywordAt(text, start);
+    if (keyword) return { format: keyword.format, text: part };
+  }
+  for (const match of text.matchAll(new RegExp(KEYWORD, "giu"))) {
+    if (/[\p{L}\p{N}]$/u.test(text.slice(Math.max(0, match.index - 2), match.index))) continue;
+    const part = onItsLines(text, match.index, closing(text, match.index + match[0].length));
+    return { format: formatOf(match), text: part };
+  }
+  return null;
+}
+
+/** @param {string} text @param {number} start @returns {{format: Format, text: string} | null} */
+function arrowsAlone(text, start) {
+  ARROWS.lastIndex = start;
+  return ARROWS.test(text) ? { format: "dagitty", text: `dag {${onItsLines(text, start, text.length)}\n}` } : null;
+}
+
+/** Where the brace closes that was opened before `start`. @param {string} text @param {number} start */
+function closing(text, start) {
+  let depth = 1;
+  STRINGS_AND_BRACES.lastIndex = start;
+  for (let mark = STRINGS_AND_BRACES.exec(text); mark; mark = STRINGS_AND_BRACES.exec(text)) {
+    if (mark[0] === "{") depth += 1;
+    if (mark[0] === "}") depth -= 1;
+    if (depth === 0) return STRINGS_AND_BRACES.lastIndex;
+  }
+  return text.length;
+}
+
+/** The part, with the line breaks before it. @param {string} text @param {number} start @param {number} stop */
+const onItsLines = (text, start, stop) => "\n".repeat(text.slice(0, start).split("\n").length - 1) + text.slice(start, stop);
