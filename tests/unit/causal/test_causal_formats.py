@@ -214,7 +214,8 @@ def test_strengths_are_factors_of_known_concepts():
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("snwoman = 2", "'snwoman', which the graph does not have; it has car, snowman"), ("car = -1", "of 'car' is '-1'; expected a number"),
+    [("snwoman = 2", "'snwoman', which the graph does not have. Did you mean 'snowman'"),
+     ("car = -1", "of 'car' is '-1'; expected a number"),
      ("car = much", "'much'"), ("car = nan", "'nan'"), ("car = inf", "'inf'")],
 )  # fmt: skip
 def test_a_strength_that_means_nothing_is_told(text, told):
