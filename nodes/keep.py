@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from itertools import count
 from pathlib import Path
 
 import folder_paths
@@ -12,6 +11,7 @@ from comfy_api.latest import io
 
 from ..csg.diffusion import storage
 from ..csg.diffusion.inversion import Inversion
+from ..csg.writing import numbered
 from . import sockets
 from .sample import INVERSION
 
@@ -40,8 +40,7 @@ class SaveInversion(io.ComfyNode):
     def execute(cls, inversion: Inversion, filename_prefix: str) -> io.NodeOutput:
         output = folder_paths.get_output_directory()
         folder, stem, first, *_ = folder_paths.get_save_image_path(filename_prefix, output)
-        path = next(p for p in (Path(folder, f"{stem}_{n:05}_{SUFFIX}") for n in count(first)) if not p.exists())
-        storage.save(inversion, path)
+        path = storage.save(inversion, numbered(folder, stem, first, SUFFIX))
         name = os.path.relpath(path, output)
         return io.NodeOutput(name, ui={"text": [name]})
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from itertools import count
 from pathlib import Path
 
+from ..writing import numbered, write_new
 from .formats import MAX_CHARACTERS, read_graph
 from .graph import CausalGraph, GraphError
 
@@ -61,9 +61,6 @@ def _bytes(folder: str | os.PathLike[str], name: str) -> bytes:
 
 
 def save_text(text: str, folder: str | os.PathLike[str], stem: str, first: int, format: str) -> Path:
-    """Write a graph's text to `stem_00001_.json`, or the first number from `first` on that is free."""
-    numbered = (Path(folder) / f"{stem}_{number:05}_{SUFFIXES[format]}" for number in count(first))
-    path = next(path for path in numbered if not path.exists())
-    with path.open("x", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-    return path
+    """Write a graph's text to `stem_00001_.json`, or the first number from `first` on that is free; wholly or not at all."""
+    content = text.encode("utf-8")
+    return write_new(numbered(folder, stem, first, SUFFIXES[format]), lambda part: part.write_bytes(content))

@@ -21,7 +21,7 @@ def inversion(source=None):
 def test_everything_comes_back(tmp_path):
     source = [[torch.randn(1, 77, 16), {"pooled_output": torch.randn(1, 8)}]]
     made = inversion(source)
-    storage.save(made, tmp_path / "a.safetensors")
+    storage.save(made, [tmp_path / "a.safetensors"])
     again = storage.load(tmp_path / "a.safetensors")
     assert all(torch.equal(getattr(made, n), getattr(again, n)) for n in storage.PARTS)
     assert (again.method, again.order, again.source_guidance, again.model) == ("dpm++", 2, 3.5, "abc")
@@ -34,7 +34,7 @@ def test_everything_comes_back(tmp_path):
 def test_a_prompt_with_more_than_text_is_refused_by_name(tmp_path):
     source = [[torch.zeros(1, 77, 16), {"pooled_output": None, "control": object()}]]
     with pytest.raises(storage.StorageError, match="source prompt.*control"):
-        storage.save(inversion(source), tmp_path / "a.safetensors")
+        storage.save(inversion(source), [tmp_path / "a.safetensors"])
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
@@ -42,20 +42,24 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
         path.write_bytes(b"half of it")
         raise KeyboardInterrupt
 
-    storage.save(inversion(), tmp_path / "a.safetensors")
-    before = (tmp_path / "a.safetensors").read_bytes()
     monkeypatch.setattr(storage, "save_file", half)
-    for name in ("a", "b"):
-        with pytest.raises(KeyboardInterrupt):
-            storage.save(inversion(), tmp_path / f"{name}.safetensors")
-    assert [one.name for one in tmp_path.iterdir()] == ["a.safetensors"]
-    assert (tmp_path / "a.safetensors").read_bytes() == before
+    with pytest.raises(KeyboardInterrupt):
+        storage.save(inversion(), [tmp_path / "a.safetensors"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_taken_is_passed_over(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"mine")
+    assert storage.save(inversion(), [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]).name == "b.safetensors"
+    assert (tmp_path / "a.safetensors").read_bytes() == b"mine"
+    with pytest.raises(FileExistsError):
+        storage.save(inversion(), [tmp_path / "a.safetensors"])
 
 
 @pytest.mark.parametrize("change", [{"sigmas": slice(1, None)}, {"noises": slice(2, None)}, {"path": (slice(None), slice(None), 0)}])
 def test_parts_that_do_not_belong_together_are_refused(tmp_path, change):
     made = inversion()
-    storage.save(replace(made, **{name: getattr(made, name)[cut] for name, cut in change.items()}), tmp_path / "a.safetensors")
+    storage.save(replace(made, **{name: getattr(made, name)[cut] for name, cut in change.items()}), [tmp_path / "a.safetensors"])
     with pytest.raises(storage.StorageError, match=r"a\.safetensors holds parts of different inversions \(sigmas "):
         storage.load(tmp_path / "a.safetensors")
 
@@ -85,11 +89,34 @@ def rewritten(path, tensors=None, **metadata):
     ({"about": "{}"}, "does not say how it was made"), ({"settings": "[1,"}, "does not say how it was made"),
     ({"tensors": {"settings.samples": None}}, r"no latent of the inverted picture \(none, expected \(1, 4, 8, 8\)\)"),
     ({"tensors": {"settings.samples": torch.ones(1, 4, 4, 4)}}, r"\(1, 4, 4, 4\), expected"),
-    ({"tensors": {"noises": torch.full((6, 1, 4, 8, 8), torch.nan)}}, r"not numbers \(noises\)"),
+    ({"tensors": {"noises": torch.full((6, 1, 4, 8, 8), torch.nan)}}, r"not numbers \('noises'\)"),
+    *[({"tensors": {"sigmas": levels}}, "do not fall") for levels in
+      (torch.arange(7.0), torch.ones(7), torch.arange(3.0, -4, -1))],
+    *[({"tensors": {"sigmas": levels}}, "different inversions") for levels in (torch.ones(7, 1), torch.tensor(1.0))],
+    ({"tensors": {"noises": torch.ones(6, 1, 4, 8, 8, dtype=torch.int64)}}, "floating-point"),
+    ({"tensors": {"noises": torch.ones(6, 1, 4, 8, 8).to(torch.float8_e4m3fn)}}, "floating-point"),
+    ({"tensors": {"settings.noise_mask": torch.ones(1, 0, 8)}}, r"noise mask of the shape \(1, 0, 8\)"),
+    ({"tensors": {"source.0.context": torch.ones(1, 0, 16)}}, r"prompt of the shape \(1, 0, 16\)"),
+    ({"tensors": {"source.0.context": torch.ones(1, 7, 16), "negative.0.context": torch.ones(1, 7, 9)}},
+     "prompt of the shape"),
+    *[({"settings": text}, "does not say how it was made") for text in
+      ("[]", "7", "[" * 100_000, '{"steps": [6]}', '{"seed": "x"}', '{"seed": -1}', '{"model": 3}', '{"skip": Infinity}')],
+    *[({"about": f'{{"method": {method}, "order": {order}, "source_guidance": {guidance}}}'}, "does not say how it was made")
+      for method, order, guidance in (('"magic"', 2, 1), ('"dpm++"', "Infinity", 1), ('"dpm++"', 3, 1), ('"dpm++"', 2, "NaN"),
+                                      ('"dpm++"', 2, "1" + "0" * 400), ("{}", 2, 1))],
 ])  # fmt: skip
 def test_files_that_were_tampered_with_are_refused_in_words(tmp_path, change, told):
     path = tmp_path / "a.safetensors"
-    storage.save(inversion(), path)
+    storage.save(inversion(), [path])
     rewritten(path, **change)
-    with pytest.raises(storage.StorageError, match=told):
+    with pytest.raises(storage.StorageError, match=told) as refusal:
         storage.load(path)
+    assert len(str(refusal.value)) < 300
+
+
+def test_doubles_are_read_as_the_numbers_that_the_sampler_uses(tmp_path):
+    path = tmp_path / "a.safetensors"
+    made = inversion()
+    storage.save(made, [path])
+    rewritten(path, tensors={"path": made.path.double()})
+    assert storage.load(path).path.dtype == torch.float32 and torch.equal(storage.load(path).path, made.path)
