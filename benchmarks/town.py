@@ -12,11 +12,13 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from in_process import ROOT, start_comfyui
 from town_methods import AXES, COMPARED, FIELDS, NO_EDIT, REFERENCES, Method, ablation, methods, shipped
+from town_networks import UNET, add_arguments, check_arguments, digest, opened
 
 RESULTS = ROOT / "benchmarks" / "results"
 PICTURES = ROOT / "output" / "bench"
@@ -45,16 +47,11 @@ class Item:
         return {"model": model, "measure": self.measure, "settings": self.method.settings, "scene": self.scene,
                 "do": self.do, "seed": self.seed}  # fmt: skip
 
-    @property
-    def picture(self) -> Path:
-        """Where its picture is kept."""
-        return picture_of(self.scene, self.do, self.label, self.seed)
 
-
-def picture_of(scene: int, do: str, label: str, seed: int = 1) -> Path:
+def picture_of(folder: Path, scene: int, do: str, label: str, seed: int = 1) -> Path:
     """Where an edit's picture is kept."""
     name = f"{do.replace('=', '-')}-{label}-{seed}".replace(" ", "_").replace("/", "-")
-    return PICTURES / f"scene-{scene}" / f"{name}.png"
+    return folder / f"scene-{scene}" / f"{name}.png"
 
 
 def compared(options: argparse.Namespace) -> dict[str, Method]:
@@ -98,7 +95,7 @@ class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         from town_lab import Judge, Lab, Perception
 
-        self.lab, self.keep = Lab(), options.keep
+        self.lab, self.keep, self.pictures = Lab(opened(options)), options.keep, options.pictures
         self.perception, self.judge = Perception(options.lpips), Judge()
         self.scene: int | None = None
 
@@ -149,8 +146,9 @@ class Bench:
         from town_worlds import FIRST_SCENE
 
         if item.scene < FIRST_SCENE + self.keep:
-            item.picture.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels(image)).save(item.picture)
+            path = picture_of(self.pictures, item.scene, item.do, item.label, item.seed)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels(image)).save(path)
 
 
 def join(options: argparse.Namespace) -> None:
@@ -169,12 +167,10 @@ def join(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace, todo: Sequence[Item]) -> None:
     """Do what the journal lacks."""
-    from town_lab import model_digest
-
     from csg.evaluation.runner.journal import Journal
     from csg.evaluation.runner.pace import Pace
 
-    journal, model = Journal(options.journal, FIELDS), model_digest()
+    journal, model = Journal(options.journal, FIELDS), digest(options.weights)
     left = [item for item in todo if item.record(model) not in journal]
     pace = Pace(len(todo), sys.stderr, done=len(todo) - len(left))
     bench = Bench(options) if left else None
@@ -188,6 +184,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     known = methods(Method())
+    add_arguments(parser)
     parser.add_argument(
         "--quick", action="store_true", help=f"{QUICK_SCENES} scenes, {QUICK_STEPS} steps, three concepts: some minutes"
     )
@@ -235,7 +232,10 @@ def settled(parser: argparse.ArgumentParser, options: argparse.Namespace, words:
     options.axioms = defaults[1] if options.axioms is None else options.axioms
     options.concepts = options.concepts or (QUICK_CONCEPTS if options.quick else tuple(INTERVENED_ON))
     options.steps = options.steps or (QUICK_STEPS if options.quick else None)
-    options.journal = options.journal or RESULTS / ("town_quick.jsonl" if options.quick else "town.jsonl")
+    check_arguments(parser, options)
+    options.pictures = PICTURES if options.network == UNET else PICTURES.with_name(f"bench-{options.network}")
+    stem = "town_quick" if options.quick else "town"
+    options.journal = options.journal or RESULTS / (f"{stem}.jsonl" if options.network == UNET else f"{stem}_{options.network}.jsonl")
     options.lpips = options.lpips or options.comfyui / "models" / "lpips"
     return options
 
@@ -251,7 +251,7 @@ def main() -> None:
         run(options, list(items(options, compared(options))))
     from town_report import write
 
-    sys.stdout.write(f"{write(options, picture_of)}\n")
+    sys.stdout.write(f"{write(options, partial(picture_of, options.pictures))}\n")
 
 
 if __name__ == "__main__":

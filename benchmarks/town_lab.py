@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from in_process import pack_module, processor, versions
 from town_methods import DESCENDANTS, INTERVENED, Method
+from town_networks import Painter
 
 from csg.causal.counterfactual import propagate
 from csg.causal.formats import read_json
@@ -22,7 +23,7 @@ from csg.evaluation import perceptual
 from csg.evaluation.effectiveness import effectiveness
 from csg.evaluation.similarity import ms_ssim
 from csg.town import score, world
-from csg.town.weights import CHECKPOINT, VLM_FOLDER
+from csg.town.weights import VLM_FOLDER
 from csg.vlm.local import LocalVLM
 
 Values = Mapping[str, str]
@@ -54,12 +55,11 @@ class Change:
 class Lab:
     """Inverts and edits pictures with the pack's own nodes; inversions of one picture are shared by its edits."""
 
-    def __init__(self) -> None:
+    def __init__(self, painter: Painter) -> None:
         names = {"edit": "nodes.edit", "sample": "nodes.sample", "host": "nodes.host_model", "formats": "csg.causal.formats",
                  "counterfactual": "csg.causal.counterfactual"}  # fmt: skip
         self.pack = {short: pack_module(name) for short, name in names.items()}
-        town = pack_module("nodes.host_town")
-        self.model, self.clip, self.vae = town.load_model(), town.load_clip(), town.load_vae()
+        self.model, self.clip, self.vae = painter.model, painter.clip, painter.vae
         self._inversions: dict[tuple, tuple[Any, float]] = {}
         self._texts: dict[str, Any] = {}
 
@@ -146,12 +146,6 @@ class Lab:
         if text not in self._texts:
             self._texts[text] = self.pack["host"].ClipText(self.clip).encode(text)
         return self._texts[text]
-
-
-@lru_cache(maxsize=1)
-def model_digest() -> str:
-    """Which weights these are."""
-    return hashlib.sha256(CHECKPOINT.read_bytes()).hexdigest()[:12]
 
 
 class Perception:

@@ -1,5 +1,7 @@
 """How good Town's model is: `python benchmarks/town_model.py`. Writes benchmarks/results/town_model.{md,json,jpg}.
 
+`--network transformer --weights FILE` measures a transformer that draws Town, and writes town_transformer.{md,json,jpg}.
+
 Three things, on scenes that training never saw: does the picture show what the caption says (stock sampling, read by
 the attribute readers), how well does the autoencoder reproduce a render, and does a phrase's attention find its place.
 """
@@ -9,18 +11,24 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from in_process import ROOT, pack_module, start_comfyui
+from in_process import ROOT, start_comfyui
 from PIL import Image
+from town_networks import UNET, Painter, add_arguments, check_arguments, digest, opened
 
 RESULTS = ROOT / "benchmarks" / "results"
 CAPTION_SEEDS, SCENE_SEEDS = 60_000_000, 80_000_000
 STEPS, CFG, BATCH = 20, 4.0, 16
-LEVELS = (300, 500, 700)
+KINDS = ("true phrase", "new phrase")
+SUPERVISION = (
+    "Training supervised blocks 1 and 2 with the renderer's own regions and left the others alone: the table says that supervision works, "
+    "and nothing about the blocks of other models."
+)
 log = logging.getLogger("town_model")
 
 
@@ -43,22 +51,21 @@ def joined(conditionings: list) -> list:
     return [[torch.cat([c[0][0] for c in conditionings]), {"pooled_output": pooled}]]
 
 
-def draw(model: object, clip: object, vae: object, prompts: list[str], seed: int) -> np.ndarray:
-    """Stock sampling: dpmpp_2m on the normal schedule; (B, 256, 256, 3) uint8."""
+def draw(painter: Painter, prompts: list[str], seed: int) -> np.ndarray:
+    """Stock sampling on the normal schedule; (B, 256, 256, 3) uint8."""
     import comfy.sample
 
-    host = pack_module("nodes.host_model")
     latent = torch.zeros(len(prompts), 4, 32, 32)
-    positive = joined([host.ClipText(clip).encode(p) for p in prompts])
+    positive, negative = joined([painter.encode(p) for p in prompts]), painter.nothing()
     noise = comfy.sample.prepare_noise(latent, seed)
     out = comfy.sample.sample(
-        model, noise, STEPS, CFG, "dpmpp_2m", "normal", positive, host.zeros_conditioning(model), latent,
+        painter.model, noise, STEPS, CFG, painter.sampler, "normal", positive, negative, latent,
         denoise=1.0, seed=seed, disable_pbar=True,
     )  # fmt: skip
-    return (vae.decode(out).clamp(0, 1) * 255).round().byte().numpy()
+    return (painter.vae.decode(out).clamp(0, 1) * 255).round().byte().numpy()
 
 
-def prompt_following(model: object, clip: object, vae: object, count: int) -> tuple[dict[str, float], np.ndarray]:
+def prompt_following(painter: Painter, count: int) -> tuple[dict[str, float], np.ndarray]:
     """Share of captions whose value is read from the picture, per concept, and the first pictures."""
     from csg.town.readers import read_values
     from csg.town.world import NAMES, caption
@@ -66,7 +73,7 @@ def prompt_following(model: object, clip: object, vae: object, count: int) -> tu
     wanted, hits, first = captions(count), {name: [] for name in NAMES}, []
     for i in range(0, count, BATCH):
         batch = wanted[i : i + BATCH]
-        pictures = draw(model, clip, vae, [caption(v) for v in batch], i)
+        pictures = draw(painter, [caption(v) for v in batch], i)
         first += list(pictures) if i < 32 else []
         for read, values in zip(read_values(pictures), batch, strict=True):
             for name in NAMES:
@@ -76,7 +83,7 @@ def prompt_following(model: object, clip: object, vae: object, count: int) -> tu
 
 
 @torch.inference_mode()
-def reconstruction(vae: object, count: int = 96) -> float:
+def reconstruction(vae: object, count: int) -> float:
     """PSNR in dB of the shipped autoencoder on held-out renders."""
     from csg.town.render import picture
     from csg.town.score import psnr
@@ -100,49 +107,35 @@ def area_under_curve(attention: np.ndarray, cover: np.ndarray) -> float | None:
     return float((a > b).mean() + 0.5 * (a == b).mean())
 
 
-def phrase_attention(model: object, clip: object, latent: torch.Tensor, phrase: str, seed: int) -> np.ndarray:
-    """M1's raw map (8, 8) of a phrase encoded alone, mean over three noise levels."""
-    text, attention = pack_module("nodes.host_model").ClipText(clip), pack_module("csg.diffusion.attention")
-    conditioning, words = text.encode(phrase), text.positions(phrase, phrase)
-    inner, total = model.model, 0
-    vector = inner.encode_adm(pooled_output=conditioning[0][1]["pooled_output"], width=256, height=256)
-    for level in LEVELS:
-        sigma = inner.model_sampling.sigmas[level][None].float()
-        noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed + level))
-        capture = attention.AttentionCapture((8, 8), {"phrase": attention.Words(words, 77)})
-        with torch.inference_mode(), capture.hooked([inner.diffusion_model]), capture.rows(["phrase"]):
-            inner.apply_model(
-                latent + sigma * noise, sigma, c_crossattn=conditioning[0][0], y=vector, transformer_options={}
-            )
-        total = total + capture.maps()["phrase"][0].numpy()
-    return total
-
-
-def localisation(model: object, clip: object, vae: object, count: int) -> dict[str, dict[str, float]]:
-    """Mean AUC per concept, with the phrase that is true in the picture and with another value's."""
+def localisation(painter: Painter, count: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Mean AUC by reading and concept, with the phrase that is true in the picture and with another value's."""
     from csg.town.regions import LOCAL, occupancy, region
     from csg.town.render import render
     from csg.town.world import BY_NAME, evaluate, exogenous
 
-    found = {name: {"true phrase": [], "new phrase": []} for name in LOCAL}
+    found: dict[str, dict[str, dict[str, list]]] = {}
     for seed in range(SCENE_SEEDS, SCENE_SEEDS + count):
         noise = exogenous(seed)
         values = evaluate(noise, SHOWN[seed % len(SHOWN)])
         picture, things = render(noise, values)
-        latent = model.model.process_latent_in(vae.encode(torch.from_numpy(picture)[None].float() / 255))
-        cover = occupancy(things)
+        latent = painter.model.model.process_latent_in(painter.vae.encode(torch.from_numpy(picture)[None].float() / 255))
+        asked = {(name, "true phrase"): BY_NAME[name].phrases[values[name]] for name in LOCAL}
         for name in LOCAL:
             others = [v for v in BY_NAME[name].domain if v not in (values[name], "none")]
-            for kind, value in (
-                ("true phrase", values[name]),
-                ("new phrase", others[seed % len(others)] if others else None),
-            ):
-                if value is not None:
-                    heat = phrase_attention(model, clip, latent, BY_NAME[name].phrases[value], seed)
-                    found[name][kind].append(area_under_curve(heat, region(cover, name, values[name])))
-    return {
-        n: {k: float(np.mean([a for a in v if a is not None])) for k, v in kinds.items()} for n, kinds in found.items()
-    }
+            if others:
+                asked[name, "new phrase"] = BY_NAME[name].phrases[others[seed % len(others)]]
+        for reading, maps in painter.attention(latent, list(dict.fromkeys(asked.values())), seed).items():
+            for (name, kind), phrase in asked.items():
+                cover = region(occupancy(things, len(maps[phrase])), name, values[name])
+                kinds = found.setdefault(reading, {}).setdefault(name, {"true phrase": [], "new phrase": []})
+                kinds[kind].append(area_under_curve(maps[phrase], cover))
+        log.info("attention in %d of %d scenes", seed - SCENE_SEEDS + 1, count)
+    return {reading: {name: means(kinds) for name, kinds in names.items()} for reading, names in found.items()}
+
+
+def means(kinds: dict[str, list]) -> dict[str, float]:
+    """The mean of each list, over what is not None."""
+    return {kind: float(np.mean([a for a in values if a is not None])) for kind, values in kinds.items()}
 
 
 # Interventions that make every thing visible in turn, so that each has a place to be found.
@@ -155,56 +148,68 @@ SHOWN = (
 
 
 def sample_sheet(pictures: np.ndarray, path: Path) -> None:
-    """The first 32 pictures as one sheet."""
-    rows = [np.concatenate(list(pictures[i : i + 8]), 1) for i in range(0, 32, 8)]
-    Image.fromarray(np.concatenate(rows)).resize((1024, 512), Image.Resampling.LANCZOS).save(path, quality=88)
+    """The first pictures, at most 32, as one sheet of whole rows of 8."""
+    rows = [np.concatenate(list(pictures[i : i + 8]), 1) for i in range(0, len(pictures) - len(pictures) % 8, 8)]
+    Image.fromarray(np.concatenate(rows)).resize((1024, 128 * len(rows)), Image.Resampling.LANCZOS).save(path, quality=88)
 
 
 def table(report: dict) -> str:
     """The report as Markdown."""
-    accuracy, places = report["accuracy"], report["localisation"]
-    kinds = ("true phrase", "new phrase")
+    accuracy, readings = report["accuracy"], report["localisation"]
+    heads = [f"{kind}, {reading}" for reading in readings for kind in KINDS]
     lines = [
         "# Town's model, measured",
         "",
-        f"`python benchmarks/town_model.py --captions {report['captions']}`, torch {report['torch']}, {report['seconds']:.0f} s.",
+        f"`{report['command']}`, torch {report['torch']}, {report['seconds']:.0f} s. {report['weights']}.",
         "",
-        f"Autoencoder on 96 held-out renders: **{report['psnr']:.1f} dB**.",
+        f"Autoencoder on {report['renders']} held-out renders: **{report['psnr']:.1f} dB**.",
         "",
-        f"Prompt following: {report['captions']} held-out captions, stock `dpmpp_2m`, {STEPS} steps, CFG {CFG:g}, read by the",
-        "attribute readers. Localisation: area under the curve of a phrase's attention, encoded alone, over 8 x 8 cells.",
+        f"Prompt following: {report['captions']} held-out captions, stock `{report['sampler']}`, {STEPS} steps, CFG {CFG:g}, read by the",
+        f"attribute readers. Localisation, on {report['scenes']} scenes: area under the curve of a phrase's attention, encoded alone, over",
+        "the cells of each reading." + (f" {SUPERVISION}" if "M1" not in readings else ""),
         "",
-        "| concept | read as the caption says | AUC of M1, true phrase | AUC of M1, new phrase |",
-        "|---|---|---|---|",
+        f"| concept | read as the caption says | {' | '.join(heads)} |",
+        f"|---|---{'|---' * len(heads)}|",
     ]
     for name, share in accuracy.items():
-        found = " | ".join(f"{places[name][k]:.2f}" for k in kinds) if name in places else "everywhere | everywhere"
-        lines.append(f"| {name} | {share:.3f} | {found} |")
-    means = " | ".join(f"**{np.mean([p[k] for p in places.values()]):.2f}**" for k in kinds)
-    return "\n".join([*lines, f"| **mean** | **{np.mean(list(accuracy.values())):.3f}** | {means} |"]) + "\n"
+        cells = [f"{places[name][kind]:.2f}" if name in places else "everywhere" for places in readings.values() for kind in KINDS]
+        lines.append(f"| {name} | {share:.3f} | {' | '.join(cells)} |")
+    mean = [f"**{np.mean([p[kind] for p in places.values()]):.2f}**" for places in readings.values() for kind in KINDS]
+    return "\n".join([*lines, f"| **mean** | **{np.mean(list(accuracy.values())):.3f}** | {' | '.join(mean)} |"]) + "\n"
+
+
+def write(report: dict, pictures: np.ndarray, name: Path) -> None:
+    """The report as JSON and Markdown and the sheet of pictures, under this name."""
+    name.parent.mkdir(parents=True, exist_ok=True)
+    name.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    name.with_suffix(".md").write_text(table(report))
+    sample_sheet(pictures, name.with_suffix(".jpg"))
 
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add_arguments(parser)
     parser.add_argument("--comfyui", type=Path, default=ROOT / ".comfy" / "ComfyUI")
     parser.add_argument("--captions", type=int, default=256)
     parser.add_argument("--scenes", type=int, default=24, help="scenes for the attention maps")
+    parser.add_argument("--renders", type=int, default=96, help="renders for the autoencoder, a multiple of 8")
+    parser.add_argument("--out", type=Path, help="name of the files (default: town_model or town_transformer in benchmarks/results)")
     options = parser.parse_args()
+    check_arguments(parser, options)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     start_comfyui(options.comfyui)
-    town, start = pack_module("nodes.host_town"), time.monotonic()
-    model, clip, vae = town.load_model(), town.load_clip(), town.load_vae()
-    places = localisation(model, clip, vae, options.scenes)
-    accuracy, pictures = prompt_following(model, clip, vae, options.captions)
+    painter, start = opened(options), time.monotonic()
+    places = localisation(painter, options.scenes)
+    accuracy, pictures = prompt_following(painter, options.captions)
     report = {
-        "captions": options.captions, "accuracy": accuracy, "localisation": places, "psnr": reconstruction(vae),
+        "command": " ".join(["python benchmarks/town_model.py", *sys.argv[1:]]),
+        "weights": f"{options.weights.name}, {digest(options.weights)}",
+        "sampler": painter.sampler, "captions": options.captions, "scenes": options.scenes, "accuracy": accuracy, "localisation": places,
+        "psnr": reconstruction(painter.vae, options.renders), "renders": options.renders,
         "torch": torch.__version__, "seconds": time.monotonic() - start,
     }  # fmt: skip
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "town_model.json").write_text(json.dumps(report, indent=1) + "\n")
-    (RESULTS / "town_model.md").write_text(table(report))
-    sample_sheet(pictures, RESULTS / "town_model.jpg")
+    write(report, pictures, options.out or RESULTS / ("town_model" if options.network == UNET else "town_transformer"))
     log.info("\n%s", table(report))
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from in_process import ROOT, versions
-from town_lab import model_digest
 from town_methods import (
     AXES,
     BASELINES,
@@ -25,6 +24,7 @@ from town_methods import (
     plain,
     shipped,
 )  # fmt: skip
+from town_networks import digest
 from town_worlds import INTERVENED_ON
 
 from csg.evaluation.runner.journal import Journal
@@ -268,7 +268,7 @@ def head(options: argparse.Namespace, records: Sequence[Mapping[str, Any]]) -> l
     return [
         "# The Town benchmark", "",
         f"`{options.command}`", "",
-        f"Town's weights {model_digest()}, {'; '.join(sorted({r['versions'] for r in edits if 'versions' in r} | {versions()}))}. "
+        f"Town's weights {digest(options.weights)}, {'; '.join(sorted({r['versions'] for r in edits if 'versions' in r} | {versions()}))}. "
         f"{len(edits)} edits of held-out scenes by all methods, references and ablations together, done by "
         f"{'; '.join(f'{name} ({count})' for name, count in machines.most_common())}.", "",
         "Means with 95 % bootstrap intervals over scenes. Effectiveness: share of the concepts that must change and read as in the exact "
@@ -315,7 +315,7 @@ def write(options: argparse.Namespace, picture_of: Callable[[int, str, str], Pat
     from town_plots import examples_sheet, frontier_plot, methods_plot
 
     csg = shipped()
-    records, perception = of_one_perception(select(Journal(options.journal, FIELDS).records, model=model_digest()))
+    records, perception = of_one_perception(select(Journal(options.journal, FIELDS).records, model=digest(options.weights)))
     if not records:
         return f"{options.journal} holds no results of these weights."
     known = methods(csg)

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+import town as benchmark
+import town_networks
 import train_town_transformer as program
 from town_training import batches, captions, data, transformer
 
@@ -149,3 +151,45 @@ def test_a_second_device_gets_the_same_weights(model):
     second = model.deepclone_multigpu(new_load_device=torch.device("cpu", 0))
     name = "diffusion_model.final_layer.linear.weight"
     assert second.model is not model.model and torch.equal(second.model.state_dict()[name], model.model.state_dict()[name])
+
+
+@pytest.fixture
+def painter(comfy, written, monkeypatch, town):
+    """The trained file as the benchmarks open it, inside this ComfyUI."""
+    monkeypatch.setattr(town_networks, "pack_module", comfy.module)
+    monkeypatch.setattr(town, "bf16_units", lambda: False)
+    monkeypatch.setattr(town_networks.Transformer, "LEVELS", (0.5,))
+    return town_networks.Transformer(written)
+
+
+@torch.inference_mode()
+def test_attention_is_measured_block_by_block_as_training_saw_it(painter, trained):
+    phrases, latent = ["red house", "parked blue car"], torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(4))
+    maps = painter.attention(latent, phrases, 9)
+    assert list(maps) == ["block 0", "block 1", "block 2", "block 3"]
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(9 + 500))
+    with fresh_network() as (network, attention):
+        network.load_state_dict(trained(2))
+        for phrase in phrases:
+            (context, more), = painter.encode(phrase)  # fmt: skip
+            network(0.5 * latent + 0.5 * noise, torch.tensor([500.0]), context=context, y=more["pooled_output"])
+            for found, seen in zip(maps.values(), attention.take(), strict=True):
+                words = seen[0, :, 1 : 1 + len(phrase.split())].sum(-1).view(16, 16)
+                assert torch.allclose(torch.from_numpy(found[phrase]), words, rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["--network", "transformer"], "needs --weights FILE"), (["--weights", "x.safetensors"], "goes with --network transformer"),
+     (["--network", "transformer", "--weights", "gone.safetensors"], "there is no file gone.safetensors")],
+)  # fmt: skip
+def test_a_painter_without_its_weights_ends_the_benchmark_in_words(capsys, words, told):
+    with pytest.raises(SystemExit):
+        benchmark.arguments(words)
+    assert told in capsys.readouterr().err
+
+
+def test_each_painter_has_a_journal_and_pictures_of_its_own(written):
+    unet, transformer = benchmark.arguments(["--quick"]), benchmark.arguments(["--network", "transformer", "--weights", str(written)])
+    assert (unet.journal.name, transformer.journal.name) == ("town_quick.jsonl", "town_transformer.jsonl")
+    assert unet.pictures != transformer.pictures and town_networks.digest(unet.weights) != town_networks.digest(transformer.weights)
