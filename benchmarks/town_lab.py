@@ -56,10 +56,10 @@ class Lab:
     """Inverts and edits pictures with the pack's own nodes; inversions of one picture are shared by its edits."""
 
     def __init__(self, painter: Painter) -> None:
-        names = {"edit": "nodes.edit", "sample": "nodes.sample", "host": "nodes.host_model", "formats": "csg.causal.formats",
+        names = {"edit": "nodes.edit", "sample": "nodes.sample", "formats": "csg.causal.formats",
                  "counterfactual": "csg.causal.counterfactual"}  # fmt: skip
         self.pack = {short: pack_module(name) for short, name in names.items()}
-        self.model, self.clip, self.vae = painter.model, painter.clip, painter.vae
+        self.model, self.clip, self.vae, self.encode = painter.model, painter.clip, painter.vae, painter.encode
         self._inversions: dict[tuple, tuple[Any, float]] = {}
         self._texts: dict[str, Any] = {}
 
@@ -144,7 +144,7 @@ class Lab:
 
     def _text(self, text: str) -> Any:  # noqa: ANN401
         if text not in self._texts:
-            self._texts[text] = self.pack["host"].ClipText(self.clip).encode(text)
+            self._texts[text] = self.encode(text)
         return self._texts[text]
 
 
