@@ -74,4 +74,8 @@ class Interview:
     ) -> Answer:
         question = Question(prompt, self.images, schema_of(form), temperature, self.max_tokens, self.seed)
         reply = self.vlm.ask(question, self.progress)
-        return Answer(read(reply), reply)
+        reading, remark = read(reply), getattr(reply, "remark", "")
+        if remark:
+            fields = {"notes": (*reading.notes, remark)} if reading.complete else {"problems": (remark, *reading.problems)}
+            reading = replace(reading, **fields)
+        return Answer(reading, reply)

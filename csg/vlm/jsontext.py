@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ MAX_REPAIRED_CHARACTERS = 60_000
 MAX_STARTS = 1000
 MAX_SCANNED = 10 * MAX_CHARACTERS
 MAX_DEPTH = 64
+MAX_ENVELOPES, MAX_INSIDE = 4, 200  # how deep an answer is looked for inside other objects, and in how many
 
 _THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _END_OF_THOUGHT = re.compile(r"\A.*</(?:think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
@@ -25,25 +28,80 @@ _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\Z)|[{}\[\]]', re.DOTALL)
 
 @dataclass(frozen=True)
 class Found:
-    """A JSON object found in a text; `broken_off` when the text ends before the object does."""
+    """A JSON object found in a text; `broken_off` when the text ends before the object does.
+
+    `aside`: how many further objects of the same form the text holds that say something else.
+    """
 
     data: dict[str, Any]
     broken_off: bool = False
+    aside: int = 0
 
 
 def find_object(text: str, wanted: Collection[str]) -> Found | None:
-    """Return the object in `text` that has most of the `wanted` keys, or None.
+    """Return the object in `text` that says most under the `wanted` keys, or None.
 
-    Whole JSON is taken as it stands; where it lacks a key, a repair of the text from its first
-    bracket on may have more. Of several that have as many, the last counts: models draft and then
-    answer. A bare list counts as the value of the first wanted key. Raises VLMError only when
+    It may lie in an envelope (`data`, the form's name, a schema filled in), be the arguments of a tool call, or be written
+    as text inside another. Whole JSON is taken as it stands; where it says nothing under a key, a repair of the text from
+    its first bracket on may say more. Of several that say as much, the last counts: models draft and then answer; what
+    only the others say is merged in. A bare list counts as the value of the first wanted key. Raises VLMError only when
     json-repair is missing.
     """
-    text = _without_thoughts(text[:MAX_CHARACTERS])
+    text = _without_thoughts(_unlisted(text[:MAX_CHARACTERS]))
     found = [Found(data) for data in _whole_objects(text, wanted)][::-1]
-    if not any(_score(each.data, wanted) == len(wanted) for each in found):
+    if not _merged(found, wanted) or _filled(_merged(found, wanted).data, wanted) < len(wanted):
         found += _repaired(text, wanted)
-    return max(found, key=lambda each: _score(each.data, wanted), default=None)
+    return _merged(found, wanted)
+
+
+def _merged(found: list[Found], wanted: Collection[str]) -> Found | None:
+    best = max(found, key=lambda each: (_filled(each.data, wanted), _score(each.data, wanted)), default=None)
+    if best is None:
+        return None
+    data, whole = dict(best.data), [each for each in found if not each.broken_off or each is best]
+    for key in wanted:
+        if _is_blank(data.get(key)):
+            data |= next(({key: each.data[key]} for each in whole if not _is_blank(each.data.get(key))), {})
+    others = {json.dumps(of, sort_keys=True, default=str) for each in whole if (of := _of(each.data, wanted)) and not _says(data, of)}
+    return Found(data, best.broken_off, len(others))
+
+
+def _of(data: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
+    return {key: data[key] for key in wanted if not _is_blank(data.get(key))}
+
+
+def _says(data: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    return all(data.get(key) == value for key, value in said.items())
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, (str, list, dict)) and not value)
+
+
+def _filled(data: Mapping[str, Any], wanted: Collection[str]) -> int:
+    return len(_of(data, wanted))
+
+
+def _unlisted(text: str) -> str:
+    """The texts of a Python or JSON list of texts, which some nodes hand on in the place of their one text."""
+    stripped = text.strip()
+    if stripped[:2] not in ("['", '["') or not stripped.endswith("]") or _depths(stripped)[1] > MAX_DEPTH:
+        return text
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        texts = ast.literal_eval(stripped)
+        if isinstance(texts, list) and all(isinstance(each, str) for each in texts):
+            return "\n\n".join(texts)
+    return text
+
+
+def decoded(text: str) -> Any:
+    """The list or object that a text is, strictly or mended; None for any other text."""
+    text = text.strip()[:MAX_REPAIRED_CHARACTERS]
+    if text[:1] not in ("{", "[") or _depths(text)[1] > MAX_DEPTH:
+        return None
+    with suppress(ValueError, RecursionError):
+        return json.loads(text, strict=False)
+    return _mended(text)
 
 
 def spoken(text: str) -> str:
@@ -80,11 +138,61 @@ def _whole_objects(text: str, wanted: Collection[str]) -> Iterator[dict[str, Any
 
 
 def _as_object(data: Any, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Yield the objects that a decoded value stands for: itself, or what lies in it where it has no wanted key."""
     if isinstance(data, list) and data and all(isinstance(item, dict) for item in data):
-        first = data[0]
-        data = first if _score(first, wanted) else {next(iter(wanted)): data}
-    if isinstance(data, dict):
-        yield {_key(key): value for key, value in data.items()}
+        if not any(_score(_normal(item, wanted), wanted) for item in data) and not any(_inside(item, wanted) for item in data):
+            data = {next(iter(wanted)): data}
+        else:
+            for item in data[:MAX_INSIDE]:
+                yield from _as_object(item, wanted)
+            return
+    if not isinstance(data, dict):
+        return
+    inside = [] if _filled(_normal(data, wanted), wanted) == len(wanted) else list(_inside(data, wanted))
+    yield from inside or [_normal(data, wanted)]
+
+
+def _inside(data: dict[Any, Any], wanted: Collection[str]) -> list[dict[str, Any]]:
+    """The nearest objects inside another that say more under the wanted keys than it does: of envelopes and tool calls."""
+    enough, level, seen = _filled(_normal(data, wanted), wanted), [data], 0
+    for _ in range(MAX_ENVELOPES):
+        below = [each for outer in level for each in _contents(outer)][:MAX_INSIDE]
+        objects = [_normal(each, wanted) for each in below]
+        if better := [each for each in objects if _filled(each, wanted) > enough]:
+            return better
+        level, seen = below, seen + len(below)
+        if not level or seen > MAX_INSIDE:
+            break
+    return []
+
+
+def _contents(data: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
+    for value in data.values():
+        value = decoded(value) if isinstance(value, str) else value
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, dict):
+                yield each
+
+
+def _normal(data: dict[Any, Any], wanted: Collection[str]) -> dict[str, Any]:
+    """An object under the keys as they are wanted, without what is only the schema of a value."""
+    named = {_key(key): value for key, value in data.items()}
+    for other, key in _ALIASES.items():
+        if key in wanted and key not in named and other in named:
+            named[key] = named.pop(other)
+    return {key: value for key, each in named.items() if (value := _content(each) if key in wanted else each) is not _NOTHING}
+
+
+_NOTHING = object()
+_ALIASES = {"nodes": "concepts", "variables": "concepts", "links": "edges", "relations": "edges", "causal_edges": "edges"}
+_SCHEMA_TYPES = ("string", "array", "object", "number", "boolean")
+
+
+def _content(value: Any) -> Any:
+    """What stands in the place of a value: itself, or, of a schema that was filled in, what it was filled with."""
+    if not isinstance(value, dict) or value.get("type") not in _SCHEMA_TYPES:
+        return value
+    return next((value[key] for key in ("value", "const", "default", "example", "content") if key in value), _NOTHING)
 
 
 def _key(key: Any) -> str:

@@ -89,7 +89,7 @@ def _question(graph: CausalGraph, by_hand: Mapping[str, str | Proposal]) -> dict
 def _read(text: str, graph: CausalGraph, by_hand: set[str]) -> Reading[tuple[tuple[ValueReply, ...], str]]:
     """Read a propagation; its notes are what could not be read, its problems also what is missing."""
     reading = read_values(text)
-    missing = () if reading.problems == (NO_JSON,) else gaps(graph, reading.value[0], by_hand)
+    missing = () if NO_JSON in reading.problems else gaps(graph, reading.value[0], by_hand)
     return replace(reading, problems=reading.problems + missing, notes=reading.problems)
 
 

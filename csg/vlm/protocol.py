@@ -37,12 +37,23 @@ class Question:
     seed: int = 0
 
 
+class Reply(str):
+    """A model's reply; `remark` says why it ended where that was not the model's own choice, "" otherwise."""
+
+    remark: str
+
+    def __new__(cls, text: str, remark: str = "") -> Reply:
+        reply = super().__new__(cls, text)
+        reply.remark = remark
+        return reply
+
+
 @runtime_checkable
 class VisionLanguageModel(Protocol):
     """Something that answers questions about pictures."""
 
     def ask(self, question: Question, progress: Progress | None = None) -> str:
-        """Return the model's reply.
+        """Return the model's reply, a `Reply` where there is something to remark about it.
 
         Raises VLMError when no reply can be had, and lets through whatever `progress` raises.
         """

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..causal.graph import MAX_CONCEPTS, CausalGraph, Concept, Edge
 from .cycles import without_cycles
-from .jsontext import Found, find_object, spoken
+from .jsontext import Found, decoded, find_object, spoken
 from .schemas import ConceptReply, EdgeReply, SuggestionReply, ValueReply, phrase, plain
 
 T = TypeVar("T")
@@ -30,6 +30,7 @@ M = TypeVar("M", bound=BaseModel)
 
 INCOMPLETE = "incomplete"
 MAX_EDGES = 400
+MAX_ENTRIES = 1000  # of a list that are looked at
 MAX_VALUES = 24
 MAX_PROBLEMS = 12
 NO_JSON = "The reply has no JSON object."
@@ -71,8 +72,9 @@ class Suggested:
 
 def read_graph_reply(text: str, max_concepts: int = MAX_CONCEPTS) -> Reading[CausalGraph]:
     """Read a causal graph; an incomplete one carries its problems under the key `incomplete`."""
-    data, problems = _object(text, ("concepts", "edges", "base_prompt"))
-    return read_graph_data(data, max_concepts, problems)
+    data, problems, notes = _object(text, ("concepts", "edges", "base_prompt"))
+    reading = read_graph_data(data, max_concepts, problems)
+    return replace(reading, notes=notes + reading.notes)
 
 
 def read_graph_data(
@@ -87,25 +89,25 @@ def read_graph_data(
 
 def read_description(text: str) -> Reading[dict[str, str]]:
     """Read the picture's `description` and `base_prompt`."""
-    data, problems = _object(text, ("description", "base_prompt"))
+    data, problems, notes = _object(text, ("description", "base_prompt"))
     prompt = _read_prompt(data, "base_prompt")
     said = plain(data.get("description"))
     value = {"description": said if isinstance(said, str) else "", "base_prompt": prompt.value}
-    return Reading(value, (problems or prompt.problems)[:MAX_PROBLEMS])
+    return Reading(value, (problems or prompt.problems)[:MAX_PROBLEMS], notes)
 
 
 def read_concepts(text: str, max_concepts: int = MAX_CONCEPTS) -> Reading[tuple[Concept, ...]]:
     """Read a list of concepts."""
-    data, problems = _object(text, ("concepts",))
+    data, problems, notes = _object(text, ("concepts",))
     reading = _read_concepts(data, max_concepts)
-    return replace(reading, problems=problems or reading.problems)
+    return replace(reading, problems=problems or reading.problems, notes=notes + reading.notes)
 
 
 def read_edges(text: str, concepts: Iterable[Concept]) -> Reading[tuple[Edge, ...]]:
     """Read the edges between known concepts."""
-    data, problems = _object(text, ("edges",))
+    data, problems, notes = _object(text, ("edges",))
     reading = _read_edges(data, tuple(concepts))
-    return replace(reading, problems=problems or reading.problems)
+    return replace(reading, problems=problems or reading.problems, notes=notes + reading.notes)
 
 
 def assemble(
@@ -122,11 +124,13 @@ def assemble(
     return Reading(graph, problems, prompt.notes + concepts.notes + edges.notes)
 
 
-def _object(text: str, wanted: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _object(text: str, wanted: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
+    """The object that a reply holds, what is wrong with it, and what was settled."""
     found: Found | None = find_object(text, wanted)
     if found is None:
-        return {}, (NO_JSON,)
-    return found.data, (BROKEN_OFF,) if found.broken_off else ()
+        return {}, (NO_JSON,), ()
+    notes = (f"The reply answers {found.aside + 1} times, not always the same; its fullest answer is read, of equals the last.",)
+    return found.data, (BROKEN_OFF,) if found.broken_off else (), notes if found.aside else ()
 
 
 def _read_prompt(data: Mapping[str, Any], key: str) -> Reading[str]:
@@ -199,17 +203,17 @@ def _edge(item: EdgeReply, names: list[str]) -> Edge | None:
 
 def read_values(text: str) -> Reading[tuple[tuple[ValueReply, ...], str]]:
     """Read (values, interventional prompt) of a propagation; nothing is checked against a graph."""
-    data, problems = _object(text, ("values", "prompt"))
+    data, problems, notes = _object(text, ("values", "prompt"))
     if problems == (NO_JSON,):
         return Reading(((), ""), problems)
     items, failed = _items(data, "values", ValueReply, name_key="concept")
     prompt = _read_prompt(data, "prompt")
-    return Reading((tuple(items), prompt.value), (problems + failed + prompt.problems)[:MAX_PROBLEMS])
+    return Reading((tuple(items), prompt.value), (problems + failed + prompt.problems)[:MAX_PROBLEMS], notes)
 
 
 def read_suggestions(text: str) -> Reading[tuple[Suggested, ...]]:
     """Read suggested interventions; nothing is checked against a graph."""
-    data, problems = _object(text, ("interventions",))
+    data, problems, notes = _object(text, ("interventions",))
     if problems == (NO_JSON,):
         return Reading((), problems)
     suggested = []
@@ -223,7 +227,7 @@ def read_suggestions(text: str) -> Reading[tuple[Suggested, ...]]:
             suggested.append(Suggested(item.concept, item.value, item.reason, tuple(values), item.prompt))
     if not suggested and not problems:
         problems = ("interventions: the list is missing or empty.",)
-    return Reading(tuple(suggested), problems[:MAX_PROBLEMS])
+    return Reading(tuple(suggested), problems[:MAX_PROBLEMS], notes)
 
 
 def matching_value(concept: Concept, value: str) -> str | None:
@@ -239,23 +243,46 @@ def matching_name(name: str, names: Iterable[str]) -> str | None:
 
 # --------------------------------------------------------------------------------------- yes or no
 
-_YES = frozenset(["yes", "true", "y", "ja", "oui", "si", "sí", "sim", "da", "да", "是", "是的", "はい", "예", "네"])
-_NO = frozenset(["no", "false", "n", "nein", "non", "não", "нет", "否", "不是", "没有", "いいえ", "아니요"])
+_YES = ("yes", "true", "y", "ja", "oui", "si", "sí", "sim", "da", "да", "是的", "是", "对", "對", "はい", "ええ", "예", "네")
+_NO = ("no", "false", "n", "nein", "non", "não", "нет", "不是", "没有", "沒有", "否", "不", "いいえ", "아니요", "아니오")
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_VERDICT = "|".join(sorted((*_YES, *_NO), key=len, reverse=True))
+_WORD = re.compile(rf"(?<![^\W{_CJK}])({_VERDICT})(?![^\W{_CJK}])")
+_FIRST = re.compile(rf"\W*({_VERDICT})(?!否)(?![^\W{_CJK}])")
+_DECLARED = re.compile(
+    r"(?:answer|verdict|conclusion|result|response|antwort|réponse|respuesta|resposta|ответ|答案|回答|結論|结论|答え|정답|답)"
+    rf"\W*(?:is|are|would be|est|ist|es|é|是|为|為|は|은|는)?[\s:：\"'*“「]*({_VERDICT})(?![^\W{_CJK}])"
+)
+_LAST = re.compile(rf"(?<![^\W{_CJK}])({_VERDICT})\W*\Z")
+_BOTH = re.compile(r"\byes\W*(?:or|/|\|)\W*no\b|\bno\W*(?:or|/|\|)\W*yes\b|是\W*[/或]\W*否|是否")
+# "no" that counts things ("no sun") declares nothing; one that is followed by a pause or a whole sentence does
+_COUNTS = re.compile(r"\W*(?:no|non|n)[^\S\n]+(?!(?:it|there|this|that|the|they|i|he|she|we)\b)\w")
 
 
 def read_answer(text: str) -> Reading[bool | None]:
-    """Read a yes or a no, from JSON or from prose; None when it is neither.
+    """Read a yes or a no, from JSON or from prose; None when it is neither, or both.
 
-    Prose says it with its first word ("No, the road is dry.") or else with the last that is one
-    ("I see no rain, so yes.").
+    Prose declares it ("The answer is yes, because there is no sun"), or says it with its first word ("No, the road is
+    dry.") or its last ("I see no rain, so yes."). Without a declaration one of the two words alone counts.
     """
     text = spoken(text)
     found = find_object(text, ("answer",))
-    answer = plain(found.data.get("answer")) if found else plain(text, len(text))
-    words = re.findall(r"\w+", answer.casefold()) if isinstance(answer, str) else []
-    said = next((word in _YES for word in (*words[:1], *reversed(words)) if word in _YES or word in _NO), None)
-    problems = () if said is not None else (f"answer: expected yes or no, got {_shown(answer)}.",)
-    return Reading(said, problems)
+    answer = plain(found.data.get("answer")) if found and "answer" in found.data else plain(text, len(text))
+    verdict = _verdict(text if found is None or "answer" not in found.data else answer) if isinstance(answer, str) else None
+    problems = () if verdict is not None else (f"answer: expected yes or no, got {_shown(answer)}.",)
+    return Reading(verdict, problems)
+
+
+def _verdict(text: str) -> bool | None:
+    text = _BOTH.sub(" ", text.casefold())
+    declared = {match[1] in _YES for match in _DECLARED.finditer(text)}
+    if declared:
+        return declared.pop() if len(declared) == 1 else None
+    first = None if _COUNTS.match(text) else _FIRST.match(text)
+    ends = {match[1] in _YES for match in (first, _LAST.search(text)) if match}
+    if not ends:
+        ends = {match[1] in _YES for match in _WORD.finditer(text) if match[1].isascii() or not re.match(f"[{_CJK}]", match[1])}
+    return ends.pop() if len(ends) == 1 else None
 
 
 # ------------------------------------------------------------------------------------------- pieces
@@ -265,10 +292,13 @@ def _items(
     data: Mapping[str, Any], key: str, model: type[M], name_key: str = "name"
 ) -> tuple[list[M], tuple[str, ...]]:
     """Read the list under `key` item by item; what cannot be read becomes a problem."""
-    if not isinstance(data.get(key), (list, dict)):
+    content = data.get(key)
+    if isinstance(content, str) and content.strip():
+        content = decoded(content) or [line.strip(" \t-*") for line in re.split(r"[\n;]", content) if line.strip(" \t-*")]
+    if not isinstance(content, (list, dict)):
         return [], (f"{key}: expected a list, got {_shown(data.get(key))}.",)
     items, problems = [], []
-    for index, raw in enumerate(_listed(data[key], name_key)):
+    for index, raw in enumerate(_listed(content, name_key)[:MAX_ENTRIES]):
         item, wrong = _validated(model, raw, f"{key}[{index}]")
         items += [] if item is None else [item]
         problems += wrong
@@ -281,7 +311,9 @@ def _listed(data: Any, name_key: str) -> list[Any]:
         return [
             {name_key: name, **(item if isinstance(item, dict) else {"value": item})} for name, item in data.items()
         ]
-    return data if isinstance(data, list) else []
+    if not isinstance(data, list):
+        return []
+    return [each for item in data for each in (item if isinstance(item, list) and item and isinstance(item[0], (dict, list)) else [item])]
 
 
 def _validated(model: type[M], raw: Any, place: str) -> tuple[M | None, tuple[str, ...]]:
@@ -301,6 +333,8 @@ def _salvaged(model: type[M], raw: Any, wrong: list[tuple[int | str, ...]]) -> M
     """Read an item without the wrong entries of its fields, else without its wrong fields; None when it needs them."""
     if not isinstance(raw, dict):
         return None
+    if len(wrong) > MAX_ENTRIES:
+        return None
     for left in (_without_entries(raw, wrong), {key: raw[key] for key in raw if (key,) not in {loc[:1] for loc in wrong}}):
         with suppress(ValidationError):
             return model.model_validate(left)
@@ -308,8 +342,9 @@ def _salvaged(model: type[M], raw: Any, wrong: list[tuple[int | str, ...]]) -> M
 
 
 def _without_entries(raw: dict[str, Any], wrong: list[tuple[int | str, ...]]) -> dict[str, Any]:
+    ends = _folded_ends(wrong)
     return {
-        field: {key: each for key, each in value.items() if (field, _folded(str(key))) not in _folded_ends(wrong)}
+        field: {key: each for key, each in value.items() if (field, _folded(str(key))) not in ends}
         if isinstance(value, dict)
         else value
         for field, value in raw.items()

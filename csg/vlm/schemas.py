@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, StringConstraints
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
+
+from .jsontext import decoded
 
 MAX_NAME = 60
 MAX_PHRASE = 200
@@ -63,7 +65,10 @@ def _scope(scope: Any) -> Any:
 
 
 def _domain(values: Any) -> Any:
-    """Accept {value: phrase}, [value, ...] and [{"value": ..., "phrase": ...}, ...]."""
+    """Accept {value: phrase}, [value, ...], [{"value": ..., "phrase": ...}, ...] and "value, value"."""
+    if isinstance(values, str):
+        inner = decoded(values)
+        values = [each.strip() for each in re.split(r"[,;|/\n]|\bor\b", values) if each.strip()] if inner is None else inner
     if isinstance(values, list):
         values = dict(map(_value_and_phrase, values))
     if not isinstance(values, dict):
@@ -79,6 +84,28 @@ def _value_and_phrase(item: Any) -> tuple[Any, Any]:
     else:
         words = item
     return (item, words) if isinstance(item, (str, int, float)) else ("", "")
+
+
+_ARROW = re.compile(r"\s*(?:-{1,2}>|=>|\u2192|\u27f6|<-{1,2}|\u2190)\s*")
+
+
+def _edge(data: Any) -> Any:
+    """Accept "cause -> effect", [cause, effect] and [cause, effect, reason] for an edge."""
+    if isinstance(data, str):
+        ends = _ARROW.split(data, maxsplit=1)
+        data = ends[::-1] if len(ends) == 2 and re.search("<-|\u2190", data) else ends
+    if isinstance(data, (list, tuple)) and 2 <= len(data) <= 3 and all(isinstance(each, str) for each in data):
+        return dict(zip(("cause", "effect", "reason"), data, strict=False))
+    return data
+
+
+def _assignment(data: Any) -> Any:
+    """Accept "name = value", "name: value" and [name, value] for a concept and its value."""
+    if isinstance(data, str):
+        data = re.split(r"\s*[=:]\s*", data, maxsplit=1)
+    if isinstance(data, (list, tuple)) and len(data) == 2 and all(isinstance(each, str) for each in data):
+        return dict(zip(("name", "value"), data, strict=True))
+    return data
 
 
 Name = Annotated[str, BeforeValidator(_name), StringConstraints(min_length=1)]
@@ -100,6 +127,8 @@ class ConceptReply(BaseModel):
     scope: Annotated[Literal["local", "global"], BeforeValidator(_scope)] = "local"
     description: Text = ""
 
+    _shorthand = model_validator(mode="before")(_assignment)
+
 
 class EdgeReply(BaseModel):
     """One direct causal influence."""
@@ -110,6 +139,8 @@ class EdgeReply(BaseModel):
     status: Annotated[
         Literal["confirmed", "proposed"], BeforeValidator(lambda s: "proposed" if s == "proposed" else "confirmed")
     ] = "confirmed"
+
+    _shorthand = model_validator(mode="before")(_edge)
 
 
 class GraphReply(BaseModel):
@@ -149,6 +180,8 @@ class ValueReply(BaseModel):
     reason: Text = ""
     value: Name
     phrase: Phrase = ""
+
+    _shorthand = model_validator(mode="before")(_assignment)
 
 
 class PropagationReply(BaseModel):

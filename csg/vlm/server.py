@@ -15,7 +15,7 @@ from PIL.Image import Image
 
 from . import access
 from .failures import Refused, Retry, Telling, hidden, stop_at_failure
-from .protocol import Progress, Question, VLMError, silent
+from .protocol import Progress, Question, Reply, VLMError, silent
 from .streams import BadAnswer, Completion, read_stream, read_whole
 
 RETRIES = 3
@@ -109,7 +109,7 @@ class ServerVLM:
                 progress(min(completion.pieces, total), total)
         finally:
             client.close()
-        return hidden(completion.reply, self._api_key)
+        return Reply(hidden(completion.reply, self._api_key), completion.remark)
 
     def _client(self) -> Any:
         local = access.is_loopback(access.host_of(self._base_url))

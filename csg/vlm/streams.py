@@ -32,18 +32,25 @@ class Completion:
     """What has arrived of a reply: the text, and what a reasoning model thought on the way."""
 
     text: list[str] = field(default_factory=list)
+    called: list[str] = field(default_factory=list)
     thought: list[str] = field(default_factory=list)
     finished: bool = False
+    ended: str = ""
 
     @property
     def pieces(self) -> int:
         """How many pieces have arrived; servers send about one for each token."""
-        return len(self.text) + len(self.thought)
+        return len(self.text) + len(self.called) + len(self.thought)
 
     @property
     def reply(self) -> str:
-        """The text; some servers file the whole answer under the thoughts, so else those."""
-        return "".join(self.text) or "".join(self.thought)
+        """The text; else the arguments of a tool call; else the thoughts, under which some servers file the whole answer."""
+        return next((whole for part in (self.text, self.called, self.thought) if (whole := "".join(part)).strip()), "")
+
+    @property
+    def remark(self) -> str:
+        """What the server says of an end that was not the model's own choice, "" for a plain one."""
+        return _ENDS.get(self.ended, "")
 
     def add(self, event: Any) -> None:
         """Take in one decoded event; raises BadAnswer when it is none, or reports an error."""
@@ -55,17 +62,33 @@ class Completion:
         choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
         part = choice.get("delta") or choice.get("message") or {}
         self._add_part(part if isinstance(part, dict) else {})
-        self.finished = self.finished or bool(choice.get("finish_reason"))
+        if isinstance(end := choice.get("finish_reason"), str) and end:
+            self.finished, self.ended = True, end
 
     def _add_part(self, part: dict[str, Any]) -> None:
         content, thought = part.get("content"), part.get("reasoning_content") or part.get("reasoning")
         if isinstance(content, list):
             content = "".join(str(piece.get("text") or "") for piece in content if isinstance(piece, dict))
         content = content or part.get("refusal")  # where some clouds put a model's "I cannot help with that"
+        self.called += _arguments(part.get("tool_calls"))
         if isinstance(content, str) and content:
             self.text.append(content)
         elif isinstance(thought, str) and thought:
             self.thought.append(thought)
+
+
+_ENDS = {
+    "length": "The model used up its tokens before it had finished (finish_reason = length): "
+    "raise max_tokens, or ask a model that thinks less.",
+    "content_filter": "The server's content filter cut the answer off (finish_reason = content_filter).",
+}
+
+
+def _arguments(calls: Any) -> list[str]:
+    """What tool calls are called with, piece by piece; some servers put the answer there."""
+    functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    arguments = [function.get("arguments") for function in functions if isinstance(function, dict)]
+    return [each if isinstance(each, str) else json.dumps(each) for each in arguments if each]
 
 
 def message_in(event: Any) -> str:

@@ -1,0 +1,165 @@
+"""Whole, valid answers in the forms in which models and nodes really hand them on, and verdicts as they are declared."""
+
+import json
+import random
+
+import pytest
+
+from csg.vlm import replies
+from csg.vlm.extract import concepts_from_text
+from csg.vlm.jsontext import find_object
+from csg.vlm.streams import Completion
+
+CONCEPTS = [
+    {"name": "time", "value": "day", "values": {"day": "daylight", "night": "a dark night"}, "scope": "global"},
+    {"name": "lamp", "value": "off", "values": {"off": "a dark lamp", "on": "a shining lamp"}},
+]
+EDGES = [{"cause": "time", "effect": "lamp", "reason": "lamps are lit at night"}]
+GRAPH = {"base_prompt": "a square by day", "concepts": CONCEPTS, "edges": EDGES}
+TEXT = json.dumps(GRAPH)
+
+FORMS = {
+    "an envelope": json.dumps({"result": GRAPH}),
+    "envelopes in envelopes": json.dumps({"status": "ok", "output": {"data": [GRAPH]}}),
+    "the form's name": json.dumps({"GraphReply": GRAPH}),
+    "a schema filled in": json.dumps({"type": "object", "properties": {k: {"type": "array", "value": v} for k, v in GRAPH.items()}}),
+    "a schema, then the answer": json.dumps({"type": "object", "properties": {k: {"type": "string"} for k in GRAPH}}) + "\n" + TEXT,
+    "a tool call": '<tool_call>{"name": "graph", "arguments": ' + TEXT + "}</tool_call>",
+    "a tool call's arguments as text": json.dumps({"function": {"name": "graph", "arguments": TEXT}}),
+    "everything as text": json.dumps({"content": TEXT}),
+    "lists as texts": json.dumps(GRAPH | {"concepts": json.dumps(CONCEPTS), "edges": json.dumps(EDGES)}),
+    "a list in a list": json.dumps(GRAPH | {"concepts": [CONCEPTS], "edges": [[EDGES[0]]]}),
+    "edges as pairs": json.dumps(GRAPH | {"edges": [["time", "lamp"]]}),
+    "edges as triples": json.dumps(GRAPH | {"edges": [["time", "lamp", "why not"]]}),
+    "edges as arrows": json.dumps(GRAPH | {"edges": ["time \u2192 lamp"]}),
+    "edges as arrows that point back": json.dumps(GRAPH | {"edges": ["lamp <- time"]}),
+    "edges as one text": json.dumps(GRAPH | {"edges": "- time --> lamp\n"}),
+    "from and to": json.dumps(GRAPH | {"edges": [{"from": "time", "to": "lamp"}]}),
+    "source and target, nodes and links": json.dumps(
+        {"base_prompt": "a square", "nodes": CONCEPTS, "links": [{"source": "time", "target": "lamp"}]}),
+    "parts in blocks": "\n".join(f"```json\n{json.dumps({key: part})}\n```" for key, part in GRAPH.items()),
+    "an empty afterthought": TEXT + '\nMissing: {"base_prompt": "", "concepts": [], "edges": []}',
+    "a Python list of a text": repr([TEXT]),
+    "a Python list of a fenced text": repr([f"```json\n{json.dumps(GRAPH, indent=1)}\n```"]),
+    "a JSON list of texts": json.dumps(["Here:", TEXT]),
+    "domains as texts": json.dumps(GRAPH | {"concepts": [
+        {"name": "time", "value": "day", "values": "day, night"}, {"name": "lamp", "value": "off", "values": "off|on"}]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_whole_answer_is_read_whole(form):
+    found = concepts_from_text(FORMS[form])
+    assert [concept.name for concept in found.graph.concepts] == ["time", "lamp"]
+    assert [list(concept.values) for concept in found.graph.concepts] == [["day", "night"], ["off", "on"]]
+    assert [str(edge) for edge in found.graph.edges] == ["time -> lamp"] and not found.problems
+    assert found.graph.base_prompt.startswith("a square")
+
+
+def test_a_list_at_the_socket_is_its_texts():
+    assert len(concepts_from_text(["I see a square.", TEXT]).graph.concepts) == 2
+
+
+def test_of_two_answers_the_fuller_counts_and_the_other_is_named():
+    poorer = json.dumps({"base_prompt": "a garden", "concepts": CONCEPTS[:1]})
+    for text in (f"{TEXT}\n{poorer}", f"{poorer}\n{TEXT}"):
+        found = concepts_from_text(text)
+        assert len(found.graph.concepts) == 2 and found.graph.base_prompt == "a square by day"
+        assert any("answers 2 times" in note for note in found.notes)
+    assert not concepts_from_text(f"{TEXT}\n{TEXT}").notes
+
+
+def test_every_reader_looks_into_envelopes():
+    values = {"values": [{"concept": "lamp", "value": "on"}], "prompt": "a square at night"}
+    assert replies.read_values(json.dumps({"data": values})).value[0][0].value == "on"
+    assert replies.read_values(json.dumps({"values": ["lamp = on"], "prompt": "x"})).value[0][0].concept == "lamp"
+    assert replies.read_answer('{"output": {"answer": "yes"}}').value is True
+    asked = {"interventions": [{"concept": "time", "value": "night", "values": [], "prompt": "x"}]}
+    assert replies.read_suggestions(json.dumps({"result": json.dumps(asked)})).value[0].value == "night"
+    assert replies.read_description(json.dumps({"response": {"description": "a", "base_prompt": "b"}})).value["base_prompt"] == "b"
+
+
+VERDICTS = {
+    "The answer is yes, because there is no wind in the trees.": True,
+    "**Answer:** No\n\nYes would need snow on every roof.": False,
+    "Final answer: No. Yes would need puddles.": False,
+    "My verdict: yes. No doubt.": True,
+    "No clouds can be seen, so yes.": True,
+    "No it is dry.": False,
+    "Is it wet, yes or no? There is no water, so no.": False,
+    "Yes, at first. Then again, no": None,
+    "Some roofs are white, no lawn is, yes the hill is": None,
+    "Answer: yes. Answer: no.": None,
+    "It is hard to tell.": None,
+    "是的地面是湿的": True,
+    "不是，地面是干的": False,
+    "答案：是。没有太阳。": True,
+    "是否湿了很难说": None,
+    "但是很难说": None,
+    "はい、濡れています": True,
+    "아니요. 말랐어요": False,
+    "Antwort: ja, denn es gibt keine Sonne": True,
+}
+
+
+@pytest.mark.parametrize("text", VERDICTS)
+def test_a_verdict_counts_where_it_is_declared(text):
+    assert replies.read_answer(text).value is VERDICTS[text]
+
+
+def completed(*deltas, end="stop"):
+    completion = Completion()
+    for delta in deltas:
+        completion.add({"choices": [{"delta": delta}]})
+    completion.add({"choices": [{"delta": {}, "finish_reason": end}]})
+    return completion
+
+
+def test_an_answer_is_found_wherever_a_server_puts_it():
+    assert completed({"reasoning_content": "{}"}, {"content": " \n"}).reply == "{}"
+    call = [{"index": 0, "function": {"name": "f", "arguments": part}} for part in ('{"a":', " 1}")]
+    assert completed(*({"content": None, "tool_calls": [each]} for each in call), end="tool_calls").reply == '{"a": 1}'
+    assert completed({"reasoning": "hm"}, {"content": "yes"}).reply == "yes"
+
+
+def test_an_end_that_the_model_did_not_choose_is_told():
+    assert "raise max_tokens" in completed({"reasoning": "hm"}, end="length").remark
+    assert "filter" in completed({"content": ""}, end="content_filter").remark
+    assert completed({"content": "x"}).remark == completed({"content": "x"}, end="tool_calls").remark == ""
+
+
+def nested(depth):
+    data = GRAPH
+    for _ in range(depth):
+        data = {"data": data, "other": [1, {"x": "y"}]}
+    return json.dumps(data)
+
+
+def test_envelopes_are_opened_only_so_far_and_at_a_bounded_cost(monkeypatch):
+    from csg.vlm import jsontext
+
+    assert len(concepts_from_text(nested(3)).graph.concepts) == 2
+    looked = []
+    normal = jsontext._normal
+    monkeypatch.setattr(jsontext, "_normal", lambda data, wanted: looked.append(1) or normal(data, wanted))
+    find_object(nested(50), ("concepts", "edges", "base_prompt"))
+    find_object(json.dumps([{"a": {"b": [{}] * 50}}] * 400), ("concepts",))
+    assert len(looked) < 60_000
+
+
+def test_thousands_of_wrong_entries_are_no_reason_to_try_them_all():
+    concept = {"name": "a", "value": "b", "values": {str(i): [i] for i in range(5000)}}
+    wrong = json.dumps({"base_prompt": "x", "concepts": [concept], "edges": []})
+    assert len(concepts_from_text(wrong).graph.concepts) <= 1
+    assert concepts_from_text(json.dumps({"base_prompt": "x", "concepts": [3] * 5000, "edges": []})).problems
+
+
+def test_no_mutation_of_an_answer_makes_a_reader_raise():
+    random_ = random.Random(5)
+    for _ in range(150):
+        text = list(random_.choice(list(FORMS.values())))
+        for _ in range(random_.randrange(1, 12)):
+            at = random_.randrange(len(text))
+            text[at : at + random_.randrange(4)] = random_.choice([*'"{}[],:\\\'`', "null", "", "->", "yes"])
+        concepts_from_text("".join(text))
+        replies.read_answer("".join(text))
