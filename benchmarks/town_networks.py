@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -47,7 +48,7 @@ def opened(options: argparse.Namespace) -> Painter:
     return Transformer(options.weights) if options.network == TRANSFORMER else UNet()
 
 
-class Painter:
+class Painter(ABC):
     """MODEL, CLIP and VAE of one network, and what differs between them. `sampler`: ComfyUI's, for drawing from noise."""
 
     sampler: str
@@ -59,13 +60,13 @@ class Painter:
         """CONDITIONING of a text."""
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
 
+    @abstractmethod
     def nothing(self) -> list:
         """CONDITIONING of the unconditional."""
-        raise NotImplementedError
 
+    @abstractmethod
     def attention(self, latent: torch.Tensor, phrases: Sequence[str], seed: int) -> Maps:
         """By reading, by phrase: the map of each phrase encoded alone on its own cells, mean over three noise levels."""
-        raise NotImplementedError
 
     def words(self, phrase: str, length: int) -> Any:  # noqa: ANN401
         """A phrase's words in its own conditioning of `length` tokens."""
