@@ -2,7 +2,7 @@
 
 Writes the template browser's thumbnail beside every Town workflow, docs/first.jpg for the README, and pictures of help
 pages. Needs the pack set up (make setup) and some minutes; nothing is drawn that the workflows did not produce. With
-names, such as `keep-preserved`, only those.
+names, such as `town_counterfactual` or `keep-preserved`, only those.
 """
 
 import io
@@ -29,7 +29,7 @@ from csg.town.world import evaluate, exogenous, factual, graph_document  # noqa:
 
 PAIRS = ("town_counterfactual", "town_day_to_night", "town_two_interventions")
 ALONE = {"town_from_image": ("counterfactual", "from the picture alone: {}"), "town_by_hand": ("edited", "concepts by hand, no graph")}
-SHEET = "town_baselines"
+SHEETS = ("town_baselines", "any_editor")
 SIDE, GAP = 440, 28
 
 
@@ -201,33 +201,43 @@ def save(page, path):
     print(path.relative_to(ROOT), page.size)
 
 
-def thumbnails(client):
-    """The thumbnail of every Town workflow, and the README's picture."""
-    for name in PAIRS:
-        prompt = prompt_of(name)
-        picture = run(client, prompt)
-        before, after = picture("factual"), picture("counterfactual")
-        save(pair(before, after, do_words(prompt)), ROOT / "workflows" / f"{name}.jpg")
-        if name == "town_day_to_night":
-            save(story(before, after, prompt), ROOT / "docs" / "first.jpg")
-    for name, (title, words) in ALONE.items():
-        prompt = prompt_of(name)
-        after = run(client, prompt)(title)
-        save(pair(scene_of(prompt), after, words.format(do_words(prompt))), ROOT / "workflows" / f"{name}.jpg")
-    save(fitted(run(client, prompt_of(SHEET))("Compare"), 960, 640), ROOT / "workflows" / f"{SHEET}.jpg")
+def pair_page(client, name):
+    """The picture before and after, and what was asked; the README's picture along with one of them."""
+    prompt = prompt_of(name)
+    picture = run(client, prompt)
+    before, after = picture("factual"), picture("counterfactual")
+    if name == "town_day_to_night":
+        save(story(before, after, prompt), ROOT / "docs" / "first.jpg")
+    return pair(before, after, do_words(prompt))
 
 
+def alone_page(client, name):
+    """The same of a workflow that does not save the picture it begins with."""
+    title, words = ALONE[name]
+    prompt = prompt_of(name)
+    return pair(scene_of(prompt), run(client, prompt)(title), words.format(do_words(prompt)))
+
+
+def sheet_page(client, name):
+    """The workflow's own sheet."""
+    return fitted(run(client, prompt_of(name))("Compare"), 960, 640)
+
+
+THUMBNAILS = dict.fromkeys(PAIRS, pair_page) | dict.fromkeys(ALONE, alone_page) | dict.fromkeys(SHEETS, sheet_page)
 PAGES = {"keep-preserved": keep_preserved_page, "undo-drift": lambda client: undo_drift_page(),
          "audit": lambda client: audit_page(), "instruction": lambda client: instruction_page()}
 
 
 def main():
-    wanted = sys.argv[1:] or ["thumbnails", *PAGES]
+    wanted = sys.argv[1:] or [*THUMBNAILS, *PAGES]
+    if unknown := set(wanted) - {*THUMBNAILS, *PAGES}:
+        sys.exit(f"There is no picture {', '.join(sorted(unknown))}; there are {', '.join([*THUMBNAILS, *PAGES])}.")
     with ComfyServer() as server:
-        if "thumbnails" in wanted:
-            thumbnails(server.client)
-        for name in PAGES.keys() & set(wanted):
-            save(PAGES[name](server.client), ROOT / "web" / "docs" / "images" / f"{name}.jpg")
+        for name in wanted:
+            if name in THUMBNAILS:
+                save(THUMBNAILS[name](server.client, name), ROOT / "workflows" / f"{name}.jpg")
+            else:
+                save(PAGES[name](server.client), ROOT / "web" / "docs" / "images" / f"{name}.jpg")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The shipped workflows against a live server: what the canvas would send is what the API twin says."""
 
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -128,3 +129,14 @@ def test_the_template_has_a_thumbnail(path):
     data = path.with_suffix(".jpg").read_bytes()
     width, height = jpeg_size(data)
     assert min(width, height) >= 256 and len(data) < 300_000
+
+
+def test_the_template_for_any_editor_undoes_a_drift_and_passes_its_audit(server):
+    """The stand-in zooms 256 to 268 pixels and cuts (4, 9) off: 4.7 %, 2 pixels right and 3 up of the middle."""
+    prompt = read(WORKFLOWS / "api" / "any_editor.json")
+    run = server.client.run(prompt)
+    nodes = {entry["_meta"]["title"]: node for node, entry in prompt.items()}
+    assert run.text(nodes["Ask any editor for this"]).startswith("Change the car from empty road to car painted red. As a consequence,")
+    report = run.text(nodes["The drift, in words"])
+    assert re.match(r"shifted (1\.9|2\.0)\d px right and (2\.9|3\.0)\d px up, zoomed \+4\.7%", report) and "bit by bit" in report
+    assert run.text(nodes["Each answer"]).startswith("Effectiveness 1.00, preserved 1.00")
