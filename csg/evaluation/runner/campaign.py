@@ -9,8 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from ...writing import write_new
+from ..datasets import Sample
 from .comfy_client import ComfyClient, ComfyError
-from .datasets import Sample
 from .journal import Journal
 from .pace import Pace
 from .study import CONCEPTS, EDITS, FIELDS, STAGES, VERDICTS, Answer, Study, Task, attempt, digest
@@ -73,9 +74,10 @@ class Campaign:
     def run(self, performer: Performer, out: TextIO | None = None) -> int:
         """All stages, progress told to `out` (default: standard error); returns how many tasks failed.
 
-        Those are tried again by the next run.
+        Those are tried again by the next run. Raises ValueError while another run writes to the same folder.
         """
-        return sum(self._stage(stage, performer, out or sys.stderr) for stage in STAGES)
+        with self.journal.claimed():
+            return sum(self._stage(stage, performer, out or sys.stderr) for stage in STAGES)
 
     def _stage(self, stage: str, performer: Performer, out: TextIO) -> int:
         todo = list(self.tasks(stage))
@@ -100,14 +102,14 @@ class Campaign:
         That is the study with the method's settings, and the picture and caption of every sample that has results.
         """
         path, now = self.folder / "study.json", json.dumps(asdict(study) | {"method": study.method_settings}, indent=1)
-        if path.is_file() and path.read_text(encoding="utf-8") != now:
-            raise ValueError(
-                f"{path} names other settings than these; results of both do not mix. Give another --output."
-            )
+        pinned = path.read_text(encoding="utf-8") if path.is_file() else None
+        if pinned is not None and pinned != now:
+            raise ValueError(f"{path} {_difference(pinned)} Give another --output.")
         for sample in self.samples:
             self._expect_the_same(sample)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(now, encoding="utf-8")
+        if pinned is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_new([path], lambda part: part.write_text(now, encoding="utf-8"))
 
     def _expect_the_same(self, sample: Sample) -> None:
         item = Task(CONCEPTS, sample.name, sample.path).item
@@ -138,6 +140,15 @@ class Campaign:
             row["effectiveness"] = sum(verdicts.values()) / len(verdicts)
             row["effectiveness_descendants"] = sum(followed) / len(followed) if followed else None
         return row
+
+
+def _difference(pinned: str) -> str:
+    """What is the matter with pinned settings that are not the ones of this run."""
+    try:
+        json.loads(pinned)
+    except ValueError:
+        return "is damaged, so that nobody can say how the results beside it were made."
+    return "names other settings than these; results of both do not mix."
 
 
 def alone(client: ComfyClient, study: Study) -> Performer:

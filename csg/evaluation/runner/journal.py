@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
 
 Record = dict[str, Any]
 Key = tuple[Hashable, ...]
@@ -16,25 +23,45 @@ class Journal:
     """The lines of one file, each found again by the fields that identify its item."""
 
     def __init__(self, path: str | Path, fields: Sequence[str]) -> None:
-        """Read what is there but for a last line that a kill cut short; it is removed before the next is written.
+        """Read what is there but for a last line that a kill cut short, or that another run is writing just now.
 
         Raises ValueError when an earlier line is no JSON object with the identifying `fields`.
         """
         self.path, self.fields = Path(path), tuple(fields)
         self._records: dict[Key, Record] = {}
-        self._torn_at: int | None = None
+        self._claimed = False
         if self.path.is_file():
             self._read()
 
-    def _read(self) -> None:
+    def _read(self) -> int:
+        """Take in all whole lines; returns how many bytes they are."""
         whole = self.path.read_bytes()
         complete = whole[: whole.rfind(b"\n") + 1]
-        for number, line in enumerate(complete.decode().splitlines(), 1):
+        for number, line in enumerate(complete.split(b"\n")[:-1], 1):
             self._take(line, number)
-        if len(complete) < len(whole):
-            self._torn_at = len(complete)  # not cut yet: whoever only reads may look at a file that another run is writing
+        return len(complete)
 
-    def _take(self, line: str, number: int) -> None:
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Be the only writer; ValueError while another run is. What it has written since is read, a cut last line goes."""
+        if self._claimed:
+            yield
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_name(f"{self.path.name}.lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB) if fcntl else msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+            except OSError:
+                raise ValueError(f"Another run is writing to {self.path}. Wait for it, or give this one another folder.") from None
+            self._claimed = True
+            try:
+                if self.path.is_file() and (complete := self._read()) < self.path.stat().st_size:
+                    os.truncate(self.path, complete)
+                yield
+            finally:
+                self._claimed = False
+
+    def _take(self, line: bytes, number: int) -> None:
         try:
             record = json.loads(line)
             self._records[self.key(record)] = record
@@ -69,11 +96,7 @@ class Journal:
         """Write a finished item to the disk before anything else happens; one that is there already is refused."""
         if record in self:
             raise ValueError(f"{dict(zip(self.fields, self.key(record), strict=True))} is in {self.path} already.")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            if self._torn_at is not None:
-                file.truncate(self._torn_at)
-                self._torn_at = None
+        with self.claimed(), self.path.open("ab") as file:
             file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())

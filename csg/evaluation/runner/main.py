@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..datasets import FORMATS, DatasetError, drawn, samples
 from .campaign import Campaign, Performer, alone
 from .comfy_client import ComfyError, ComfyServer
-from .datasets import FORMATS, DatasetError, drawn, samples
 from .results import ParquetUnavailable, paper_table, parquet_module, write_parquet
 from .spread import Pool, RayUnavailable, ray_module, start
 from .study import METHODS, TOWN, VLM, Study
@@ -82,13 +82,13 @@ def main(words: Sequence[str] | None = None) -> int:
         chosen = drawn(samples(options.images, options.captions), options.sample, options.seed)
         campaign = Campaign(options.output, chosen, options.methods)
         campaign.pin(study)
-    except (DatasetError, ParquetUnavailable, ValueError) as error:
+    except (DatasetError, ParquetUnavailable, ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     try:
         with performer(options, study) as work:
             failed = campaign.run(work)
-    except (ComfyError, RayUnavailable, ValueError) as error:
+    except (ComfyError, RayUnavailable, ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         failed = None
     command = " ".join(words if words is not None else sys.argv[1:])

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 import csg.evaluation.runner.main as program
+from csg.evaluation.datasets import Sample
 from csg.evaluation.runner.campaign import FAILURES_IN_A_ROW, Campaign
 from csg.evaluation.runner.comfy_client import ComfyError
-from csg.evaluation.runner.datasets import Sample
 from csg.evaluation.runner.results import paper_table, write_parquet
 from csg.evaluation.runner.study import (
     CONCEPTS,

@@ -3,8 +3,9 @@
 import json
 
 import pytest
+from PIL import Image
 
-from csg.evaluation.runner.datasets import DatasetError, drawn, pictures_in, read_captions, samples
+from csg.evaluation.datasets import DatasetError, drawn, pictures_in, read_captions, samples
 
 
 @pytest.fixture
@@ -111,3 +112,54 @@ def test_a_draw_is_fixed_by_its_seed_and_grows(pictures):
 def test_more_than_there_are_is_refused(pictures):
     with pytest.raises(DatasetError, match="only 4"):
         drawn(samples(pictures, None), 5, 0)
+
+
+def photos(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(folder / name)
+    return folder
+
+
+def test_hidden_files_and_folders_are_no_pictures(tmp_path):
+    photos(tmp_path, "a.jpg")
+    (tmp_path / "._a.jpg").write_bytes(bytes(64))
+    (tmp_path / "...png").write_bytes(bytes(64))
+    (tmp_path / "b.jpg").mkdir()
+    assert [p.name for p in pictures_in(tmp_path)] == ["a.jpg"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_marks_of_encodings_are_no_text(tmp_path, encoding):
+    folder = photos(tmp_path / "p", "1.jpg")
+    files = {"a.json": '{"1.jpg": "a café"}', "b.jsonl": '{"file_name": "1.jpg", "text": "a café"}\n', "t/1.txt": "a café\n"}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(text.encode(encoding))
+        assert samples(folder, tmp_path / (name if "/" not in name else "t"))[0].caption == "a café"
+
+
+def test_a_caption_file_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "11.txt").write_bytes("a café".encode("cp1252"))
+    with pytest.raises(DatasetError, match=r"11\.txt is no UTF-8 text \(byte 5\); save it as UTF-8"):
+        read_captions(tmp_path / "t")
+
+
+def test_one_name_in_two_folders_is_refused_and_many_captions_of_one_picture_are_not(tmp_path):
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps({"train/1.jpg": "first", "val/1.jpg": "second"}))
+    with pytest.raises(DatasetError, match="train/1.jpg and val/1.jpg have captions under one name"):
+        read_captions(file)
+    file.write_text(json.dumps([{"file_name": "train\\1.jpg", "text": None}, {"file_name": "train\\1.jpg", "text": "x"},
+                                {"file_name": "train\\1.jpg", "text": "y"}]))  # fmt: skip
+    assert read_captions(file) == {"1": "x"}
+
+
+def test_empty_captions_and_unlisted_pictures_are_passed_over_and_told(tmp_path, caplog):
+    images = [{"id": k, "file_name": f"{k}.jpg"} for k in (1, 2, 3)]
+    annotations = [{"id": 1, "image_id": 1, "caption": " "}, {"id": 2, "image_id": 1, "caption": "a room"},
+                   {"id": 3, "image_id": 99, "caption": "elsewhere"}, {"id": 4, "image_id": 2, "caption": None}]  # fmt: skip
+    (tmp_path / "coco.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    assert read_captions(tmp_path / "coco.json") == {"1": "a room"}
+    assert "1 pictures have no caption text and are left out, 2.jpg first" in caplog.text

@@ -109,3 +109,29 @@ def test_pace_tells_the_time_that_is_left():
 @pytest.mark.parametrize(("seconds", "words"), [(48, "48 s"), (720, "12 min"), (11100, "3 h 05 min")])
 def test_durations_are_for_people(seconds, words):
     assert readable(seconds) == words
+
+
+def test_two_runs_do_not_write_to_one_file(tmp_path):
+    first, second = Journal(tmp_path / "a.jsonl", ("item",)), Journal(tmp_path / "a.jsonl", ("item",))
+    with first.claimed():
+        first.add({"item": 1})
+        with pytest.raises(ValueError, match="Another run is writing to .*a.jsonl. Wait for it"):
+            second.add({"item": 2})
+    second.add({"item": 2})
+    assert {"item": 1} in second and len(Journal(tmp_path / "a.jsonl", ("item",))) == 2
+
+
+def test_a_half_written_line_of_another_run_is_not_cut_away(tmp_path):
+    """What was half a line when a run began has become a whole one, and more, before it writes."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"item": 1}\n{"item"')
+    late = Journal(path, ("item",))
+    path.write_bytes(b'{"item": 1}\n{"item": 2}\n{"item": 3}\n{"it')
+    late.add({"item": 4})
+    assert [record["item"] for record in Journal(path, ("item",)).records] == [1, 2, 3, 4]
+
+
+def test_bytes_that_are_no_text_are_named_by_their_line(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"item": 1}\n\xff\xfe\n')
+    with pytest.raises(ValueError, match="Line 2 of"):
+        Journal(tmp_path / "a.jsonl", ("item",))

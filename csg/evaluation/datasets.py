@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import logging
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 FORMATS = (
@@ -30,11 +34,12 @@ class Sample:
 
 
 def pictures_in(folder: str | Path) -> list[Path]:
-    """Every picture directly in the folder, by name; numbers in their order, 2 before 10.
+    """Every picture directly in the folder, hidden files aside, by name; numbers in their order, 2 before 10.
 
     Raises DatasetError where there is none, or where two names differ in their suffix alone.
     """
-    found = [p for p in sorted(Path(folder).iterdir()) if p.suffix.lower() in PICTURES] if Path(folder).is_dir() else []
+    there = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
+    found = [p for p in there if p.suffix.lower() in PICTURES and not p.name.startswith(".") and p.is_file()]
     if not found:
         raise DatasetError(f"There are no pictures in {folder}; {', '.join(PICTURES)} are read.")
     names: dict[str, str] = {}
@@ -48,7 +53,9 @@ def read_captions(path: str | Path) -> dict[str, str]:
     """The first caption of every picture, by the picture's name without suffix. Raises DatasetError for another format."""
     path = Path(path)
     try:
-        captions = _from_folder(path) if path.is_dir() else _from_file(path)
+        captions = _collected(_from_folder(path) if path.is_dir() else _from_file(path))
+    except DatasetError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path} holds no captions that can be read ({error}). Expected: {FORMATS}.") from error
     if not captions:
@@ -56,33 +63,64 @@ def read_captions(path: str | Path) -> dict[str, str]:
     return captions
 
 
-def _from_folder(folder: Path) -> dict[str, str]:
-    """Multi-Modal-CelebA-HQ: a text file per picture, a caption per line."""
-    return {file.stem: _first(file.read_text(encoding="utf-8").splitlines()) for file in folder.glob("*.txt")}
-
-
-def _from_file(path: Path) -> dict[str, str]:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".jsonl":
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        return {Path(row["file_name"]).stem: str(row["text"]) for row in rows}
-    document = json.loads(text)
-    if "annotations" in document and "images" in document:
-        return _from_coco(document)
-    return {Path(name).stem: _first([value] if isinstance(value, str) else value) for name, value in document.items()}
-
-
-def _from_coco(document: Mapping[str, Any]) -> dict[str, str]:
-    """MS-COCO: five annotations per picture; the one with the lowest id counts."""
-    names = {image["id"]: Path(image["file_name"]).stem for image in document["images"]}
+def _collected(entries: Iterable[tuple[str, Any]]) -> dict[str, str]:
+    """The first caption of every picture that has a text; DatasetError for one name in two folders."""
     captions: dict[str, str] = {}
-    for entry in sorted(document["annotations"], key=lambda entry: entry["id"]):
-        captions.setdefault(names[entry["image_id"]], entry["caption"].strip())
+    places: dict[str, str] = {}
+    without = []
+    for place, given in entries:
+        texts = given if isinstance(given, list) else [given]
+        caption = next((text.strip() for text in texts if isinstance(text, str) and text.strip()), None)
+        name = PurePosixPath(place.replace("\\", "/")).stem
+        if caption is None:
+            without.append(place)
+        elif places.setdefault(name, place) != place:
+            raise DatasetError(
+                f"{places[name]} and {place} have captions under one name, by which results are kept. "
+                "Evaluate the two folders apart, or rename one."
+            )
+        else:
+            captions.setdefault(name, caption)
+    if without := [place for place in without if PurePosixPath(place).stem not in captions]:
+        log.warning("%d pictures have no caption text and are left out, %s first.", len(without), without[0][:60])
     return captions
 
 
-def _first(captions: Iterable[str]) -> str:
-    return next((caption.strip() for caption in captions if caption.strip()), "")
+def _text(file: Path) -> str:
+    """A text file in UTF-8 or, where a mark says so, UTF-16; DatasetError, naming the file, for another encoding."""
+    content = file.read_bytes()
+    try:
+        return content.decode("utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{file} is no UTF-8 text (byte {error.start}); save it as UTF-8.") from None
+
+
+def _from_folder(folder: Path) -> Iterator[tuple[str, Any]]:
+    """Multi-Modal-CelebA-HQ: a text file per picture, a caption per line."""
+    for file in sorted(folder.glob("*.txt")):
+        if not file.name.startswith("."):
+            yield file.name, _text(file).splitlines()
+
+
+def _from_file(path: Path) -> Iterable[tuple[str, Any]]:
+    text = _text(path)
+    if path.suffix == ".jsonl":
+        document = [json.loads(line) for line in text.splitlines() if line.strip()]
+    else:
+        document = json.loads(text)
+    if isinstance(document, list):
+        return [(row["file_name"], row["text"]) for row in document]
+    if "annotations" in document and "images" in document:
+        return _from_coco(document)
+    return list(document.items())
+
+
+def _from_coco(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """MS-COCO: five annotations per picture; of those with a text the one with the lowest id counts."""
+    names = {image["id"]: image["file_name"] for image in document["images"]}
+    for entry in sorted(document["annotations"], key=lambda entry: entry["id"]):
+        if entry["image_id"] in names:  # annotations of a subset may speak of pictures that are not in it
+            yield names[entry["image_id"]], entry["caption"]
 
 
 def samples(folder: str | Path, captions: str | Path | None) -> list[Sample]:
