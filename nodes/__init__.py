@@ -17,9 +17,11 @@ def node_classes() -> list[type[io.ComfyNode]]:
     """
     from comfy_api.latest import io
 
+    from .doors import guarded
+
     families = [importlib.import_module(f".{found.name}", __name__) for found in pkgutil.iter_modules(__path__)]
     return [
-        member
+        guarded(member)
         for family in families
         for name, member in vars(family).items()
         if isinstance(member, type) and issubclass(member, io.ComfyNode)

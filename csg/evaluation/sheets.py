@@ -20,7 +20,8 @@ from ..causal.palette import hex_to_rgb
 
 PAPER, INK, MUTED = (250, 246, 238), (61, 54, 46), (139, 129, 116)
 GAP, TITLE, SMALL = 16, 20, 15
-MINIMUM_TILE = 256
+MINIMUM_TILE, SMALLEST_TILE = 256, 64
+LONGEST_SIDE, MAX_PIXELS = 16384, 32e6
 
 
 def to_pictures(image: Tensor) -> list[Image.Image]:
@@ -44,10 +45,28 @@ def tint(picture: Image.Image, mask: Tensor, colour: str) -> Image.Image:
     return Image.fromarray((grey * (1 - weight) + washed * weight).clip(0, 255).astype(np.uint8))
 
 
-def enlarged(picture: Image.Image) -> Image.Image:
-    """Small pictures grow to a readable tile by a whole factor."""
+def natural_size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height of a picture's tile: small pictures grow to a readable one by a whole factor."""
     factor = max(1, math.ceil(MINIMUM_TILE / max(picture.size)))
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    return picture.width * factor, picture.height * factor
+
+
+def shrinkage(tile: tuple[int, int], columns: int, rows: int, words: int) -> float:
+    """The factor, 1 at most, at which such tiles with `words` pixels of text per row make a sheet within its bounds."""
+    width, height = tile
+    across, down = LONGEST_SIDE - (columns + 1) * GAP, LONGEST_SIDE - rows * (words + GAP) - GAP
+    factor = min(1.0, across / (columns * width), down / (rows * height), math.sqrt(MAX_PIXELS / (columns * rows * width * height)))
+    if factor * max(tile) < SMALLEST_TILE:
+        many = f"{columns * rows} pictures in {rows} rows"
+        raise ValueError(f"{many} are too many for one sheet; lay them out in several, or in more columns.")
+    return factor
+
+
+def scaled_to(picture: Image.Image, factor: float) -> Image.Image:
+    """The picture's tile, made smaller by the factor."""
+    width, height = (max(1, round(side * factor)) for side in natural_size(picture))
+    how = Image.Resampling.NEAREST if width >= picture.width and height >= picture.height else Image.Resampling.BOX
+    return picture.resize((width, height), how)
 
 
 def grid(
@@ -55,10 +74,14 @@ def grid(
     heads: Sequence[str] = (),
 ) -> Image.Image:  # fmt: skip
     """Tiles with a title each (and a colour bar, and a note below), on warm paper; `heads` stand above the rows."""
-    tiles = [enlarged(p) for p in pictures]
-    width, height = max(t.width for t in tiles), max(t.height for t in tiles)
     over, head, foot = (TITLE + 14 if any(heads) else 0), TITLE + 14, (SMALL + 10 if any(notes) else 0)
-    rows, step = math.ceil(len(tiles) / columns), over + head + height + foot + GAP
+    columns = min(columns, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    widths, heights = zip(*map(natural_size, pictures), strict=True)
+    factor = shrinkage((max(widths), max(heights)), columns, rows, over + head + foot)
+    tiles = [scaled_to(p, factor) for p in pictures]
+    width, height = max(t.width for t in tiles), max(t.height for t in tiles)
+    step = over + head + height + foot + GAP
     sheet = Image.new("RGB", (columns * (width + GAP) + GAP, rows * step + GAP), PAPER)
     pen = ImageDraw.Draw(sheet)
     for row, text in enumerate(heads[:rows]):

@@ -116,12 +116,12 @@ def _prepare_folders(base):
         getattr(folder_paths, f"set_{name}_directory")(str(folder))
 
 
-async def _load_pack():
+async def _load_pack(pack):
     import nodes
 
     for extra in EXTRAS:
         await nodes.load_custom_node(str(COMFYUI / "comfy_extras" / f"{extra}.py"), module_parent="comfy_extras")
-    return await nodes.load_custom_node(str(pack_link(ROOT / ".comfy").absolute()), set(nodes.NODE_CLASS_MAPPINGS))
+    return await nodes.load_custom_node(str(pack), set(nodes.NODE_CLASS_MAPPINGS))
 
 
 @pytest.fixture(scope="session")
@@ -130,16 +130,18 @@ def comfy(tmp_path_factory):
     from comfy.cli_args import args
 
     args.cpu = not has_accelerator()
-    _prepare_folders(tmp_path_factory.mktemp("comfyui"))
+    base = tmp_path_factory.mktemp("comfyui")
+    _prepare_folders(base)
+    pack = pack_link(base).absolute()  # this checkout, whichever one a shared .comfy names
     words = []
     listener = logging.Handler(logging.WARNING)
     listener.emit = lambda record: words.append(record.getMessage())
     logging.getLogger().addHandler(listener)
-    loaded = asyncio.run(_load_pack())
+    loaded = asyncio.run(_load_pack(pack))
     logging.getLogger().removeHandler(listener)
     if not loaded:
         pytest.fail("the pack does not load:\n" + "\n".join(words))
-    return Comfy(str(pack_link(ROOT / ".comfy").absolute()).replace(".", "_x_"))
+    return Comfy(str(pack).replace(".", "_x_"))
 
 
 @pytest.fixture(scope="module")

@@ -71,3 +71,24 @@ def test_an_audit_shows_both_pictures_the_graph_and_what_slipped(written, graph)
     sheet = sheets.audit_sheet(images(1), torch.rand(1, 300, 200, 3), drawing, ["Effectiveness 0.50", "house must stay, but changed"])
     assert lines(written) == ["original", "edited", "Effectiveness 0.50", "house must stay, but changed"]
     assert sheet.shape[1] < 2000 and ((sheet[0] - torch.tensor([0.0, 0.0, 1.0])).abs().sum(-1) < 0.01).sum() > 100_000
+
+
+@pytest.mark.parametrize(("shapes", "columns"), [
+    ([(1, 2048, 2048, 3)], 64), ([(1, 1, 20_000, 3), (1, 20_000, 1, 3)], 0), ([(300, 8, 8, 3)], 0), ([(4, 3000, 3000, 3)], 2),
+])  # fmt: skip
+def test_a_sheet_is_bounded(shapes, columns):
+    """No more columns than pictures; what would be too large is made smaller."""
+    sheet = sheets.compare_sheet([torch.zeros(shape) for shape in shapes], [], [], [], columns)
+    height, width = sheet.shape[1:3]
+    assert max(height, width) <= sheets.LONGEST_SIDE and height * width < 1.5 * sheets.MAX_PIXELS
+
+
+def test_a_picture_within_the_bounds_keeps_its_pixels():
+    picture = torch.randint(0, 256, (1, 700, 900, 3)) / 255
+    sheet = sheets.compare_sheet([picture], [], [], [], 0)
+    assert torch.equal(sheet[0, sheets.GAP + sheets.TITLE + 14 :][:700, sheets.GAP :][:, :900], picture[0])
+
+
+def test_more_pictures_than_a_sheet_can_show_are_refused_in_words():
+    with pytest.raises(ValueError, match="in 2000 rows are too many for one sheet"):
+        sheets.compare_sheet([torch.zeros(2000, 1, 1, 3)], [], [], [], 1)
