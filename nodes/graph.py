@@ -33,7 +33,7 @@ class GraphEditor(io.ComfyNode):
             category=CATEGORY,
             description="Holds a causal graph: the concepts of a picture, what each can be, and which causes which.",
             search_aliases=["causal graph", "dag", "concepts", "scm", "structural causal model", "csg"],
-            has_intermediate_output=True,
+            **sockets.SHOWN_AGAIN,
             inputs=[
                 io.String.Input(
                     "graph_json",
@@ -173,7 +173,7 @@ class Propagate(inputs.WithPrompts, io.ComfyNode):
             description="Works out what the pending interventions change downstream, by hand or with a VLM. "
             "Whatever is no descendant of an intervention keeps its factual value.",
             search_aliases=["counterfactual", "descendants", "effects", "what if", "csg"],
-            has_intermediate_output=True,
+            **sockets.SHOWN_AGAIN,
             inputs=[
                 sockets.Graph.Input("graph", tooltip="A causal graph with at least one pending intervention."),
                 io.String.Input(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from comfy_api.latest import io
+
+SHOWN_AGAIN = {name: True for name in ("has_intermediate_output",) if name in {field.name for field in fields(io.Schema)}}
+"""For a schema: what the node shows is sent to the page again when its result is cached. ComfyUI 0.18 cannot do that."""
 
 Graph = io.Custom("CSG_GRAPH")
 """A `csg.causal.graph.CausalGraph`: concepts, edges, base prompt and pending do()s."""

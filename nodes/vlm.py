@@ -180,7 +180,7 @@ class ExtractConcepts(inputs.WithPrompts, io.ComfyNode):
             description="Asks a vision-language model for the concepts of a picture, what each could be otherwise, and which causes "
             "which. A reply that cannot be read whole still gives a graph, marked incomplete.",
             search_aliases=["caption", "causal graph", "describe", "vision language model", "csg"],
-            has_intermediate_output=True,
+            **sockets.SHOWN_AGAIN,
             inputs=[
                 VLM_INPUT,
                 IMAGE,
@@ -237,7 +237,7 @@ class ConceptsFromText(io.ComfyNode):
             category=CATEGORY,
             description="Reads a causal graph from any text: the reply of a model in another node or program, JSON, DAGitty or DOT.",
             search_aliases=["parse json", "llm reply", "causal graph", "csg"],
-            has_intermediate_output=True,
+            **sockets.SHOWN_AGAIN,
             inputs=[
                 io.String.Input(
                     "text",
@@ -274,7 +274,7 @@ class SuggestInterventions(inputs.WithPrompts, io.ComfyNode):
             description="Asks a vision-language model for diverse interventions, each on another concept and carried through the "
             "graph. What follows in the workflow runs once for each.",
             search_aliases=["what if", "ideas", "do operator", "counterfactual", "vision language model", "csg"],
-            has_intermediate_output=True,
+            **sockets.SHOWN_AGAIN,
             inputs=[
                 VLM_INPUT,
                 IMAGE,

