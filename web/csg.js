@@ -46,6 +46,7 @@ async function load(node, element, text) {
     const { mount, messages } = await (ready ??= refresh().then(prepare));
     mount(node, element, { app, api, messages });
   } catch (error) {
+    ready = undefined; // The next editor tries again.
     text.hidden = text.options.hidden = false;
     console.error("The causal graph editor could not be loaded; its text box is shown instead.", error);
   }
@@ -85,10 +86,19 @@ async function prepare() {
 
 /** Asks the server again for every module, once after each update: ComfyUI lets browsers keep them, so that old and new would meet. */
 async function refresh() {
-  const known = localStorage.getItem(KEPT);
   const files = ["presets", ...`${FIRST} ${LATER}`.split(" ").map((name) => `editor/${name}`)];
-  if (known && known !== VERSION) await Promise.allSettled(files.map((file) => fetch(addressOf(`${file}.mjs`), { cache: "reload" })));
-  localStorage.setItem(KEPT, VERSION);
+  if (changed()) await Promise.allSettled(files.map((file) => fetch(addressOf(`${file}.mjs`), { cache: "reload" })));
+}
+
+/** Whether this browser had another version; a store that is full or closed to us remembers none. */
+function changed() {
+  try {
+    const known = localStorage.getItem(KEPT);
+    localStorage.setItem(KEPT, VERSION);
+    return known !== null && known !== VERSION;
+  } catch {
+    return false;
+  }
 }
 
 /** @param {string} file of this folder */

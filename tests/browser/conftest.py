@@ -1,6 +1,7 @@
 """The real page of a real ComfyUI in Chromium, and the few things a person does there."""
 
 import contextlib
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +17,36 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 PATIENCE = 180_000  # milliseconds for the page to follow on a busy machine; a run has its own limit
 QUIET_START = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingModelsWarning": False,
                "Comfy.Release.Status": "skipped", "Comfy.Locale": "en"}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--page", default="pinned", help="ComfyUI's page: `pinned` beside it, `newest`, or the folder of another")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "core: also run on ComfyUI's newest page")
+
+
+def newest_page():
+    """The folder that the set-up keeps ComfyUI's newest page in."""
+    spec = importlib.util.spec_from_file_location("project_setup", ROOT / ".ci" / "setup.py")
+    setup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    return setup.page_folder()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, request):
+    """A ComfyUI server of its own with this pack alone and the page that --page names."""
+    from csg.evaluation.runner.comfy_client import ComfyServer
+
+    page = request.config.getoption("--page", "pinned")
+    folder = newest_page() if page == "newest" else Path(page)
+    if page != "pinned" and not (folder / "index.html").is_file():
+        pytest.fail(f"no page of ComfyUI lies in {folder}: run `python3 .ci/setup.py --tests`", pytrace=False)
+    extra = () if page == "pinned" else ("--front-end-root", str(folder))
+    with ComfyServer(workspace=tmp_path_factory.mktemp("comfyui"), threads=1, extra=extra) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ def test_a_graph_from_nothing_by_mouse_alone(drawing):
     drawing.editor.screenshot("editor_by_mouse")
 
 
+@pytest.mark.core
 def test_a_graph_from_nothing_by_keys_alone(drawing):
     drawing.start(EMPTY)
     keys = drawing.page.keyboard

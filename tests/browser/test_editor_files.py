@@ -110,6 +110,7 @@ def test_results_in_a_strangers_workflow_may_be_anything(drawing, kept):
     assert drawing.graph()["concepts"][0]["value"] == "rainy"
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("form", ["JSON", "DAGitty", "DOT"])
 def test_a_graph_is_saved_and_opened_again(drawing, form, tmp_path):
     drawing.start(WEATHER)

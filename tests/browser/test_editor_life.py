@@ -16,6 +16,7 @@ EXTRACTED = {
 }
 
 
+@pytest.mark.core
 def test_intervene_queue_and_find_the_result_after_a_reload(drawing):
     drawing.start(WEATHER, ["CSG_Propagate"])
     drawing.editor.set_widget("CSG_Propagate", "values", "ground = wet")
@@ -219,6 +220,7 @@ def test_an_extraction_is_there_again_after_a_reload_and_in_another_tab_of_the_p
     drawing.card("weather").wait_for(state="detached")
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("place", ["toolbar", "ground", "panel"])
 def test_undo_by_keys_is_one_step_wherever_the_editor_has_the_keyboard(drawing, place):
     """ComfyUI's undo hears every key first."""
@@ -242,6 +244,7 @@ def test_undo_by_keys_is_one_step_wherever_the_editor_has_the_keyboard(drawing, 
         assert drawing.graph()["interventions"] == kept
 
 
+@pytest.mark.core
 def test_comfyuis_undo_takes_back_one_edit(drawing):
     drawing.start(WEATHER)
     drawing.press("Intervene")
@@ -254,6 +257,7 @@ def test_comfyuis_undo_takes_back_one_edit(drawing):
     drawing.card("weather").locator("xpath=self::*[@data-role='intervened']").wait_for()
 
 
+@pytest.mark.core
 def test_undo_and_redo_by_keys_go_on_in_comfyuis_history(drawing):
     drawing.start(WEATHER)
     drawing.press("Intervene")

@@ -76,6 +76,7 @@ def test_a_node_of_ours_that_is_unknown_or_red_is_not_excused(infos, editor):
     assert {node["title"] for node in editor.nodes() if node["id"] in absent} == {"Load SDXL", "Load Qwen3-VL"}
 
 
+@pytest.mark.core
 def test_the_town_template_runs_to_the_sheet(editor):
     editor.open_template(TOWN)
     end = editor.queue(timeout=600)
@@ -90,6 +91,7 @@ def test_the_town_template_runs_to_the_sheet(editor):
     assert all(shown[name]["masked"] and shown[name]["inOverlay"] for name in ("weather", "ground", "person"))
 
 
+@pytest.mark.core
 def test_a_broken_graph_is_explained_and_kept(editor):
     editor.set_up_nodes(["CSG_GraphEditor", "CSG_GraphPreview", "PreviewImage"])
     editor.set_widget("CSG_GraphEditor", "graph_json", BROKEN)
@@ -106,3 +108,15 @@ def test_the_graph_drawing_runs_from_scratch(editor):
     editor.set_up_nodes(["CSG_GraphEditor", "CSG_GraphPreview", "PreviewImage"])
     assert editor.queue()["end"] == "execution_success"
     assert "Preview Image" in editor.pictures()
+
+
+FULL = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };"
+DENIED = "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('denied', 'SecurityError'); } });"
+
+
+@pytest.mark.parametrize("store", [FULL, DENIED], ids=["full", "denied"])
+def test_the_editor_comes_without_the_browsers_store(editor, store):
+    """The page itself has started by then: it does not start without its store."""
+    editor.page.evaluate(store)
+    editor.set_up_nodes(["CSG_GraphEditor"])
+    editor.page.locator(".csg-card").first.wait_for(timeout=60_000)

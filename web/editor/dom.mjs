@@ -20,11 +20,14 @@ export function assign(element, attributes) {
 
 /**
  * ComfyUI's undo listens to keys before anyone else and leaves alone only what looks
- * like a text field; so these keys reach the editor alone.
+ * like a text field; so these keys reach the editor alone. Its older pages go by the
+ * type, its newer ones by what can be edited, and for drawings by the name of the tag.
  * @param {Element} element
  */
 export function keepsKeys(element) {
   Object.defineProperty(element, "type", { value: "textarea" });
+  if (element instanceof HTMLElement) Object.defineProperty(element, "isContentEditable", { value: true });
+  else Object.defineProperty(element, "tagName", { value: "TEXTAREA" });
 }
 
 /**
