@@ -70,7 +70,7 @@ class Painter(ABC):
 
     def words(self, phrase: str, length: int) -> Any:  # noqa: ANN401
         """A phrase's words in its own conditioning of `length` tokens."""
-        return pack_module("csg.diffusion.attention").Words(pack_module("nodes.host_words").word_positions(self.clip, phrase), length)
+        return pack_module("csg.diffusion.attention").Words(pack_module("nodes.host_words").ClipText(self.clip).positions(phrase, phrase), length)
 
 
 class UNet(Painter):
@@ -122,7 +122,7 @@ class Transformer(Painter):
 
     @cached_property
     def _network(self) -> Any:  # noqa: ANN401
-        return pack_module("nodes.host_looker").network_of(self.model)
+        return pack_module("nodes.host_looker").network_of(self.model.model)
 
     @torch.inference_mode()
     def attention(self, latent: torch.Tensor, phrases: Sequence[str], seed: int) -> Maps:

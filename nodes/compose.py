@@ -98,7 +98,7 @@ class ReplaySampler(io.ComfyNode):
         if inversion.noise_mask is not None:
             latent["noise_mask"] = inversion.noise_mask
         sampler = host_replay.ReplaySampler(inversion, preserve, host_replay.Release(release, release_below))
-        return io.NodeOutput(sampler, inversion.sigmas, NoNoise(), latent)
+        return io.NodeOutput(sampler, inversion.space.shown(inversion.sigmas), NoNoise(), latent)
 
 
 class NoNoise:

@@ -14,7 +14,7 @@ from ..csg.causal.palette import concept_hex
 from ..csg.diffusion.edits import GLOBAL, LOCAL, ConceptTerm, Edits, encode_change, preserved_words, with_conditionings
 from ..csg.evaluation.sheets import overlay_grid
 from . import sockets
-from .host_model import ClipText
+from .host_words import ClipText
 
 CATEGORY = "CSG/edit"
 

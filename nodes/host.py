@@ -19,16 +19,19 @@ from ..csg.diffusion.guidance import GuidanceSettings
 from ..csg.diffusion.inversion import DDIM, Inversion, invert_ddim, invert_sde, replay
 from ..csg.diffusion.plan import Plan, Prompt, plan
 from ..csg.diffusion.run import Run
+from ..csg.diffusion.space import squeezed
 from .host_lookback import patch_print, takes_part
+from .host_looker import readable
 from .host_model import (
     check_encoded,
     check_finite,
     check_latent,
     latent_like,
     model_identity,
-    with_control,
+    under,
     zeros_conditioning,
 )
+from .host_space import space_of
 from .host_step import KEY, GuidedModel
 
 CPU_ROWS_AT_ONCE = 4 * 32 * 32  # latent pixels per call: more takes memory and is hardly faster
@@ -45,7 +48,8 @@ class CSGGuider(comfy.samplers.CFGGuider):
         self, patcher: comfy.model_patcher.ModelPatcher, base: Base, edits: Edits | None = None, settings: GuidanceSettings | None = None
     ) -> None:
         super().__init__(patcher)
-        self.plan = plan(edits or Edits(), base, settings or GuidanceSettings())
+        edits, settings = edits or Edits(), settings or GuidanceSettings()
+        self.plan = plan(edits, base, readable(settings, patcher.model) if edits.terms else settings)
         self.inner_set_conds(conditionings(self.plan, patcher))
 
     @property
@@ -68,39 +72,41 @@ def conditionings(plan: Plan, patcher: comfy.model_patcher.ModelPatcher) -> dict
     for term in plan.terms:
         if term.mask is not None:
             check_finite(term.mask, f"The mask of {term.phrase!r}")
-    whole = (Prompt.POSITIVE, Prompt.NEGATIVE)
-    return {str(row): c if row in whole else with_control(c, rows[Prompt.NEGATIVE]) for row, c in rows.items()}
+    base, own = rows[plan.base_rows[0]], (Prompt.POSITIVE, Prompt.NEGATIVE)
+    return {str(row): under(c, base, None if row in own else rows[Prompt.NEGATIVE]) for row, c in rows.items()}
 
 
 class InvertSampler(comfy.samplers.Sampler):
     """Abduction as a ComfyUI sampler: leaves the inversion in `result` and returns the replay without edits."""
 
-    def __init__(self, method: str, patcher: comfy.model_patcher.ModelPatcher, **options: Any) -> None:  # noqa: ANN401
-        self.method, self.patcher, self.options = method, patcher, options
+    def __init__(self, method: str, patcher: comfy.model_patcher.ModelPatcher, levels: Tensor, **options: Any) -> None:  # noqa: ANN401
+        self.method, self.patcher, self.levels, self.options = method, patcher, levels, options
         self.result: Inversion | None = None
 
     def sample(self, model_wrap: CSGGuider, sigmas: Tensor, extra_args: dict, callback: Callable | None, noise: Tensor,
                latent_image: Tensor, denoise_mask: Tensor | None = None, disable_pbar: bool = False) -> Tensor:  # fmt: skip
-        """Invert `latent_image` (B, C, h, w), model space."""
+        """Invert `latent_image`, model space, at this sampler's own levels; `sigmas` are the network's names for them."""
+        space, latent = space_of(self.patcher), squeezed(latent_image)
 
         def denoise(x: Tensor, sigma: Tensor, step: int | None = None) -> Tensor:
             comfy.model_management.throw_exception_if_processing_interrupted()
-            return model_wrap(x, sigma, **extra_args)
+            return squeezed(model_wrap(*space.to_network(x, sigma), **extra_args))
 
         def progress(done: int, total: int, denoised: Tensor | None) -> None:
             if callback and denoised is not None:
-                callback(done - 1, denoised[None] if denoised.ndim == 3 else denoised, latent_image, total)
+                callback(done - 1, space.restore(denoised[None] if denoised.ndim == 3 else denoised), latent_image, total)
 
         device = latent_image.device
+        common = {"space": space, "device": device, "progress": progress}
         if self.method == DDIM:
-            result = invert_ddim(denoise, latent_image, sigmas.cpu(), device=device, progress=progress)
+            result = invert_ddim(denoise, latent, self.levels, **common)
         else:
-            at_once = levels_at_once(self.patcher, latent_image.shape, model_wrap)
-            result = invert_sde(denoise, latent_image, sigmas.cpu(), at_once=at_once, device=device, progress=progress, **self.options)
+            at_once = levels_at_once(self.patcher, latent.shape, model_wrap)
+            result = invert_sde(denoise, latent, self.levels, at_once=at_once, **common, **self.options)
         self.result = result
         start = len(result.denoised) if result.method != DDIM else 0
         *_, last = replay(denoise, result, start=start, device=device)
-        return last.x
+        return space.restore(last.x)
 
 
 def levels_at_once(patcher: comfy.model_patcher.ModelPatcher, shape: Sequence[int], guider: CSGGuider) -> int:
@@ -119,17 +125,17 @@ def run_inversion(
     patcher: comfy.model_patcher.ModelPatcher, latent: Mapping[str, Any], sigmas: Tensor, method: str,
     base: Base, settings: Mapping[str, Any], **options: Any,  # noqa: ANN401
 ) -> tuple[Inversion, dict[str, Any]]:  # fmt: skip
-    """Invert LATENT `latent`; returns the inversion and the reconstruction as LATENT.
+    """Invert LATENT `latent` at the levels `sigmas`, S; returns the inversion and the reconstruction as LATENT.
 
     `settings` tell how it is made; `seed` and `schedule` among them become fields of the inversion.
     """
-    samples = check_latent(latent)
+    samples, space = check_latent(latent, patcher), space_of(patcher)
     guider = CSGGuider(patcher, base)
-    sampler = InvertSampler(method, patcher, **options)
+    sampler = InvertSampler(method, patcher, sigmas.cpu(), **options)
     described = {name: settings[name] for name in ("seed", "schedule") if name in settings}
     steps = len(sigmas) - 1
     rebuilt = guider.sample(
-        torch.zeros_like(samples), samples, sampler, sigmas, callback=latent_preview.prepare_callback(patcher, steps),
+        torch.zeros_like(samples), samples, sampler, space.shown(sigmas), callback=latent_preview.prepare_callback(patcher, steps),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=int(settings.get("seed", 0)),
     )  # fmt: skip
     result = replace(

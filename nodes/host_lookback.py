@@ -21,7 +21,8 @@ from .host_step import GuidedModel, looks_back, remembered
 CAPTIONS_KEPT = 16  # per inversion, and whatever one run needs; a phrase at 1024 x 1024 takes 0.4 MB over 100 steps
 Conditions = Sequence[Mapping[str, Any]]  # a conditioning as a guider keeps it
 SIZES = ("width", "height", "crop_w", "crop_h", "target_width", "target_height", "aesthetic_score")
-PLAIN = {"cross_attn", "pooled_output", "model_conds", "uuid", *SIZES}
+TEXTS = ("cross_attn", "pooled_output", "conditioning_llama3", "attention_mask")
+PLAIN = {"model_conds", "uuid", "guidance", *TEXTS, *SIZES}
 OTHERS_STEPS = ("sampler_", "model_function", "context_handler")  # options by which other nodes take part in a step
 
 
@@ -111,7 +112,7 @@ def look_ahead(guided: GuidedModel, run: Run, inversion: Inversion, start: int, 
         throw_exception_if_processing_interrupted()
         x, batch = inversion.path[some].flatten(0, 1), inversion.path.shape[1]
         sigma = inversion.sigmas[some].to(x).repeat_interleave(batch)
-        _, maps = guided.evaluate(rows, looks, x, sigma, options, plan)
+        _, maps = guided.evaluate(rows, looks, *inversion.space.to_network(x, sigma), options, plan)
         for look, attention in maps.items():
             words = plan.words[look]
             for level, one in zip(some, attention.split(batch), strict=True):
@@ -122,8 +123,8 @@ def fingerprint(cond: Conditions) -> str:
     """What the text encoders made of a text, as a hash."""
     found = hashlib.sha256()
     for one in cond:
-        found.update(repr([one.get(name) for name in SIZES]).encode())
-        for tensor in (one.get("cross_attn"), one.get("pooled_output")):
+        found.update(repr([one.get(name) for name in ("guidance", *SIZES)]).encode())
+        for tensor in (one.get(name) for name in TEXTS):
             if tensor is not None:
                 found.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
                 found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())

@@ -1,4 +1,4 @@
-"""ComfyUI's side of words and models: conditionings, word positions, latents, and which model this is."""
+"""ComfyUI's side of models: conditionings, latents, and which model this is."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..csg.diffusion.edits import Conditioning
 from ..csg.diffusion.inversion import Inversion
+from ..csg.diffusion.space import restored, squeezed
 
 
 def zeros_conditioning(patcher: comfy.model_patcher.ModelPatcher) -> Conditioning:
@@ -27,22 +28,41 @@ def zeros_conditioning(patcher: comfy.model_patcher.ModelPatcher) -> Conditionin
     return [[torch.zeros(1, 77, config["context_dim"]), {"pooled_output": torch.zeros(1, pooled)}]]
 
 
-def with_control(conditioning: Conditioning, reference: Conditioning) -> Conditioning:
-    """The conditioning under the ControlNet of its reference, so that their difference is the text's alone."""
-    control = {k: v for k, v in reference[0][1].items() if k in ("control", "control_apply_to_uncond")}
-    return [[context, control | more] for context, more in conditioning] if control else conditioning
+CONTROL = ("control", "control_apply_to_uncond")
+CARRIED = ("guidance", "reference_latents", "reference_latents_method")  # what a model is told beside the text
 
 
-def check_latent(latent: Mapping[str, Any]) -> Tensor:
-    """The samples of a LATENT, or ValueError for one that no SD model made."""
-    samples = latent["samples"]
-    if samples.is_nested or samples.ndim != 4 or samples.shape[1] != 4:
-        shape = "nested" if samples.is_nested else tuple(samples.shape)
-        raise ValueError(f"The latent is {shape}; an SD or SDXL latent (batch, 4, height/8, width/8) is expected.")
+def under(conditioning: Conditioning, base: Conditioning, negative: Conditioning | None) -> Conditioning:
+    """The conditioning as the base's, but for its text: with its embedded guidance and reference pictures.
+
+    With the ControlNet of the `negative`, where that is given. So the difference of two rows is the text's alone. What a
+    conditioning brings itself, it keeps.
+    """
+    more = {k: v for k, v in base[0][1].items() if k in CARRIED}
+    more |= {k: v for k, v in (negative or [[None, {}]])[0][1].items() if k in CONTROL}
+    return [[context, more | own] for context, own in conditioning] if more else conditioning
+
+
+def check_latent(latent: Mapping[str, Any], patcher: comfy.model_patcher.ModelPatcher) -> Tensor:
+    """The samples of a LATENT in the shape that the model draws, or ValueError for one that its VAE did not make."""
+    samples, kind = latent["samples"], patcher.model.latent_format
+    wanted = (4, kind.latent_dimensions + 2)
+    if samples.is_nested or samples.ndim not in wanted or samples.shape[1] != kind.latent_channels:
+        shape, factor = "nested" if samples.is_nested else tuple(samples.shape), kind.spacial_downscale_ratio
+        raise ValueError(
+            f"The latent is {shape}; (batch, {kind.latent_channels}, height/{factor}, width/{factor}) is expected, which this model draws. "
+            "Encode the picture with the VAE that belongs to it."
+        )
+    samples = restored(squeezed(samples), kind.latent_dimensions - 2)
     if not samples.count_nonzero():
         raise ValueError("The latent is empty. An inversion needs a picture: connect VAE Encode, not Empty Latent Image.")
     check_finite(samples, "The latent")
     return samples
+
+
+def downscale(patcher: comfy.model_patcher.ModelPatcher) -> int:
+    """Pixels of the picture per latent pixel and side."""
+    return patcher.model.latent_format.spacial_downscale_ratio
 
 
 def check_finite(values: Tensor, what: str) -> None:
@@ -71,47 +91,20 @@ def latent_like(latent: Mapping[str, Any], samples: Tensor) -> dict[str, Any]:
     return kept | {"samples": samples.to(comfy.model_management.intermediate_device())}
 
 
-class ClipText:
-    """A CLIP of ComfyUI as a `csg.diffusion.edits.TextEncoder`; ValueError for none at all."""
-
-    def __init__(self, clip: Any) -> None:  # noqa: ANN401
-        if clip is None:
-            raise ValueError("No CLIP is connected. Connect the CLIP of the checkpoint that edits the picture.")
-        self.clip = clip
-
-    def encode(self, text: str) -> Conditioning:
-        """CONDITIONING of a text."""
-        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
-
-    def positions(self, caption: str, phrase: str) -> tuple[int, ...]:
-        """Columns of the phrase's tokens where it first stands in the caption's conditioning; none if it does not."""
-        whole, sought = self._words(caption), [token for _, token in self._words(phrase)]
-        for i in range(len(whole) - len(sought) + 1 if sought else 0):
-            if [token for _, token in whole[i : i + len(sought)]] == sought:
-                return tuple(column for column, _ in whole[i : i + len(sought)])
-        return ()
-
-    def _words(self, text: str) -> list[tuple[int, int]]:
-        """(column, token) of the text's own tokens in its conditioning, begin, end and padding left out."""
-        tokens = self.clip.tokenize(text)
-        words, start = [], 0
-        for chunk in tokens.get("g") or next(iter(tokens.values())):
-            ids = [int(entry[0]) if isinstance(entry[0], int) else -1 for entry in chunk]
-            end = ids.index(49407, 1) if 49407 in ids[1:] else len(ids)
-            words += [(start + i, ids[i]) for i in range(1, end)]
-            start += len(chunk)
-        return words
+# The networks' last weights, small and of no LoRA: UNets', SD3's and Flux's, Qwen-Image's, AuraFlow's, Wan's.
+LAST = ("out.2.bias", "final_layer.linear.bias", "final_layer.linear.weight", "proj_out.bias", "final_linear.weight", "head.head.bias")
 
 
 def model_identity(patcher: comfy.model_patcher.ModelPatcher) -> str:
     """A short hash of architecture, prediction type and one small weight; LoRAs and patches do not change it."""
     model = patcher.model
     parts = [type(model).__name__, str(model.model_type), repr(sorted((k, str(v)) for k, v in model.model_config.unet_config.items()))]
-    found = patcher.backup.get("diffusion_model.out.2.bias")
-    network = patcher.object_patches_backup.get("diffusion_model", model.diffusion_model)
-    weight = found.weight if found is not None else network.state_dict().get("out.2.bias")
-    if weight is not None and not weight.is_meta:
-        parts.append(repr([round(float(w), 4) for w in weight.detach().float().flatten().tolist()]))
+    network = patcher.object_patches_backup.get("diffusion_model", model.diffusion_model).state_dict()
+    if name := next((name for name in LAST if name in network), None):
+        found = patcher.backup.get(f"diffusion_model.{name}")
+        weight = found.weight if found is not None else network[name]
+        if not weight.is_meta:
+            parts.append(repr([round(float(w), 4) for w in weight.detach().flatten()[:1024].float().tolist()]))
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
 
@@ -130,7 +123,7 @@ def check_model(inversion: Inversion, patcher: comfy.model_patcher.ModelPatcher)
 
 def check_levels(inversion: Inversion, sigmas: Tensor) -> None:
     """Raise ValueError unless `sigmas` are the inversion's own."""
-    if len(sigmas) != len(inversion.sigmas) or not torch.allclose(sigmas.cpu().float(), inversion.sigmas, rtol=1e-4):
+    if len(sigmas) != len(inversion.sigmas) or not torch.allclose(sigmas.cpu().float(), inversion.space.shown(inversion.sigmas), rtol=1e-4):
         raise ValueError(
             f"The sampler got {len(sigmas)} noise levels that are not the {len(inversion.sigmas)} of this inversion. "
             "Use the sigmas that come out of Replay Inversion, unchanged."
@@ -145,14 +138,3 @@ def check_size(inversion: Inversion, latent: Tensor) -> None:
             f"The sampler got a latent of {now}, but the inversion is of {made}. Use the latent that comes out of "
             "Replay Inversion, or invert the other picture."
         )
-
-
-def sigma_table(patcher: comfy.model_patcher.ModelPatcher) -> Tensor:
-    """The model's noise level per training step (1000,), object patches included."""
-    sampling = patcher.get_model_object("model_sampling")
-    if getattr(sampling, "sigmas", None) is None or len(sampling.sigmas) != 1000:
-        raise ValueError(
-            "This model has no table of 1000 noise levels (flow and distilled models have none); DPM-Solver++ "
-            "inversion needs an SD1.5, SD2 or SDXL model."
-        )
-    return sampling.sigmas.float().cpu()

@@ -16,6 +16,7 @@ from ..csg.diffusion.guidance import GuidanceSettings
 from ..csg.diffusion.plan import plan
 from ..csg.diffusion.run import Run
 from .host import conditionings
+from .host_looker import readable
 from .host_step import KEY, GuidedModel
 
 Wrappers = comfy.patcher_extension.WrappersMP
@@ -38,7 +39,8 @@ class SemanticPatch:
         """
         guider = executor.class_obj
         negative = [unconverted(cond) for cond in guider.conds.get("negative") or []]
-        planned = plan(self.edits, Base(negative=negative or None), self.settings)
+        settings = readable(self.settings, guider.model_patcher.model)
+        planned = plan(self.edits, Base(negative=negative or None), settings)
         rows = conditionings(planned, guider.model_patcher)
         guider.conds |= {f"{self.key} {name}": comfy.sampler_helpers.convert_cond(row) for name, row in rows.items()}
         guider.model_options[self.key] = Run(planned)

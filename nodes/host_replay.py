@@ -23,8 +23,10 @@ from ..csg.diffusion.preservation import Preservation
 from ..csg.diffusion.release import effect_left, low_frequencies, share_released
 from ..csg.diffusion.run import Acted, Run
 from ..csg.diffusion.schedule import AUTHORS
+from ..csg.diffusion.space import squeezed
 from .host import CSGGuider, levels_at_once
 from .host_lookback import PathMemory, look_ahead, patch_print
+from .host_looker import can_look
 from .host_model import check_finite, check_levels, check_model, check_size
 from .host_step import KEY
 
@@ -59,9 +61,8 @@ class Release:
             return None
         x = inversion.path[0].to(guider.model_patcher.load_device)
         sigma = inversion.sigmas[:1].to(x).expand(len(x))
-        with_picture, without = (
-            guider.guided.caption_difference(start, sigma, dict(options), run.plan) for start in (x, x - inversion.latent.to(x))
-        )
+        starts = (inversion.space.to_network(start, sigma) for start in (x, x - inversion.latent.to(x)))
+        with_picture, without = (guider.guided.caption_difference(*start, dict(options), run.plan) for start in starts)
         shares = share_released(self.share, effect_left(with_picture, without), self.below)
         return shares.to(low) * low if shares.any() else None
 
@@ -77,11 +78,12 @@ class ReplaySampler(comfy.samplers.Sampler):
 
     def sample(self, model_wrap: Any, sigmas: Tensor, extra_args: dict, callback: Callable | None, noise: Tensor,  # noqa: ANN401
                latent_image: Tensor, denoise_mask: Tensor | None = None, disable_pbar: bool = False) -> Tensor:  # fmt: skip
-        """Replay; returns (B, C, h, w) in model space."""
+        """Replay; returns a latent in model space, of the shape of `latent_image`."""
         inversion, device, options = self.inversion, latent_image.device, extra_args.get("model_options", {})
-        check_levels(inversion, sigmas)
-        check_size(inversion, latent_image)
         check_model(inversion, model_wrap.model_patcher)
+        check_levels(inversion, sigmas)
+        check_size(inversion, squeezed(latent_image))
+        space, denoise_mask = inversion.space, None if denoise_mask is None else squeezed(denoise_mask)
         guider = model_wrap if isinstance(model_wrap, CSGGuider) else None
         run = self._run(guider, latent_image)
         offset = self.release.offset(inversion, guider, run, options)
@@ -97,14 +99,14 @@ class ReplaySampler(comfy.samplers.Sampler):
 
         def denoise(x: Tensor, sigma: Tensor, step: int) -> Tensor:
             comfy.model_management.throw_exception_if_processing_interrupted()
-            at = run and {KEY: run.at(step, there.path[step] if run.looks_back else None)}
-            return model_wrap(x, sigma, **{**extra_args, "model_options": {**options, **(at or {})}})
+            at = run and {KEY: run.at(step, space.to_network(there.path[step], sigma)[0] if run.looks_back else None)}
+            return squeezed(model_wrap(*space.to_network(x, sigma), **{**extra_args, "model_options": {**options, **(at or {})}}))
 
         blend = partial(self._may_change, run.acted if run and self.preserve != OFF else None, denoise_mask)
         for last in replay(denoise, there, start=start, offset=offset, blend=blend, device=device):
             if callback and last.i < there.steps:
-                callback(last.i, last.denoised, last.x, there.steps)
-        return last.x
+                callback(last.i, space.restore(last.denoised), space.restore(last.x), there.steps)
+        return space.restore(last.x)
 
     def _run(self, guider: CSGGuider | None, latent: Tensor) -> Run | None:
         """What this run is, for a guider that knows concepts; ValueError for a wish that needs one, and finds none."""
@@ -118,7 +120,10 @@ class ReplaySampler(comfy.samplers.Sampler):
         plan = guider.plan.jointly(self.inversion.schedule == AUTHORS)
         plan = plan.with_terms(placed(plan.terms, latent))
         preserves = self.preserve == CONCEPTS and bool(plan.edits.preserved)
-        if self.preserve == CONCEPTS and not preserves:
+        if preserves and not can_look(guider.model_patcher.model):
+            log.warning("preserve = concepts looks for words in the attention, which cannot be read in this model, so it acts like blend.")
+            preserves = False
+        elif self.preserve == CONCEPTS and not preserves:
             log.warning(
                 "preserve = concepts found no phrase of a preserved concept in the base prompt, so it acts like blend. "
                 "Write the phrases into the base prompt as they stand in the graph."
@@ -160,7 +165,7 @@ def run_replay(
     """Edit: drive `guider` along the inversion's noises; returns LATENT, and counts into `acted` where concepts acted."""
     patcher, samples = guider.model_patcher, inversion.samples
     edited = guider.sample(
-        torch.zeros_like(samples), samples, ReplaySampler(inversion, preserve, release, acted), inversion.sigmas,
+        torch.zeros_like(samples), samples, ReplaySampler(inversion, preserve, release, acted), inversion.space.shown(inversion.sigmas),
         denoise_mask=inversion.noise_mask, callback=latent_preview.prepare_callback(patcher, inversion.steps),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=inversion.seed,
     )  # fmt: skip

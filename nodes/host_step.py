@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from ..csg.diffusion import guidance as csg
-from ..csg.diffusion.attention import AttentionCapture, cells_of, quarter_layers
 from ..csg.diffusion.plan import Concept, Factual, Look, Plan, Preserved, Prompt, Row, placed
 from ..csg.diffusion.run import Run
-from .host_rows import Rows, announce
+from ..csg.diffusion.space import restored, squeezed
+from .host_looker import JointLooker, UNetLooker, cell_of, looker_of
+from .host_rows import Rows
 
 KEY = "causal_semantic_guidance"
 
@@ -25,7 +26,8 @@ KEY = "causal_semantic_guidance"
 class GuidedModel:
     """A loaded model and the processed conditionings of a plan, by the names of its rows: what a step is asked of.
 
-    All latents are (B, C, h, w) as the network is shown them, `timestep` (B,) their levels.
+    Latents are (B, C, h, w) as the network is shown them, with or without its extra axes; `timestep` (B,) are their
+    levels. Predictions are (B, C, h, w), but for `guide`'s, which is of its latent's shape.
     """
 
     model: Any
@@ -41,7 +43,7 @@ class GuidedModel:
         guided = csg.guide(placed(run.plan.terms, x), active, predictions, run.plan.settings, kept_places)
         if run.acted:
             run.acted.add(guided)
-        return guided.denoised
+        return guided.denoised.reshape(x.shape)
 
     def caption_difference(self, x: Tensor, timestep: Tensor, options: dict, plan: Plan) -> Tensor:
         """D(caption after) - D(caption before) of `x`, nothing else looked at."""
@@ -53,12 +55,13 @@ class GuidedModel:
         looks = [Concept(k) for k in local] if run.looks else []
         out, maps = self.evaluate(plan.rows(active, run.looks, own_base=base is None), looks, x, timestep, options, plan)
         predictions = csg.Predictions(
-            self._base_prediction(out, x, timestep, options, plan) if base is None else base,
+            squeezed(self._base_prediction(out, x, timestep, options, plan) if base is None else base),
             out.get(Prompt.NEGATIVE),
             {k: out[Concept(k)] for k in local if Concept(k) in out},
             {k: out[Factual(k)] for k in local if Factual(k) in out},
             out[Prompt.AFTER] - out[plan.before] if Prompt.AFTER in out else None,
             {look.index: maps[look] for look in looks},
+            cell=cell_of(self.model),
         )
         if run.looks_back and active and run.reference is not None:
             self._look_back(predictions, local, timestep, options, run)
@@ -66,7 +69,8 @@ class GuidedModel:
 
     def _base_prediction(self, out: Mapping[Row, Tensor], x: Tensor, timestep: Tensor, options: dict, plan: Plan) -> Tensor:
         rows, scale = plan.base_rows, 1.0
-        conds, predictions = [self.conds[str(row)] for row in rows], [out[row] for row in rows]
+        x = self._shaped(x)
+        conds, predictions = [self.conds[str(row)] for row in rows], [self._shaped(out[row]) for row in rows]
         if plan.base.guided:
             scale = plan.base.scale
             predictions = before_guidance(self.model, conds, predictions, scale, x, timestep, options)
@@ -89,32 +93,40 @@ class GuidedModel:
         self, rows: Sequence[Row], looks: Sequence[Look], x: Tensor, timestep: Tensor, options: dict, plan: Plan
     ) -> tuple[dict[Row, Tensor], dict[Look, Tensor]]:
         """Denoised latents of `rows` from one batched call, and the attention maps (B, ch, cw) of these looks."""
-        capture = AttentionCapture(cells_of(*x.shape[-2:]), {look: plan.words[look] for look in looks})
+        x = self._shaped(x)
+        looker = looker_of(self.model, x.shape[-2:], {look: plan.words[look] for look in looks})
         options = comfy.model_patcher.create_model_options_clone(options)
         keys = list(reversed(rows))  # ComfyUI reverses them: now the base comes first in its batch
         shown = Rows(keys)
         options["model_function_wrapper"] = shown.model_function(options.get("model_function_wrapper"))
         comfy.patcher_extension.add_wrapper_with_key(
-            comfy.patcher_extension.WrappersMP.APPLY_MODEL, KEY, announce(shown, capture, x.shape), options, is_model_options=True
+            comfy.patcher_extension.WrappersMP.APPLY_MODEL, KEY, looker.announce(shown, x.shape), options, is_model_options=True
         )
         conds = shown.conditionings([self.conds[str(key)] for key in keys])
-        with capture.hooked(self._networks(options) if looks else []):
+        with looker.reading(self._networks(options)):
             out = comfy.samplers.calc_cond_batch(self.model, conds, x, timestep, options)
         if looks:
-            self._check_seen(capture, looks, plan)
-        maps = {look: seen.to(x.device) for look, seen in capture.maps().items()}
-        return dict(reversed(list(zip(keys, out, strict=True)))), maps
+            self._check_seen(looker, looks, plan)
+        maps = {look: seen.to(x.device) for look, seen in looker.capture.maps().items()}
+        return {row: squeezed(one) for row, one in reversed(list(zip(keys, out, strict=True)))}, maps
 
-    def _check_seen(self, capture: AttentionCapture, looks: Sequence[Look], plan: Plan) -> None:
-        expected = max(1, quarter_layers(self.model.diffusion_model))
-        if not (missing := [look for look in looks if capture.layers(look) < expected]):
+    def _shaped(self, x: Tensor) -> Tensor:
+        """A latent with the extra axes of this network."""
+        return restored(x, self.model.latent_format.latent_dimensions - 2)
+
+    def _check_seen(self, looker: UNetLooker | JointLooker, looks: Sequence[Look], plan: Plan) -> None:
+        layers, expected = looker.capture.layers, looker.expected
+        missing = [look for look in looks if layers(look) < expected or looker.mismatch]
+        if not missing:
             return
-        some = capture.layers(missing[0])
+        some = layers(missing[0])
         seen = f"The attention was seen in only {some} of {expected} layers" if some else "No attention was seen"
+        if looker.mismatch:
+            seen = f"The attention could not be read, since {looker.mismatch},"
         raise RuntimeError(
             f"{seen} for {', '.join(repr(plan.phrase(look)) for look in missing)}. A compiled model hides it, a caching node skips it "
-            "and a tiling node cuts it: remove that node (compile, EasyCache, tiled diffusion, deep shrink). A model without "
-            "cross-attention at a quarter of the latent's size has none. Or choose mask = noise without preserve = concepts, which needs none."
+            f"and a tiling node cuts it: remove that node (compile, EasyCache, tiled diffusion, deep shrink).{looker.hint} "
+            "Or choose mask = noise without preserve = concepts, which needs none."
         )
 
     def _networks(self, options: dict) -> list[torch.nn.Module]:

@@ -6,26 +6,31 @@ from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
+from ..csg.diffusion.edits import Conditioning
 from ..csg.diffusion.words import Column, Section, find_words, own_tokens, sections_of, spelled
 
 EMBEDDING = b"\0"  # what stands for a token that is a vector, of textual inversion, and spells nothing
 
 
-def word_positions(clip: Any, text: str) -> tuple[Column, ...]:  # noqa: ANN401
-    """Columns of the text's own tokens in its conditioning; begin, end, padding and template left out."""
-    columns = tuple(column for own in _sections(clip, text) for column, _ in own)
-    if not columns:
-        raise ValueError(f"The phrase {text!r} has no words that the text encoder knows; write a short noun phrase.")
-    return columns
+class ClipText:
+    """A CLIP of ComfyUI as a `csg.diffusion.edits.TextEncoder`; ValueError for none at all."""
 
+    def __init__(self, clip: Any) -> None:  # noqa: ANN401
+        if clip is None:
+            raise ValueError("No CLIP is connected. Connect the CLIP of the checkpoint that edits the picture.")
+        self.clip = clip
 
-def phrase_positions(clip: Any, caption: str, phrase: str) -> tuple[Column, ...]:  # noqa: ANN401
-    """Columns of the phrase's tokens where it first stands in the caption's conditioning; none if it does not."""
-    columns: list[Column] = []
-    for whole, sought in zip(_sections(clip, caption), _sections(clip, phrase), strict=True):
-        place = find_words([piece for _, piece in whole], b"".join(piece for _, piece in sought))
-        columns += [whole[i][0] for i in place]
-    return tuple(columns)
+    def encode(self, text: str) -> Conditioning:
+        """CONDITIONING of a text."""
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
+
+    def positions(self, caption: str, phrase: str) -> tuple[int, ...]:
+        """Columns of the phrase's tokens where it first stands in the caption's conditioning; none if it does not."""
+        columns: list[Column] = []
+        for whole, sought in zip(_sections(self.clip, caption), _sections(self.clip, phrase), strict=True):
+            place = find_words([piece for _, piece in whole], b"".join(piece for _, piece in sought))
+            columns += [whole[i][0] for i in place]
+        return tuple(columns)
 
 
 def _sections(clip: Any, text: str) -> Iterator[list[tuple[Column, bytes]]]:  # noqa: ANN401

@@ -14,6 +14,7 @@ from ..csg.diffusion.inversion import DDIM, DDPM, DPM, Inversion
 from ..csg.diffusion.run import Acted
 from ..csg.diffusion.schedule import AUTHORS, SCHEDULES, ddpm_timesteps, ledits_levels, noise_levels
 from . import host, host_model, host_replay, sockets
+from .host_space import level_table
 
 CATEGORY = "CSG/sampling"
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -144,7 +145,7 @@ class Invert(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, latent: Mapping, steps: int, skip: float, source_guidance: float, seed: int,  # noqa: ANN401
                 schedule: str = "diffusers", zero_noise_steps: int = 3, source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
-        sigmas = ledits_levels(host_model.sigma_table(model), steps, skip, schedule)
+        sigmas = ledits_levels(level_table(model), steps, skip, schedule)
         zero = 0 if schedule == AUTHORS else min(zero_noise_steps, steps)
         base = _inversion_base(source, negative, source_guidance)
         settings = {"steps": steps, "skip": skip, "seed": seed, "schedule": schedule, "zero_noise_steps": zero}
@@ -176,7 +177,7 @@ class InvertDDPM(io.ComfyNode):
         if skip_steps > steps - 2:
             raise ValueError(f"skip_steps is {skip_steps} of {steps} steps; leave at least 2 steps to sample.")
         times = ddpm_timesteps(steps)[skip_steps:]
-        sigmas = noise_levels(host_model.sigma_table(model), times, to_zero=False)
+        sigmas = noise_levels(level_table(model), times, to_zero=False)
         base = _inversion_base(source, negative, source_guidance)
         settings = {"steps": steps, "skip": skip_steps / steps, "seed": seed}
         return _invert(model, latent, sigmas, DDPM, base, settings, seed=seed, order=1, zero_noise_steps=1)
@@ -203,7 +204,7 @@ class InvertDDIM(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, latent: Mapping, steps: int, source_guidance: float, source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401
-        sigmas = noise_levels(host_model.sigma_table(model), ddpm_timesteps(steps), to_zero=False)
+        sigmas = noise_levels(level_table(model), ddpm_timesteps(steps), to_zero=False)
         base = _inversion_base(source, negative, source_guidance)
         return _invert(model, latent, sigmas, DDIM, base, {"steps": steps, "skip": 0.0})
 
@@ -244,15 +245,15 @@ class Sampler(io.ComfyNode):
         guider = host.CSGGuider(model, edit_base(inversion, base, positive), edits, settings)
         acted = Acted(len(edits.terms))
         latent = host_replay.run_replay(guider, inversion, preserve, host_replay.Release(release, release_below), acted)
-        return io.NodeOutput(latent, pixel_masks(acted.mean.result(latent["samples"].shape)))
+        return io.NodeOutput(latent, pixel_masks(acted.mean.result(latent["samples"].shape), host_model.downscale(model)))
 
 
-def pixel_masks(masks: torch.Tensor) -> torch.Tensor:
-    """Latent masks (K, B, h, w) -> MASK (K * B, 8h, 8w), concept by concept."""
+def pixel_masks(masks: torch.Tensor, factor: int = 8) -> torch.Tensor:
+    """Latent masks (K, B, h, w) -> MASK (K * B, factor * h, factor * w), concept by concept."""
     flat = masks.flatten(0, 1)[:, None]
     if not len(flat):
-        return torch.zeros(1, masks.shape[-2] * 8, masks.shape[-1] * 8)
-    return torch.nn.functional.interpolate(flat, scale_factor=8, mode="nearest")[:, 0]
+        return torch.zeros(1, masks.shape[-2] * factor, masks.shape[-1] * factor)
+    return torch.nn.functional.interpolate(flat, scale_factor=factor, mode="nearest")[:, 0]
 
 
 class EditWithPrompt(io.ComfyNode):

@@ -20,6 +20,7 @@ MASKS = (INTERSECT, ATTENTION, NOISE, NONE)
 EDIT, FACTUAL, BOTH = "edit", "factual", "both"
 CAPTIONS = "captions"
 QUANTILE, OTSU = "quantile", "otsu"
+REFERENCE_CELL = 32.0  # pixels of the picture per cell of SDXL's attention maps, where the reference smooths them
 
 
 @dataclass(frozen=True)
@@ -92,25 +93,31 @@ def cut_mask(values: Tensor, threshold: float, cut: str = QUANTILE) -> Tensor:
     return otsu_mask(values) if cut == OTSU and threshold > 0 else quantile_mask(values, threshold)
 
 
-def smoothing(device: torch.device | str = "cpu") -> Tensor:
-    """The reference's 3x3 Gaussian: its exponent halves the distance twice, so the effective deviation is 1/sqrt(2).
+def smoothing(device: torch.device | str = "cpu", cell: float = REFERENCE_CELL) -> Tensor:
+    """The reference's 3x3 Gaussian: its exponent halves the distance twice, so the effective deviation is 1/sqrt(2) cells.
 
-    Made on the device itself: sending it there would wait for the device in every step.
+    Its cells are 32 pixels of the picture wide; where a `cell` is narrower, as in transformers, it reaches over more of
+    them. Made on the device itself: sending it there would wait for the device in every step.
     """
-    taps = torch.exp(-(torch.arange(-1.0, 2.0, device=device) ** 2))
+    reach = max(1, round(REFERENCE_CELL / cell))
+    taps = torch.exp(-((torch.arange(-float(reach), reach + 1.0, device=device) * (cell / REFERENCE_CELL)) ** 2))
     return torch.outer(taps / taps.sum(), taps / taps.sum())
 
 
-def smoothed(attention: Tensor) -> Tensor:
-    """Attention (B, ch, cw) under the reference's Gaussian."""
-    mode = "reflect" if min(attention.shape[-2:]) > 1 else "replicate"  # one row of cells has nothing to reflect
-    padded = F.pad(attention[:, None].float(), (1, 1, 1, 1), mode=mode)
-    return F.conv2d(padded, smoothing(attention.device)[None, None])[:, 0]
+def smoothed(attention: Tensor, cell: float = REFERENCE_CELL) -> Tensor:
+    """Attention (B, ch, cw) under the reference's Gaussian; `cell`: pixels of the picture per cell and side."""
+    kernel = smoothing(attention.device, cell)
+    reach = len(kernel) // 2
+    mode = "reflect" if min(attention.shape[-2:]) > reach else "replicate"  # few cells have nothing to reflect
+    padded = F.pad(attention[:, None].float(), (reach,) * 4, mode=mode)
+    return F.conv2d(padded, kernel[None, None])[:, 0]
 
 
-def attention_mask(attention: Tensor, threshold: float, size: tuple[int, int], cut: str = QUANTILE) -> Tensor:
+def attention_mask(
+    attention: Tensor, threshold: float, size: tuple[int, int], cut: str = QUANTILE, cell: float = REFERENCE_CELL
+) -> Tensor:
     """M1: attention (B, ch, cw) -> binary mask (B, 1, h, w): smoothed, cut, enlarged to `size`."""
-    return F.interpolate(cut_mask(smoothed(attention), threshold, cut)[:, None], size, mode="nearest")
+    return F.interpolate(cut_mask(smoothed(attention, cell), threshold, cut)[:, None], size, mode="nearest")
 
 
 def noise_mask(psi: Tensor, threshold: float) -> Tensor:
@@ -122,7 +129,8 @@ def noise_mask(psi: Tensor, threshold: float) -> Tensor:
 class Predictions:
     """What the model said at one step. All (B, C, h, w) denoised latents; attention (B, ch, cw) per term and kind.
 
-    `preserved_attention` is per preserved concept, by name, on the reference path.
+    `preserved_attention` is per preserved concept, by name, on the reference path. `cell`: pixels of the picture per
+    cell of the attention maps and side.
     """
 
     base: Tensor
@@ -133,6 +141,7 @@ class Predictions:
     attention: Mapping[int, Tensor] = field(default_factory=dict)
     factual_attention: Mapping[int, Tensor] = field(default_factory=dict)
     preserved_attention: Mapping[str, Tensor] = field(default_factory=dict)
+    cell: float = REFERENCE_CELL
 
 
 KeptPlaces = Callable[[Predictions, Mapping[int, Tensor]], Mapping[str, Tensor]]
@@ -173,7 +182,7 @@ def first_mask(term: ConceptTerm, k: int, said: Predictions, settings: GuidanceS
         maps.append(said.attention[k])
     if settings.mask_source != EDIT and k in said.factual_attention:
         maps.append(said.factual_attention[k])
-    return torch.stack([attention_mask(m, term.threshold, size, settings.cut) for m in maps]).amax(0)
+    return torch.stack([attention_mask(m, term.threshold, size, settings.cut, said.cell) for m in maps]).amax(0)
 
 
 def concept_mask(

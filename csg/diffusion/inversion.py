@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .schedule import presentation_scale
+from .space import Space
 
 DPM, DDPM, DDIM = "dpm++", "ddpm", "ddim"
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -29,8 +29,8 @@ class Inversion:
     sigmas (N + 1,); path (N + 1, B, C, h, w) the reference trajectory in model space; denoised (M, B, C, h, w) its
     predictions for the first M <= N steps; noises (N, B, C, h, w) the recorded z. All float32 on the CPU.
     `source`, `negative` and `source_guidance` are the base of the inversion, in the host's conditionings. `samples` is the
-    latent as the host gave it, `noise_mask` where it may change; `model` and `patched` name the model and what was done
-    to it; `settings` tells people how it was made, and nothing depends on it.
+    latent as the host gave it, `noise_mask` where it may change; `space` is how the model is shown latents; `model` and
+    `patched` name the model and what was done to it; `settings` tells people how it was made, and nothing depends on it.
     """
 
     method: str
@@ -44,6 +44,7 @@ class Inversion:
     source_guidance: float = 1.0
     samples: Tensor | None = None
     noise_mask: Tensor | None = None
+    space: Space = Space()
     schedule: str = ""
     seed: int = 0
     model: str | None = None
@@ -58,7 +59,7 @@ class Inversion:
     @property
     def latent(self) -> Tensor:
         """The inverted latent x0 (B, C, h, w), model space."""
-        return self.path[-1] / presentation_scale(float(self.sigmas[-1]))
+        return self.path[-1] / self.space.scale(float(self.sigmas[-1]))
 
     def on(self, device: torch.device | str, path: bool = False) -> Inversion:
         """A copy with the noises, and the `path` if wanted, on the device: sent step by step, each would wait for it."""
@@ -85,14 +86,14 @@ def solver_step(
     return square * x + (1 - square) * direction, after * (1 - square) ** 0.5
 
 
-def reference_path(latent: Tensor, sigmas: Tensor, seed: int) -> Tensor:
+def reference_path(latent: Tensor, sigmas: Tensor, seed: int, space: Space = Space()) -> Tensor:
     """The edit-friendly path (N + 1, B, C, h, w): independent noise at every level, drawn lowest level first.
 
     The draws come from a CPU generator, one (B, C, h, w) tensor per level, so that a seed means the same everywhere.
     A path that ends above sigma = 0 ends in the clean latent, declared to be at that level (authors' convention).
     """
     generator = torch.Generator().manual_seed(seed)
-    levels = [latent * presentation_scale(float(sigmas[-1]))]
+    levels = [latent * space.scale(float(sigmas[-1]))]
     for sigma in sigmas[:-1].flip(0):
         levels.append(latent + sigma * torch.randn(latent.shape, generator=generator))
     return torch.stack(levels[::-1])
@@ -130,6 +131,7 @@ def invert_sde(
     sigmas: Tensor,
     *,
     seed: int,
+    space: Space = Space(),
     order: int = 2,
     zero_noise_steps: int = 3,
     at_once: int = 1,
@@ -142,11 +144,11 @@ def invert_sde(
     """
     steps = len(sigmas) - 1
     needless = max(zero_noise_steps, int(float(sigmas[-1]) == 0.0))
-    path = reference_path(latent.float().cpu(), sigmas, seed)
+    path = reference_path(latent.float().cpu(), sigmas, seed, space)
     count = max(0, steps - needless)
     denoised = denoise_path(denoise, path, sigmas, count, at_once, torch.device(device), progress)
     noises, path = extract_noises(path, denoised, sigmas, order)
-    return Inversion(DPM if order == 2 else DDPM, order, sigmas, path, denoised, noises)
+    return Inversion(DPM if order == 2 else DDPM, order, sigmas, path, denoised, noises, space=space)
 
 
 def invert_ddim(
@@ -154,6 +156,7 @@ def invert_ddim(
     latent: Tensor,
     sigmas: Tensor,
     *,
+    space: Space = Space(),
     device: torch.device | str = "cpu",
     progress: Progress = lambda *_: None,
 ) -> Inversion:
@@ -161,11 +164,12 @@ def invert_ddim(
 
     The network is asked at the level that is climbed to, with the latent of the level below brought to its scale.
     """
-    steps, x = len(sigmas) - 1, latent.float().cpu() * presentation_scale(float(sigmas[-1]))
+    steps = len(sigmas) - 1
+    x = latent.float().cpu() * space.scale(float(sigmas[-1]))
     path, found = [x], []
     for i in range(steps - 1, -1, -1):
         upper, lower = float(sigmas[i]), float(sigmas[i + 1])
-        asked = x * (presentation_scale(upper) / presentation_scale(lower))
+        asked = x * (space.scale(upper) / space.scale(lower))
         level = torch.full((len(x),), upper, device=device)
         denoised = denoise(asked.to(device), level).float().cpu()
         x = x + (upper - lower) * (asked - denoised) / upper
@@ -173,7 +177,7 @@ def invert_ddim(
         found.append(denoised)
         progress(steps - i, steps, denoised)
     ordered = torch.stack(path[::-1])
-    return Inversion(DDIM, 1, sigmas, ordered, torch.stack(found[::-1]), torch.zeros_like(ordered[:-1]))
+    return Inversion(DDIM, 1, sigmas, ordered, torch.stack(found[::-1]), torch.zeros_like(ordered[:-1]), space=space)
 
 
 @dataclass(frozen=True)
@@ -223,5 +227,5 @@ def replay(
         x, previous = advance(inversion, x, denoised, previous, i), denoised
         if (kept := blend(i)) is not None:
             x = kept * x + (1 - kept) * inversion.path[i + 1].to(x)
-    final = x / presentation_scale(float(inversion.sigmas[-1]))
+    final = x / inversion.space.scale(float(inversion.sigmas[-1]))
     yield Step(inversion.steps, final, final)

@@ -14,16 +14,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .edits import GLOBAL, LOCAL
-from .guidance import Predictions, otsu_mask, smoothed
+from .guidance import REFERENCE_CELL, Predictions, otsu_mask, smoothed
 
 # A place is kept only while the guidance there stays under so many times its mean over the picture. Light, which a
 # global concept may be, shows on preserved things too, so less is kept from it. Chosen on Town (benchmarks/results).
 SHARES: Mapping[str, float] = {LOCAL: 1.2, GLOBAL: 0.7}
 
 
-def place(attention: Tensor, size: tuple[int, int]) -> Tensor:
+def place(attention: Tensor, size: tuple[int, int], cell: float = REFERENCE_CELL) -> Tensor:
     """How much each latent pixel belongs to a phrase, (B, 1, h, w) in [0, 1]: attention (B, ch, cw) by its peak."""
-    smooth = smoothed(attention)[:, None]
+    smooth = smoothed(attention, cell)[:, None]
     smooth = smooth / smooth.amax((2, 3), keepdim=True).clamp(min=1e-12)
     return F.interpolate(smooth, size, mode="bilinear", align_corners=False)
 
@@ -55,7 +55,7 @@ class Preservation:
     @staticmethod
     def _claimed(said: Predictions, size: tuple[int, int]) -> Tensor:
         """Where some preserved concept is looked at more than every change, each map measured by its own peak."""
-        own = [place(a, size) for a in said.preserved_attention.values()]
+        own = [place(a, size, said.cell) for a in said.preserved_attention.values()]
         best = torch.stack([a * otsu_mask(a[:, 0])[:, None] for a in own]).amax(0)
-        rivals = [place(a, size) for a in (*said.attention.values(), *said.factual_attention.values())]
+        rivals = [place(a, size, said.cell) for a in (*said.attention.values(), *said.factual_attention.values())]
         return (best > torch.stack(rivals).amax(0)).float() if rivals else torch.zeros_like(best)

@@ -63,8 +63,3 @@ def ledits_levels(table: Tensor, steps: int, skip: float, schedule: str) -> Tens
     if schedule == AUTHORS:
         return noise_levels(table, linear_timesteps(steps, skip), to_zero=False)
     return noise_levels(table, leading_timesteps(steps, skip), to_zero=True)
-
-
-def presentation_scale(sigma: float | Tensor) -> float | Tensor:
-    """Factor between the two spaces at a level: x_VE = x_VP * sqrt(1 + sigma^2)."""
-    return (1 + sigma**2) ** 0.5

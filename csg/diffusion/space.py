@@ -49,7 +49,7 @@ class Space:
 
     def from_network(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The inverse of `to_network`."""
-        x = self.squeeze(x)
+        x = squeezed(x)
         if self.kind != FLOW:
             return x, sigma
         levels = self.level(sigma)
@@ -66,25 +66,31 @@ class Space:
         s = shown.double().clamp(max=LARGEST_FLOW)
         return (self.noise_scale * s / (1 - s)).to(shown.dtype)
 
-    def squeeze(self, x: Tensor) -> Tensor:
-        """A latent or its mask without the extra axes; ValueError if one of them holds more than one picture."""
-        shape = x.shape
-        if x.ndim <= 4:
-            return x
-        if any(n != 1 for n in shape[2:-2]):
-            raise ValueError(
-                f"The latent is {tuple(shape)}: a clip of {shape[2]} frames. Edits work on still pictures; give one frame, "
-                "(batch, channels, 1, height, width)."
-            )
-        return x.reshape(*shape[:2], *shape[-2:])
-
     def restore(self, x: Tensor) -> Tensor:
         """(B, C, h, w) with the extra axes that the network expects."""
-        return x.reshape(*x.shape[:2], *(1,) * self.axes, *x.shape[-2:]) if self.axes and x.ndim == 4 else x
+        return restored(x, self.axes)
 
     @staticmethod
     def _over(scale: Tensor, x: Tensor) -> Tensor:
         return scale.reshape(-1, *(1,) * (x.ndim - 1)).to(x)
+
+
+def squeezed(x: Tensor) -> Tensor:
+    """A latent or its mask as (B, C, h, w), without axes between; ValueError if they hold more than one picture."""
+    shape = x.shape
+    if x.ndim <= 4:
+        return x
+    if any(n != 1 for n in shape[2:-2]):
+        raise ValueError(
+            f"The latent is {tuple(shape)}: a clip of {shape[2]} frames, and edits are of still pictures. A VAE for video takes a batch of "
+            "pictures for a clip: encode one picture at a time, so that the latent is (1, channels, 1, height, width)."
+        )
+    return x.reshape(*shape[:2], *shape[-2:])
+
+
+def restored(x: Tensor, axes: int) -> Tensor:
+    """(B, C, h, w) with `axes` axes of length 1 before the height; any other latent as it is."""
+    return x.reshape(*x.shape[:2], *(1,) * axes, *x.shape[-2:]) if axes and x.ndim == 4 else x
 
 
 def flow_table(percent_to_sigma: object, space: Space, top: float | None = None) -> Tensor:

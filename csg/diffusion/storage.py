@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ..writing import write_new
 from .inversion import DDIM, DDPM, DPM, Inversion
+from .space import SPACES, Space
 
 FORMAT, VERSION = "csg-inversion", "1"
 PARTS = ("sigmas", "path", "denoised", "noises")
@@ -37,6 +39,8 @@ def save(inversion: Inversion, names: Iterable[Path]) -> Path:
         tensors |= conditioning_tensors(name, getattr(inversion, name))
     settings = dict(inversion.settings) | {k: v for k in NAMED if (v := getattr(inversion, k)) is not None}
     about = {"method": inversion.method, "order": inversion.order, "source_guidance": inversion.source_guidance}
+    if inversion.space != Space():
+        about["space"] = asdict(inversion.space)
     metadata = {"format": FORMAT, "version": VERSION, "about": json.dumps(about), "settings": json.dumps(settings)}
     plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     return write_new(names, lambda part: save_file(plain, part, metadata))
@@ -101,7 +105,8 @@ def described(name: str, metadata: Mapping[str, str]) -> tuple[dict[str, Any], d
     """The inversion's fields that are no tensors, and its settings; StorageError unless each is of its kind."""
     try:
         about, settings = (json.loads(metadata[part]) for part in ("about", "settings"))
-        fields = {"method": about["method"], "order": about["order"], "source_guidance": about["source_guidance"]}
+        fields = {"method": about["method"], "order": about["order"], "source_guidance": about["source_guidance"],
+                  "space": about.get("space", {})}  # fmt: skip
         settings = dict(settings.items())
         fields |= {k: settings.pop(k) for k in NAMED if k in settings}
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -109,7 +114,7 @@ def described(name: str, metadata: Mapping[str, str]) -> tuple[dict[str, Any], d
     wrong = [key for key, value in fields.items() if not FIELDS[key](value)] + [k for k, v in settings.items() if not is_plain(v)]
     if wrong:
         raise StorageError(f"{name} does not say how it was made ({quoted(wrong[0])} is of another kind); save the inversion again.")
-    return fields | {"source_guidance": float(fields["source_guidance"])}, settings
+    return fields | {"source_guidance": float(fields["source_guidance"]), "space": Space(**fields["space"])}, settings
 
 
 def is_number(value: object) -> bool:
@@ -122,10 +127,19 @@ def is_plain(value: object) -> bool:
     return isinstance(value, str | bool) or is_number(value)
 
 
+def is_space(value: object) -> bool:
+    """Whether a value of JSON describes a space; nothing at all is that of UNets."""
+    if not isinstance(value, dict) or not set(value) <= {"kind", "noise_scale", "axes"}:
+        return False
+    scale, axes = value.get("noise_scale", 1.0), value.get("axes", 0)
+    return value.get("kind", SPACES[0]) in SPACES and is_number(scale) and scale > 0 and type(axes) is int and 0 <= axes <= 2
+
+
 FIELDS: dict[str, Callable[[Any], bool]] = {
     "method": lambda value: value in (DPM, DDPM, DDIM),
     "order": lambda value: type(value) is int and value in (1, 2),
     "source_guidance": is_number,
+    "space": is_space,
     "schedule": lambda value: isinstance(value, str),
     "seed": lambda value: type(value) is int and 0 <= value < 2**64,
     "model": lambda value: isinstance(value, str),
@@ -142,7 +156,7 @@ def check_shapes(name: str, tensors: dict[str, Tensor]) -> None:
         found = ", ".join(f"{part} {tuple(tensors[part].shape)}" for part in PARTS)
         raise StorageError(f"{name} holds parts of different inversions ({found}); save the inversion again.")
     samples, mask = (tensors.get(f"settings.{part}") for part in TENSORS)
-    if samples is None or samples.shape != path.shape[1:]:
+    if samples is None or samples.ndim < 4 or squeezed_shape(samples) != path.shape[1:]:
         found = "none" if samples is None else str(tuple(samples.shape))
         expected = tuple(path.shape[1:])
         raise StorageError(f"{name} holds no latent of the inverted picture ({found}, expected {expected}); save the inversion again.")
@@ -151,6 +165,11 @@ def check_shapes(name: str, tensors: dict[str, Tensor]) -> None:
         raise StorageError(f"{name} holds a noise mask of the shape {shape}, expected (batch, height, width); save the inversion again.")
     if bad := [part for part, tensor in tensors.items() if not tensor.isfinite().all()]:
         raise StorageError(f"{name} holds values that are not numbers ({quoted(bad[0])}); invert the picture again.")
+
+
+def squeezed_shape(samples: Tensor) -> tuple[int, ...]:
+    """The shape (B, C, h, w) of a latent with or without axes of length 1 between."""
+    return (*samples.shape[:2], *(n for n in samples.shape[2:-2] if n != 1), *samples.shape[-2:])
 
 
 def check_levels(name: str, sigmas: Tensor) -> None:

@@ -49,13 +49,16 @@ def test_inputs_are_not_changed(lab, inversion):
 
 
 class Watched:
-    """Counts the attention layers that a run goes through, and interrupts it at one of them, in one of two ways."""
+    """Counts the attention layers that a run goes through, and interrupts it at one of them, in one of two ways.
 
-    def __init__(self, patch, at=None, politely=False):
+    `layer`: their class, where it is not that of UNets.
+    """
+
+    def __init__(self, patch, at=None, politely=False, layer=None):
         import comfy.ldm.modules.attention
         import comfy.model_management
 
-        self.count, layer = 0, comfy.ldm.modules.attention.CrossAttention
+        self.count, layer = 0, layer or comfy.ldm.modules.attention.CrossAttention
         forward = layer.forward
 
         def counting(module, *arguments, **options):
@@ -69,20 +72,20 @@ class Watched:
         patch.setattr(layer, "forward", counting)
 
 
-def interrupted(run, at, politely):
+def interrupted(run, at, politely, layer=None):
     """Run until it is interrupted at the `at`-th attention layer."""
     import comfy.model_management
 
     with pytest.MonkeyPatch.context() as patch:
-        Watched(patch, at, politely)
+        Watched(patch, at, politely, layer)
         with pytest.raises(comfy.model_management.InterruptProcessingException):
             run()
 
 
-def places(run, count):
+def places(run, count, layer=None):
     """`count` places to interrupt a run at, every other one by the button."""
     with pytest.MonkeyPatch.context() as patch:
-        watched = Watched(patch)
+        watched = Watched(patch, layer=layer)
         run()
     chosen = random.Random(0).sample(range(watched.count), count)
     return [(at, k % 2 == 0) for k, at in enumerate(chosen)]

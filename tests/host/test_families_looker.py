@@ -19,7 +19,7 @@ class Reader:
         self.joint, self.words = comfy.module("csg.diffusion.joint_attention"), comfy.module("csg.diffusion.attention").Words
         self.family, self.size = family, size
         self.model = tiny_families.model(family, **changes)
-        self.network = self.looker.network_of(self.model)
+        self.network = self.looker.network_of(self.model.model)
         self.latent = tiny_families.latent(family, *size)["samples"]
         self.text = tiny_families.conditioning(family, tokens=TOKENS)
 
@@ -238,4 +238,4 @@ def test_more_words_than_a_head_has_channels(readers):
 def test_an_unknown_family_has_no_layout(comfy):
     model = tiny_families.model("SD3")
     model.model.__class__ = type("Unheard", (type(model.model),), {})
-    assert comfy.module("nodes.host_looker").network_of(model) is None
+    assert comfy.module("nodes.host_looker").network_of(model.model) is None

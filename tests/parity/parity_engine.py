@@ -67,14 +67,14 @@ class Engine:
         self.host, self.sample = comfy.module("nodes.host"), comfy.module("nodes.sample")
         names = ("edits", "guidance", "schedule", "attention", "inversion")
         self.edit_types, self.guidance, self.schedule, self.attention, self.inversion = (comfy.module(f"csg.diffusion.{n}") for n in names)
-        self.model, self.replay = comfy.module("nodes.host_model"), comfy.module("nodes.host_replay")
+        self.model, self.replay, self.space = (comfy.module(f"nodes.host_{n}") for n in ("model", "replay", "space"))
         self.patcher = load(state)
         self.scaling = self.patcher.model.latent_format.scale_factor
 
     @property
     def table(self):
         """The model's noise levels (1000,)."""
-        return self.model.sigma_table(self.patcher)
+        return self.space.level_table(self.patcher)
 
     def picture(self, latent):
         """LATENT of a latent in model space."""

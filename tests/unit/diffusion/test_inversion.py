@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from csg.diffusion import inversion as inv
 from csg.diffusion import schedule
+from csg.diffusion.space import Space
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
 ABAR = torch.cumprod(1 - BETAS, 0)
@@ -243,10 +244,10 @@ def test_ddim_asks_at_the_level_it_climbs_to():
     asked = []
 
     def asking(x, sigma):
-        asked.append((float(sigma[0]), float(x.std() / schedule.presentation_scale(float(sigma[0])))))
+        asked.append((float(sigma[0]), float(x.std() / Space().scale(float(sigma[0])))))
         return gaussian(x, sigma)
 
     inversion, _ = inv.invert_ddim(asking, LATENT, torch.tensor([4.0, 1.0, 0.1])), None
     assert [level for level, _ in asked] == [1.0, 4.0]
-    below = [float(inversion.path[i].std() / schedule.presentation_scale(float(inversion.sigmas[i]))) for i in (2, 1)]
+    below = [float(inversion.path[i].std() / Space().scale(float(inversion.sigmas[i]))) for i in (2, 1)]
     assert [spread for _, spread in asked] == pytest.approx(below, rel=1e-5)

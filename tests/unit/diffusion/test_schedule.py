@@ -72,10 +72,3 @@ def test_schedules_without_room_are_refused(steps, skip, word):
 def test_an_unknown_schedule_is_refused_with_the_known_ones(table):
     with pytest.raises(ValueError, match="karras.*diffusers, authors"):
         schedule.ledits_levels(table, 20, 0.15, "karras")
-
-
-def test_the_spaces_differ_by_the_presentation_scale():
-    sigma = torch.tensor(2.0)
-    alpha = (1 / (1 + sigma**2)).sqrt()
-    assert torch.allclose(1 / schedule.presentation_scale(sigma), alpha)
-    assert schedule.presentation_scale(0.0) == 1

@@ -1,0 +1,340 @@
+"""Editing with flow transformers: every family inverts exactly, edits inside its masks, and leaves nothing behind."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.host import tiny_families, tiny_models
+from tests.host.test_citizen_model import interrupted, places
+from tests.host.tiny_lab import gap, state_of
+
+FAMILIES = tuple(tiny_families.FAMILIES)
+STEPS, TOKENS = 6, 9
+
+
+class FamilyLab:
+    """The sampling nodes on a tiny model of one family."""
+
+    def __init__(self, comfy, family):
+        names = ("host", "host_replay", "sample", "compose")
+        self.host, self.replaying, self.sample, self.compose = (comfy.module(f"nodes.{name}") for name in names)
+        self.edit_types, self.guidance = comfy.module("csg.diffusion.edits"), comfy.module("csg.diffusion.guidance")
+        self.comfy, self.family, self.model = comfy, family, tiny_families.model(family)
+        self.negative, self.source = tiny_families.conditioning(family, 90), tiny_families.conditioning(family, 0)
+
+    def edits(self, count=2, scale=4.0, lengths=(TOKENS, TOKENS), **options):
+        terms = []
+        for k, tokens in zip(range(count), lengths):
+            text = tiny_families.conditioning(self.family, 10 + k, tokens)
+            terms.append(self.edit_types.ConceptTerm(
+                f"c{k}", f"phrase {k}", scale, 0.9, 2, conditioning=text, tokens=tuple(range(1, 3 + k)), **options))  # fmt: skip
+        return self.edit_types.Edits(tuple(terms))
+
+    @torch.inference_mode()
+    def invert(self, picture=None, model=None, schedule="authors", seed=3, guidance=2.0, source=None):
+        out = self.sample.Invert.execute(
+            model or self.model, picture or tiny_families.latent(self.family), STEPS, 0.3, guidance, seed, schedule, 0,
+            source or self.source, self.negative)  # fmt: skip
+        return out.result[0], out.result[1]["samples"]
+
+    @torch.inference_mode()
+    def edit(self, inversion, edits=None, model=None, base="source", mask="intersect", **options):
+        out = self.sample.Sampler.execute(model or self.model, inversion, self.edits() if edits is None else edits, base, mask, **options)
+        return out.result[0]["samples"], out.result[1]
+
+    @torch.inference_mode()
+    def in_pieces(self, inversion, edits, preserve="off", mask="intersect", base="source", **options):
+        """The same edit through SamplerCustomAdvanced."""
+        from comfy_extras.nodes_custom_sampler import SamplerCustomAdvanced
+
+        guider = self.compose.Guider.execute(
+            self.model, edits, base, mask, inversion.source, inversion.negative, inversion.source_guidance, **options).result[0]
+        sampler, sigmas, noise, latent = self.compose.ReplaySampler.execute(inversion, preserve).result
+        return SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).result[0]["samples"]
+
+
+@pytest.fixture(scope="module")
+def labs(comfy):
+    made = {}
+
+    def lab(family):
+        if family not in made:
+            made[family] = FamilyLab(comfy, family)
+        return made[family]
+
+    return lab
+
+
+@pytest.fixture(scope="module")
+def inversions(labs):
+    made = {}
+
+    def inversion(family):
+        if family not in made:
+            made[family] = labs(family).invert()[0]
+        return made[family]
+
+    return inversion
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_picture_comes_back(labs, family):
+    """Replayed from the first level: nothing is taken from the recorded path."""
+    lab = labs(family)
+    inversion, rebuilt = lab.invert()
+    samples = tiny_families.latent(family)["samples"]
+    assert gap(rebuilt, samples) < 1e-4
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lab.replaying, "first_step", lambda *_: 0)
+        replayed = lab.edit(inversion, lab.edit_types.Edits())[0]
+    assert gap(replayed, samples) < 1e-4 and replayed.shape == samples.shape
+    assert inversion.noises.abs().max() > 0.5 and torch.equal(inversion.samples, samples)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_concepts_change_their_own_places_alone(labs, inversions, family):
+    lab = labs(family)
+    inversion = inversions(family)
+    unedited = lab.edit(inversion, lab.edit_types.Edits())[0]
+    edited, masks = lab.edit(inversion, preserve="blend")
+    factor = lab.model.model.latent_format.spacial_downscale_ratio
+    assert masks.shape == (2, *(factor * n for n in unedited.shape[-2:])) and 0 < masks.mean() < 0.9
+    change = (edited - unedited).abs().amax(1).reshape(16, 16)
+    acted = torch.nn.functional.max_pool2d(masks.amax(0)[None, None], factor)[0, 0] > 0
+    reach = torch.nn.functional.max_pool2d(acted.float()[None, None], 5, 1, 2)[0, 0] > 0  # the blend's soft edge
+    assert change[acted].max() > 1e-3 and (~reach).any()
+    kept = inversion.path[-1] / inversion.space.scale(float(inversion.sigmas[-1]))
+    latents = lab.model.model.process_latent_in(edited).reshape(kept.shape)
+    assert gap(latents[..., ~reach], kept[..., ~reach]) < 1e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_outside_the_blend_the_latent_is_the_paths_own(labs, inversions, family):
+    """In the sampler's own space, where nothing was scaled: the difference is exactly none."""
+    lab, inversion, finals = labs(family), inversions(family), []
+    sampling = lab.replaying.replay
+
+    def watched(denoise, made, **options):
+        blends = {}
+        blend = options["blend"]
+
+        def noted(i):
+            blends[i] = blend(i)
+            return blends[i]
+
+        for step in sampling(denoise, made, **options | {"blend": noted}):
+            yield step
+        finals.append((step.x, blends[made.steps - 1]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lab.replaying, "replay", watched)
+        lab.edit(inversion, preserve="blend")
+    (final, kept), = finals
+    outside = (kept == 0).expand_as(final)
+    assert outside.any() and gap(final[outside], inversion.latent[outside]) == 0.0
+    assert gap(final[~outside], inversion.latent[~outside]) > 1e-3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_asked_is_nothing_changed(labs, inversions, family):
+    lab, inversion = labs(family), inversions(family)
+    assert gap(lab.edit(inversion, lab.edits(scale=0.0))[0], tiny_families.latent(family)["samples"]) < 1e-4
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_pieces_equal_the_sampler(labs, inversions, family):
+    lab, inversion = labs(family), inversions(family)
+    options = {"preserve": "blend", "mask_source": "both", "contrast": "factual"}
+    text = {"factual_phrase": "old", "factual_conditioning": tiny_families.conditioning(family, 20), "factual_tokens": (2, 3)}
+    assert torch.equal(lab.in_pieces(inversion, lab.edits(**text), **options), lab.edit(inversion, lab.edits(**text), **options)[0])
+
+
+@pytest.mark.parametrize("family", ["SD3", "QwenImage", "Flux"])
+def test_an_interrupted_edit_leaves_nothing(labs, inversions, family):
+    lab, inversion = labs(family), inversions(family)
+    expected, before = lab.edit(inversion, preserve="blend")[0], state_of(lab.model)
+    network = lab.model.model.diffusion_model
+    layer = type(next(getattr(network, name) for name in ("joint_blocks", "double_blocks", "transformer_blocks") if hasattr(network, name))[0])
+    for at, politely in places(lambda: lab.edit(inversion, preserve="blend"), 4, layer):
+        interrupted(lambda: lab.edit(inversion, preserve="blend"), at, politely, layer)
+        assert state_of(lab.model) == before
+        assert torch.equal(lab.edit(inversion, preserve="blend")[0], expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_phrases_of_other_lengths(labs, inversions, family):
+    """Where the host cannot batch rows of different length it calls again; the edit is the same to rounding."""
+    lab, inversion = labs(family), inversions(family)
+    edited = lab.edit(inversion, lab.edits(lengths=(TOKENS, 14)))[0]
+    again = lab.edit(inversion, replace(lab.edits(lengths=(TOKENS, 14)), terms=lab.edits(lengths=(TOKENS, 14)).terms[::-1]))[0]
+    assert gap(edited, again) < 1e-3 < gap(edited, tiny_families.latent(family)["samples"])
+
+
+@pytest.mark.parametrize("family", ["SD3", "Flux", "QwenImage", "ZImage", "AuraFlow", "HiDream"])
+@pytest.mark.parametrize("size", [(15, 13), (9, 22)])
+def test_odd_sizes(labs, family, size):
+    lab, picture = labs(family), tiny_families.latent(family, *size)
+    inversion, rebuilt = lab.invert(picture)
+    edited, masks = lab.edit(inversion, preserve="blend")
+    factor = lab.model.model.latent_format.spacial_downscale_ratio
+    assert gap(rebuilt, picture["samples"]) < 1e-4 < gap(edited, rebuilt) and edited.shape == picture["samples"].shape
+    assert masks.shape == (2, *(factor * n for n in size))
+
+
+@pytest.mark.parametrize("family", ["SD3", "Flux2", "QwenImage", "Lumina2"])
+def test_every_picture_of_a_batch(labs, family):
+    lab, picture = labs(family), tiny_families.latent(family, batch=2)
+    inversion, rebuilt = lab.invert(picture)
+    edited, masks = lab.edit(inversion)
+    assert gap(rebuilt, picture["samples"]) < 1e-4 and edited.shape == picture["samples"].shape and len(masks) == 4
+    assert all(gap(edited[i], rebuilt[i]) > 1e-3 for i in range(2))
+
+
+@pytest.mark.parametrize("family", ["SD3", "QwenImage"])
+def test_a_noise_mask_confines_the_edit(labs, family):
+    lab, mask = labs(family), torch.zeros(1, 128, 128)
+    mask[:, :, :64] = 1
+    inversion, rebuilt = lab.invert(tiny_families.latent(family) | {"noise_mask": mask})
+    change = (lab.edit(inversion, mask="none")[0] - rebuilt).abs().amax(1).reshape(16, 16)
+    assert change[:, 8:].max() < 1e-5 < 1e-3 < change[:, :8].max()
+
+
+@pytest.mark.parametrize(("family", "node", "inputs"), [
+    ("SD3", "ModelSamplingSD3", {"shift": 7.0}), ("AuraFlow", "ModelSamplingAuraFlow", {"shift": 5.0}),
+    ("Flux", "ModelSamplingFlux", {"max_shift": 1.15, "base_shift": 0.5, "width": 256, "height": 256})])  # fmt: skip
+def test_a_patched_shift(labs, family, node, inputs):
+    import comfy_extras.nodes_model_advanced as advanced
+
+    lab, made = labs(family), getattr(advanced, node)()
+    patched = getattr(made, made.FUNCTION)(lab.model, **inputs)[0]
+    inversion, rebuilt = lab.invert(model=patched)
+    assert gap(rebuilt, tiny_families.latent(family)["samples"]) < 1e-4
+    assert not torch.allclose(inversion.sigmas, lab.invert()[0].sigmas, rtol=0.05)
+    assert gap(lab.edit(inversion, model=patched)[0], rebuilt) > 1e-3
+
+
+def test_a_lora_of_the_edit_acts_from_the_first_step(labs, inversions, tmp_path):
+    import comfy.lora
+    import comfy.sd
+
+    lab, inversion = labs("SD3"), inversions("SD3")
+    generator, state = torch.Generator().manual_seed(9), {}
+    for key, weight in lab.model.model.state_dict().items():
+        if key.endswith(("attn.qkv.weight", "attn.proj.weight")):
+            name = key.removesuffix(".weight")
+            state[f"{name}.lora_up.weight"] = torch.randn(weight.shape[0], 2, generator=generator)
+            state[f"{name}.lora_down.weight"] = torch.randn(2, weight.shape[1], generator=generator)
+    before = state_of(lab.model)
+    styled, _ = comfy.sd.load_lora_for_models(lab.model, None, state, 1.0, 0.0)
+    assert gap(lab.edit(inversion, model=styled)[0], lab.edit(inversion)[0]) > 1e-3
+    assert state_of(lab.model) == before
+
+
+@pytest.mark.parametrize("family", ["Flux", "Flux2", "QwenImage"])
+def test_reference_pictures_and_embedded_guidance_are_in_every_row(labs, family):
+    """Carried over from the base: without them the rows' difference would be theirs, too."""
+    lab, seen = labs(family), []
+    more = {"reference_latents": [tiny_families.latent(family, 8, 8, seed=5)["samples"]]}
+    more |= {} if family == "QwenImage" else {"guidance": 1.0}
+    source = tiny_families.conditioning(family, 0, **more)
+    inversion, rebuilt = lab.invert(source=source)
+    assert gap(rebuilt, tiny_families.latent(family)["samples"]) < 1e-4
+    apply = lab.model.model._apply_model
+
+    def watched(*arguments, **more):
+        seen.append((len(more.get("ref_latents") or ()), more.get("guidance")))
+        return apply(*arguments, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lab.model.model, "_apply_model", watched)
+        edited = lab.edit(inversion)[0]
+    assert gap(edited, rebuilt) > 1e-3 and seen and all(count == 1 for count, _ in seen)
+    if family != "QwenImage":
+        assert all((guidance == 1.0).all() for _, guidance in seen)
+
+
+def test_an_inversion_of_a_flow_is_stored(labs, inversions, tmp_path):
+    storage = labs("QwenImage").comfy.module("csg.diffusion.storage")
+    made = inversions("QwenImage")
+    storage.save(made, tmp_path / "a.safetensors")
+    again = storage.load(tmp_path / "a.safetensors")
+    assert again.space == made.space and again.samples.shape == made.samples.shape
+    lab = labs("QwenImage")
+    assert torch.equal(lab.edit(again)[0], lab.edit(made)[0])
+
+
+def test_a_model_of_an_unheard_family_works_without_attention(comfy, caplog):
+    lab = FamilyLab(comfy, "Lumina2")
+    lab.model.model.__class__ = type("Unheard", (type(lab.model.model),), {})
+    inversion, rebuilt = lab.invert()
+    caplog.clear()
+    edited, masks = lab.edit(inversion, preserve="blend")
+    assert gap(rebuilt, tiny_families.latent("Lumina2")["samples"]) < 1e-4 < gap(edited, rebuilt)
+    told = [record.message for record in caplog.records if "Unheard" in record.message]
+    assert len(told) == 1 and "mask = intersect acts like mask = noise" in told[0]
+    assert torch.equal(edited, lab.edit(inversion, preserve="blend", mask="noise")[0])
+
+
+def test_a_negative_is_asked_for(labs):
+    """All zeros are SDXL's own; a transformer was never shown them."""
+    lab = labs("SD3")
+    with pytest.raises(ValueError, match="Encode an empty prompt"):
+        lab.sample.Invert.execute(lab.model, tiny_families.latent("SD3"), STEPS, 0.3, 2.0, 0, "authors", 0)
+
+
+@pytest.mark.parametrize(("family", "shape", "words"), [
+    ("SD3", (1, 4, 16, 16), r"\(1, 4, 16, 16\); \(batch, 16, height/8, width/8\) is expected"),
+    ("Flux2", (1, 16, 16, 16), r"\(batch, 128, height/16, width/16\) is expected"), ("QwenImage", (1, 16, 3, 16, 16), "a clip of 3 frames"),
+    ("SD3", (1, 16, 1, 16, 16), "is expected")])  # fmt: skip
+def test_a_latent_of_another_model_is_refused(labs, family, shape, words):
+    with pytest.raises(ValueError, match=words):
+        labs(family).invert({"samples": torch.ones(shape)})
+
+
+def test_a_still_latent_of_a_video_model_gets_its_axis(labs):
+    lab, picture = labs("QwenImage"), tiny_families.latent("QwenImage")["samples"]
+    assert torch.equal(lab.invert({"samples": picture[:, :, 0]})[1], lab.invert()[1])
+
+
+def test_an_inversion_of_another_family_is_refused(labs, inversions):
+    with pytest.raises(ValueError, match="made with model"):
+        labs("Flux").edit(inversions("SD3"))
+
+
+@pytest.mark.parametrize("family", ["SD3", "Flux", "Flux2", "QwenImage", "AuraFlow", "Wan"])
+def test_a_checkpoint_of_the_same_kind_is_told_apart_by_its_last_weight(labs, family):
+    identity, model = labs(family).comfy.module("nodes.host_model").model_identity, tiny_families.model
+    assert identity(model(family)) == identity(labs(family).model) != identity(model(family, seed=1))
+
+
+@pytest.mark.parametrize("family", ["SD3", "QwenImage"])
+def test_a_stock_sampler_follows_the_guider_and_the_patched_model(labs, family):
+    """From noise, by Euler: the guider's picture is that of the patched model, and another one than without concepts."""
+    from comfy_extras.nodes_custom_sampler import BasicScheduler, CFGGuider, KSamplerSelect, RandomNoise, SamplerCustomAdvanced
+
+    lab = labs(family)
+    empty = {"samples": torch.zeros_like(tiny_families.latent(family)["samples"])}
+
+    @torch.inference_mode()
+    def drawn(guider):
+        sigmas = BasicScheduler.execute(lab.model, "normal", 6, 1.0).result[0]
+        euler, noise = KSamplerSelect.execute("euler").result[0], RandomNoise.execute(4).result[0]
+        return SamplerCustomAdvanced.execute(noise, guider, euler, sigmas, empty).result[0]["samples"]
+
+    def plain(model):
+        return CFGGuider.execute(model, lab.source, lab.negative, 2.0).result[0]
+
+    guided = lab.compose.Guider.execute(lab.model, lab.edits(), "source", "intersect", lab.source, lab.negative, 2.0).result[0]
+    patched = lab.compose.ApplyToModel.execute(lab.model, lab.edits(), "intersect").result[0]
+    by_guider, by_patch = drawn(guided), drawn(plain(patched))
+    assert gap(by_guider, by_patch) < 1e-3 < gap(by_guider, drawn(plain(lab.model)))
+
+
+def test_unets_keep_the_inversions_they_had(comfy):
+    """SDXL beside them: its space is the old one, its levels are handed over as they are."""
+    from tests.host.tiny_lab import Lab
+
+    lab = Lab(comfy)
+    inversion = lab.invert(tiny_models.latent(), source=lab.source)[0]
+    assert inversion.space.kind == "variance preserving" and inversion.space.shown(inversion.sigmas) is inversion.sigmas
