@@ -154,8 +154,8 @@ def test_the_pieces_equal_the_sampler(labs, inversions, family):
 def test_an_interrupted_edit_leaves_nothing(labs, inversions, family):
     lab, inversion = labs(family), inversions(family)
     expected, before = lab.edit(inversion, preserve="blend")[0], state_of(lab.model)
-    network = lab.model.model.diffusion_model
-    layer = type(next(getattr(network, name) for name in ("joint_blocks", "double_blocks", "transformer_blocks") if hasattr(network, name))[0])
+    network = lab.comfy.module("nodes.host_looker").network_of(lab.model.model)
+    layer = type(getattr(lab.model.model.diffusion_model, network.layout.blocks[0])[0])
     for at, politely in places(lambda: lab.edit(inversion, preserve="blend"), 4, layer):
         interrupted(lambda: lab.edit(inversion, preserve="blend"), at, politely, layer)
         assert state_of(lab.model) == before
@@ -311,7 +311,13 @@ def test_a_checkpoint_of_the_same_kind_is_told_apart_by_its_last_weight(labs, fa
 @pytest.mark.parametrize("family", ["SD3", "QwenImage"])
 def test_a_stock_sampler_follows_the_guider_and_the_patched_model(labs, family):
     """From noise, by Euler: the guider's picture is that of the patched model, and another one than without concepts."""
-    from comfy_extras.nodes_custom_sampler import BasicScheduler, CFGGuider, KSamplerSelect, RandomNoise, SamplerCustomAdvanced
+    from comfy_extras.nodes_custom_sampler import (
+        BasicScheduler,
+        CFGGuider,
+        KSamplerSelect,
+        RandomNoise,
+        SamplerCustomAdvanced,
+    )
 
     lab = labs(family)
     empty = {"samples": torch.zeros_like(tiny_families.latent(family)["samples"])}
