@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..csg.diffusion.edits import SOURCE, Base, Conditioning, Edits
 from ..csg.diffusion.guidance import GuidanceSettings
-from ..csg.diffusion.inversion import DDIM, Inversion, invert_ddim, invert_sde, replay
+from ..csg.diffusion.inversion import DDIM, FLOWEDIT, Inversion, invert_ddim, invert_flowedit, invert_sde, replay
 from ..csg.diffusion.plan import Plan, Prompt, plan
 from ..csg.diffusion.run import Run
 from ..csg.diffusion.space import squeezed
@@ -101,8 +101,9 @@ class InvertSampler(comfy.samplers.Sampler):
         if self.method == DDIM:
             result = invert_ddim(denoise, latent, self.levels, **common)
         else:
+            invert = invert_flowedit if self.method == FLOWEDIT else invert_sde
             at_once = levels_at_once(self.patcher, latent.shape, model_wrap)
-            result = invert_sde(denoise, latent, self.levels, at_once=at_once, **common, **self.options)
+            result = invert(denoise, latent, self.levels, at_once=at_once, **common, **self.options)
         self.result = result
         start = len(result.denoised) if result.method != DDIM else 0
         *_, last = replay(denoise, result, start=start, device=device)

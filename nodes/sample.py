@@ -10,16 +10,16 @@ from comfy_api.latest import io
 
 from ..csg.diffusion import guidance as csg
 from ..csg.diffusion.edits import BASES, INTERVENTIONAL, SOURCE, UNCONDITIONAL, Base, Conditioning, Edits
-from ..csg.diffusion.inversion import DDIM, DDPM, DPM, Inversion
+from ..csg.diffusion.inversion import DDIM, DDPM, DPM, FLOWEDIT, Inversion
 from ..csg.diffusion.run import Acted
-from ..csg.diffusion.schedule import AUTHORS, SCHEDULES, ddpm_timesteps, ledits_levels, noise_levels
+from ..csg.diffusion.schedule import AUTHORS, SCHEDULES, ddpm_timesteps, ledits_levels, noise_levels, trailing_timesteps
 from . import host, host_model, host_replay, sockets
 from .host_space import level_table
 
 CATEGORY = "CSG/sampling"
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
-MODEL = io.Model.Input("model", tooltip="The diffusion model (SDXL first of all). It is never changed.")
+MODEL = io.Model.Input("model", tooltip="The diffusion model: a UNet (SDXL, SD1.5, SD2) or a flow transformer (SD3, Flux, Qwen-Image, Z-Image and others). It is never changed.")
 LATENT = io.Latent.Input("latent", tooltip="The picture to edit, through VAE Encode. A noise mask is respected: outside it nothing changes.")
 SEED = io.Int.Input(
     "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True,
@@ -31,7 +31,7 @@ SOURCE_PROMPT = io.Conditioning.Input(
 )  # fmt: skip
 NEGATIVE = io.Conditioning.Input(
     "negative", optional=True,
-    tooltip="What unconditional means. Open: all zeros, SDXL's own. Needed for SD1.5 and SD2: an encoded empty prompt.",
+    tooltip="What unconditional means. Open: all zeros, SDXL's own. Needed for every other model: an encoded empty prompt.",
 )  # fmt: skip
 EDITS = sockets.Edits.Input("edits", tooltip="The concept edits, from Encode Concept Edits or Concept Edit.")
 INVERSION = sockets.Inversion.Input("inversion", tooltip="The inverted picture. One inversion serves any number of edits.")
@@ -152,6 +152,12 @@ class Invert(io.ComfyNode):
         return _invert(model, latent, sigmas, DPM, base, settings, seed=seed, order=2, zero_noise_steps=zero)
 
 
+def _kept(times: list[int], skip: int) -> list[int]:
+    if skip > len(times) - 2:
+        raise ValueError(f"skip_steps is {skip} of {len(times)} steps; leave at least 2 steps to sample.")
+    return times[skip:]
+
+
 class InvertDDPM(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -174,9 +180,7 @@ class InvertDDPM(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, latent: Mapping, steps: int, skip_steps: int, source_guidance: float, seed: int,  # noqa: ANN401
                 source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
-        if skip_steps > steps - 2:
-            raise ValueError(f"skip_steps is {skip_steps} of {steps} steps; leave at least 2 steps to sample.")
-        times = ddpm_timesteps(steps)[skip_steps:]
+        times = _kept(ddpm_timesteps(steps), skip_steps)
         sigmas = noise_levels(level_table(model), times, to_zero=False)
         base = _inversion_base(source, negative, source_guidance)
         settings = {"steps": steps, "skip": skip_steps / steps, "seed": seed}
@@ -207,6 +211,36 @@ class InvertDDIM(io.ComfyNode):
         sigmas = noise_levels(level_table(model), ddpm_timesteps(steps), to_zero=False)
         base = _inversion_base(source, negative, source_guidance)
         return _invert(model, latent, sigmas, DDIM, base, {"steps": steps, "skip": 0.0})
+
+
+class InvertFlowEdit(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_InvertFlowEdit",
+            display_name="FlowEdit (baseline)",
+            category=CATEGORY,
+            description="FlowEdit (Kulikov et al.): no inversion at all. An edit walks the difference of two predictions, of the picture and of its target, under the same noise.",
+            search_aliases=["flowedit", "flow edit", "rectified flow", "inversion free", "unsample", "baseline", "csg"],
+            inputs=[
+                MODEL, LATENT,
+                io.Int.Input("steps", default=50, min=2, max=500, tooltip="Steps over the whole noise range. Its paper: 50 with SD3, 28 with Flux."),
+                io.Int.Input("skip_steps", default=17, min=0, max=499, tooltip="Noisiest steps left out. Its paper: 17 of 50 with SD3, 4 of 28 with Flux."),
+                io.Float.Input("source_guidance", default=3.5, min=1.0, max=30.0, step=0.1,
+                               tooltip="Guidance towards the source prompt. Its paper: 3.5 with SD3, 1.5 with Flux."),
+                SEED, SOURCE_PROMPT, NEGATIVE,
+            ],
+            outputs=INVERSION_OUTPUTS,
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model: Any, latent: Mapping, steps: int, skip_steps: int, source_guidance: float, seed: int,  # noqa: ANN401
+                source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
+        times = _kept(trailing_timesteps(steps), skip_steps)
+        sigmas = noise_levels(level_table(model), times, to_zero=True)
+        base = _inversion_base(source, negative, source_guidance)
+        settings = {"steps": steps, "skip": skip_steps / steps, "seed": seed}
+        return _invert(model, latent, sigmas, FLOWEDIT, base, settings, seed=seed)
 
 
 def edit_base(inversion: Inversion, kind: str, positive: Conditioning | None) -> Base:

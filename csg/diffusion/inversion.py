@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .space import Space
+from .space import PRESERVING, Space
 
-DPM, DDPM, DDIM = "dpm++", "ddpm", "ddim"
+DPM, DDPM, DDIM, FLOWEDIT = "dpm++", "ddpm", "ddim", "flowedit"
 Denoise = Callable[[Tensor, Tensor], Tensor]
 DenoiseStep = Callable[[Tensor, Tensor, int], Tensor]
 Progress = Callable[[int, int, Tensor | None], None]
@@ -180,6 +180,27 @@ def invert_ddim(
     return Inversion(DDIM, 1, sigmas, ordered, torch.stack(found[::-1]), torch.zeros_like(ordered[:-1]), space=space)
 
 
+def invert_flowedit(
+    denoise: Denoise,
+    latent: Tensor,
+    sigmas: Tensor,
+    *,
+    seed: int,
+    space: Space = Space(),
+    at_once: int = 1,
+    device: torch.device | str = "cpu",
+    progress: Progress = lambda *_: None,
+) -> Inversion:
+    """What FlowEdit (Kulikov et al. 2024) needs of a picture: it inverts nothing, and finds no noises.
+
+    The picture under independent noise at every level, and what the model makes of it under the source prompt: an edit
+    then asks for the target alone.
+    """
+    path = reference_path(latent.float().cpu(), sigmas, seed, space)
+    denoised = denoise_path(denoise, path, sigmas, len(sigmas) - 1, at_once, torch.device(device), progress)
+    return Inversion(FLOWEDIT, 1, sigmas, path, denoised, torch.zeros_like(path[:-1]), space=space)
+
+
 @dataclass(frozen=True)
 class Step:
     """State handed out before each step of a replay: `x` (B, C, h, w) is about to be denoised at level `i`."""
@@ -193,13 +214,29 @@ Blend = Callable[[int], Tensor | None]
 
 
 def advance(inversion: Inversion, x: Tensor, denoised: Tensor, previous: Tensor | None, i: int) -> Tensor:
-    """x_{i+1} from x_i: the stochastic solver with the recorded noise, or DDIM's deterministic step."""
+    """x_{i+1} from x_i: the stochastic solver with the recorded noise, or DDIM's or FlowEdit's deterministic step."""
     sigmas = inversion.sigmas
+    if inversion.method == FLOWEDIT:
+        return flowedit_step(inversion, x, denoised, i)
     if inversion.method == DDIM:
         now, after = float(sigmas[i]), float(sigmas[i + 1])
         return x + (after - now) * (x - denoised) / now
     mu, std = solver_step(x, denoised, previous, sigmas, i, inversion.order)
     return mu + std * inversion.noises[i].to(x) if std > 0 else mu
+
+
+def flowedit_step(inversion: Inversion, x: Tensor, denoised: Tensor, i: int) -> Tensor:
+    """FlowEdit's step for the edited path's way off the reference one: e' = (s' / s) e + (1 - s' / s) (D - D_source).
+
+    Its velocities are differences of latents as a flow is shown them, x = X / (1 + S) and s = S / (1 + S). For a
+    variance-preserving model the same is written in X and S.
+    """
+    now, after = float(inversion.sigmas[i]), float(inversion.sigmas[i + 1])
+    flow = inversion.space.kind != PRESERVING
+    scale, next_scale = (inversion.space.scale(level) if flow else 1.0 for level in (now, after))
+    ratio = (after / next_scale) / (now / scale)
+    way = ratio * (x - inversion.path[i].to(x)) / scale + (1 - ratio) * (denoised - inversion.denoised[i].to(x))
+    return inversion.path[i + 1].to(x) + next_scale * way
 
 
 def replay(

@@ -50,6 +50,12 @@ def ddpm_timesteps(steps: int) -> list[int]:
     return [ratio * k + 1 for k in range(steps - 1, -1, -1)]
 
 
+def trailing_timesteps(steps: int) -> list[int]:
+    """Evenly spaced steps from the very noisiest on, as FlowEdit spaces them, noisiest first."""
+    check_steps(steps, 0)
+    return [round(TRAINING_STEPS * k / steps) - 1 for k in range(steps, 0, -1)]
+
+
 def noise_levels(table: Tensor, timesteps: list[int], to_zero: bool) -> Tensor:
     """Sigmas (N + 1,) of `timesteps` from the model's table (1000,), ending at 0 or at the table's lowest level."""
     last = torch.zeros(1) if to_zero else table[:1].float().cpu()

@@ -344,3 +344,46 @@ def test_unets_keep_the_inversions_they_had(comfy):
     lab = Lab(comfy)
     inversion = lab.invert(tiny_models.latent(), source=lab.source)[0]
     assert inversion.space.kind == "variance preserving" and inversion.space.shown(inversion.sigmas) is inversion.sigmas
+
+
+@pytest.mark.parametrize("family", ["SD3", "QwenImage", "CosmosPredict2"])
+def test_flowedit(labs, family):
+    """Without anything asked the picture comes back bit by bit; concepts act inside their masks, and a prompt anywhere."""
+    lab, picture = labs(family), tiny_families.latent(family)
+    with torch.inference_mode():
+        out = lab.sample.InvertFlowEdit.execute(lab.model, picture, 8, 2, 2.0, 3, lab.source, lab.negative).result
+        inversion, rebuilt = out[0], out[1]["samples"]
+        prompted = lab.sample.EditWithPrompt.execute(lab.model, inversion, tiny_families.conditioning(family, 44), 4.0).result[0]["samples"]
+    assert inversion.steps == 6 and gap(rebuilt, picture["samples"]) < 1e-5
+    assert gap(lab.edit(inversion, lab.edit_types.Edits())[0], rebuilt) < 1e-5 < 1e-3 < gap(prompted, rebuilt)
+    edited, masks = lab.edit(inversion, preserve="blend")
+    assert 0 < masks.mean() < 0.9 and gap(edited, rebuilt) > 1e-3
+    assert (edited - rebuilt).abs().amax(1).lt(1e-5).any()
+
+
+def test_flowedit_on_a_unet(comfy):
+    from tests.host.tiny_lab import Lab
+
+    lab = Lab(comfy)
+    out = lab.sample.InvertFlowEdit.execute(lab.model, tiny_models.latent(), 8, 2, 2.0, 3, lab.source, tiny_models.conditioning(1)).result
+    assert gap(out[1]["samples"], tiny_models.latent()["samples"]) < 1e-5
+    assert gap(lab.edit(out[0])[0], out[1]["samples"]) > 1e-3
+
+
+@pytest.mark.parametrize("node", ["InvertFlowEdit", "InvertDDPM"])
+def test_no_steps_left_is_refused(labs, node):
+    lab = labs("SD3")
+    with pytest.raises(ValueError, match="skip_steps is 7 of 8 steps; leave at least 2"):
+        getattr(lab.sample, node).execute(lab.model, tiny_families.latent("SD3"), 8, 7, 1.0, 0, lab.source, lab.negative)
+
+
+@pytest.mark.parametrize("node", ["InvertDDPM", "InvertDDIM"])
+def test_the_other_inversions_of_a_flow(labs, node):
+    """DDPM inversion is exact but for its last noise; DDIM's is only near, and both can be edited."""
+    lab = labs("SD3")
+    more = (8, 2, 2.0, 3) if node == "InvertDDPM" else (40, 1.0)
+    with torch.inference_mode():
+        out = getattr(lab.sample, node).execute(lab.model, tiny_families.latent("SD3"), *more, lab.source, lab.negative).result
+    picture = tiny_families.latent("SD3")["samples"]
+    assert (out[1]["samples"] - picture).std() < 0.2 * picture.std()
+    assert gap(lab.edit(out[0])[0], out[1]["samples"]) > 1e-3

@@ -251,3 +251,49 @@ def test_ddim_asks_at_the_level_it_climbs_to():
     assert [level for level, _ in asked] == [1.0, 4.0]
     below = [float(inversion.path[i].std() / Space().scale(float(inversion.sigmas[i]))) for i in (2, 1)]
     assert [spread for _, spread in asked] == pytest.approx(below, rel=1e-5)
+
+
+def flowedit_itself(velocity, x0, levels, noises, wanted):
+    """FlowEdit as its paper writes it (algorithm 1, one noise a step): an Euler walk of the difference of velocities."""
+    edited = x0.clone()
+    for s, after, noise in zip(levels[:-1], levels[1:], noises):
+        source = (1 - s) * x0 + s * noise
+        target = edited + source - x0
+        edited = edited + (after - s) * (velocity(target, s, wanted) - velocity(source, s, False))
+    return edited
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_flowedit_is_its_papers_walk_on_a_flow(wanted):
+    def velocity(x, s, other):
+        return torch.tanh(x * (1.5 if other else 1.0) + (0.7 if other else 0.2)) * (1 - 0.3 * s)
+
+    space, x0, s = Space("rectified flow"), LATENT, torch.tensor([0.85, 0.6, 0.4, 0.15, 0.0])
+    sigmas = space.level(s)
+
+    def denoise(x, sigma, other=False):
+        shown, level = space.to_network(x, sigma)
+        return shown - level[:, None, None, None] * velocity(shown, level[:, None, None, None], other)
+
+    inversion = inv.invert_flowedit(denoise, x0, sigmas, seed=5, space=space)
+    noises = [(inversion.path[i] - x0) / sigmas[i] for i in range(4)]
+    *_, last = inv.replay(lambda x, sigma, i: denoise(x, sigma, wanted), inversion)
+    expected = flowedit_itself(velocity, x0, s, noises, wanted)
+    assert torch.allclose(last.x, expected, atol=1e-4)
+    assert torch.equal(last.x, x0) if not wanted else (last.x - x0).abs().max() > 0.1
+
+
+def test_flowedit_on_a_variance_preserving_model_walks_its_own_ode():
+    sigmas, asked = torch.tensor([5.0, 2.0, 0.7, 0.0]), []
+
+    def target(x, sigma, i):
+        asked.append(i)
+        return wild(x, sigma) + 0.5
+
+    inversion = inv.invert_flowedit(wild, LATENT, sigmas, seed=1)
+    *_, last = inv.replay(target, inversion)
+    way = torch.zeros_like(LATENT)
+    for i in range(3):
+        change = target(inversion.path[i] + way, sigmas[i].expand(1), i) - inversion.denoised[i]
+        way = way + (sigmas[i + 1] - sigmas[i]) * (way - change) / sigmas[i]
+    assert torch.allclose(last.x, LATENT + way, atol=1e-4) and asked[:3] == [0, 1, 2]
