@@ -13,6 +13,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..csg.diffusion.attention import Words
+from ..csg.diffusion.edits import TEXT_KEYS
 from ..csg.diffusion.inversion import Inversion
 from ..csg.diffusion.plan import Row
 from ..csg.diffusion.run import Run
@@ -21,8 +22,8 @@ from .host_step import GuidedModel, looks_back, remembered
 CAPTIONS_KEPT = 16  # per inversion, and whatever one run needs; a phrase at 1024 x 1024 takes 0.4 MB over 100 steps
 Conditions = Sequence[Mapping[str, Any]]  # a conditioning as a guider keeps it
 SIZES = ("width", "height", "crop_w", "crop_h", "target_width", "target_height", "aesthetic_score")
-TEXTS = ("cross_attn", "pooled_output", "conditioning_llama3", "attention_mask")
-PLAIN = {"model_conds", "uuid", "guidance", *TEXTS, *SIZES}
+TEXT = ("cross_attn", *TEXT_KEYS, *SIZES)
+PLAIN = {"model_conds", "uuid", *TEXT}
 OTHERS_STEPS = ("sampler_", "model_function", "context_handler")  # options by which other nodes take part in a step
 
 
@@ -123,9 +124,10 @@ def fingerprint(cond: Conditions) -> str:
     """What the text encoders made of a text, as a hash."""
     found = hashlib.sha256()
     for one in cond:
-        found.update(repr([one.get(name) for name in ("guidance", *SIZES)]).encode())
-        for tensor in (one.get(name) for name in TEXTS):
-            if tensor is not None:
-                found.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
-                found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        for value in (one.get(name) for name in TEXT):
+            if torch.is_tensor(value):
+                found.update(repr((value.dtype, tuple(value.shape))).encode())
+                found.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            else:
+                found.update(repr(value).encode())
     return found.hexdigest()

@@ -18,6 +18,7 @@ Conditioning = list[list[Any]]
 LOCAL, GLOBAL = "local", "global"
 UNCONDITIONAL, SOURCE, INTERVENTIONAL = "unconditional", "source", "interventional"
 BASES = (UNCONDITIONAL, SOURCE, INTERVENTIONAL)
+TEXT_KEYS = ("pooled_output", "attention_mask", "conditioning_llama3", "guidance")  # what plain texts carry beside their context
 
 
 @dataclass(frozen=True)
@@ -109,12 +110,14 @@ def same_conditioning(a: Conditioning | None, b: Conditioning | None) -> bool:
     if a is None or b is None or len(a) != len(b):
         return False
     pairs = list(zip(a, b, strict=True))
-    plain = all(set(x[1]) <= {"pooled_output"} and set(y[1]) <= {"pooled_output"} for x, y in pairs)
-    return plain and all(torch.equal(x[0], y[0]) and _same(x[1].get("pooled_output"), y[1].get("pooled_output")) for x, y in pairs)
+    plain = all(set(more) <= set(TEXT_KEYS) for pair in pairs for _, more in pair)
+    return plain and all(_same(x[0], y[0]) and all(_same(x[1].get(k), y[1].get(k)) for k in TEXT_KEYS) for x, y in pairs)
 
 
-def _same(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is b or (a is not None and b is not None and torch.equal(a, b))
+def _same(a: Tensor | float | None, b: Tensor | float | None) -> bool:
+    if torch.is_tensor(a) and torch.is_tensor(b):
+        return a is b or torch.equal(a, b)
+    return not torch.is_tensor(a) and not torch.is_tensor(b) and a == b
 
 
 class TextEncoder(Protocol):

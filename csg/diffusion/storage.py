@@ -15,12 +15,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..writing import write_new
+from .edits import TEXT_KEYS
 from .inversion import DDIM, DDPM, DPM, Inversion
 from .space import SPACES, Space
 
 FORMAT, VERSION = "csg-inversion", "1"
 PARTS = ("sigmas", "path", "denoised", "noises")
 FLOATS, MAX_FLOAT = (torch.float32, torch.float16, torch.bfloat16, torch.float64), sys.float_info.max
+SHORT = {"pooled_output": "pooled"}  # names of what a text carries, where a file says them otherwise
 TENSORS, NAMED = ("samples", "noise_mask"), ("schedule", "seed", "model", "patched")
 
 
@@ -47,17 +49,19 @@ def save(inversion: Inversion, names: Iterable[Path]) -> Path:
 
 
 def conditioning_tensors(name: str, conditioning: Any) -> dict[str, Tensor]:  # noqa: ANN401
-    """A conditioning [[tensor, {"pooled_output": tensor}], ...] as named tensors."""
+    """A conditioning [[tensor, {"pooled_output": tensor, ...}], ...] as named tensors of floating-point numbers."""
     tensors: dict[str, Tensor] = {}
     for i, (context, more) in enumerate(conditioning or []):
-        if extra := {k for k, v in more.items() if v is not None} - {"pooled_output"}:
+        more = {k: v for k, v in more.items() if v is not None}
+        if extra := set(more) - set(TEXT_KEYS):
             raise StorageError(
                 f"The {name} prompt of this inversion carries {', '.join(sorted(extra))}; only plain text conditionings "
                 "can be saved. Invert with a plain CLIP Text Encode, or keep the inversion in the workflow."
             )
         tensors[f"{name}.{i}.context"] = context
-        if more.get("pooled_output") is not None:
-            tensors[f"{name}.{i}.pooled"] = more["pooled_output"]
+        for key, value in more.items():
+            kind = value.dtype if torch.is_tensor(value) and value.is_floating_point() else torch.float64
+            tensors[f"{name}.{i}.{SHORT.get(key, key)}"] = torch.as_tensor(value, dtype=kind)
     return tensors
 
 
@@ -191,7 +195,11 @@ def conditioning_of(name: str, tensors: dict[str, Tensor]) -> list | None:
     """Inverse of `conditioning_tensors`."""
     found, i = [], 0
     while f"{name}.{i}.context" in tensors:
-        pooled = tensors.get(f"{name}.{i}.pooled")
-        found.append([tensors[f"{name}.{i}.context"], {} if pooled is None else {"pooled_output": pooled}])
+        more = {k: v for k in TEXT_KEYS if (v := tensors.get(f"{name}.{i}.{SHORT.get(k, k)}")) is not None}
+        if "guidance" in more:
+            more["guidance"] = float(more["guidance"].flatten()[0])
+        if "attention_mask" in more:
+            more["attention_mask"] = more["attention_mask"].long()
+        found.append([tensors[f"{name}.{i}.context"], more])
         i += 1
     return found or None

@@ -254,13 +254,16 @@ def test_reference_pictures_and_embedded_guidance_are_in_every_row(labs, family)
         assert all((guidance == 1.0).all() for _, guidance in seen)
 
 
-def test_an_inversion_of_a_flow_is_stored(labs, inversions, tmp_path):
-    storage = labs("QwenImage").comfy.module("csg.diffusion.storage")
-    made = inversions("QwenImage")
+@pytest.mark.parametrize("family", ["QwenImage", "HiDream", "Flux"])
+def test_an_inversion_of_a_flow_is_stored(labs, tmp_path, family):
+    """With its space, its time axis, and what its texts carry."""
+    lab = labs(family)
+    storage = lab.comfy.module("csg.diffusion.storage")
+    made = lab.invert(source=tiny_families.conditioning(family, 0, **({"guidance": 1.5} if family == "Flux" else {})))[0]
     storage.save(made, tmp_path / "a.safetensors")
     again = storage.load(tmp_path / "a.safetensors")
     assert again.space == made.space and again.samples.shape == made.samples.shape
-    lab = labs("QwenImage")
+    assert lab.edit_types.same_conditioning(again.source, made.source) and lab.edit_types.same_conditioning(again.negative, made.negative)
     assert torch.equal(lab.edit(again)[0], lab.edit(made)[0])
 
 
