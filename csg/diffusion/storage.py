@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..writing import write_new
 from .edits import TEXT_KEYS
-from .inversion import DDIM, DDPM, DPM, Inversion
+from .inversion import DDIM, DDPM, DPM, FLOWEDIT, Inversion
 from .space import SPACES, Space
 
 FORMAT, VERSION = "csg-inversion", "1"
@@ -140,7 +140,7 @@ def is_space(value: object) -> bool:
 
 
 FIELDS: dict[str, Callable[[Any], bool]] = {
-    "method": lambda value: value in (DPM, DDPM, DDIM),
+    "method": lambda value: value in (DPM, DDPM, DDIM, FLOWEDIT),
     "order": lambda value: type(value) is int and value in (1, 2),
     "source_guidance": is_number,
     "space": is_space,
@@ -186,7 +186,8 @@ def check_prompts(name: str, tensors: dict[str, Tensor]) -> None:
     """Raise StorageError unless every prompt is (batch, tokens, width) of one width, with a pooled vector or none."""
     contexts = [tensor for key, tensor in tensors.items() if key.endswith(".context")]
     pooled = [tensor for key, tensor in tensors.items() if key.endswith(".pooled")]
-    for kind, group, dimensions in (("prompt", contexts, 3), ("pooled prompt", pooled, 2)):
+    second = [tensor for key, tensor in tensors.items() if key.endswith(".conditioning_llama3")]
+    for kind, group, dimensions in (("prompt", contexts, 3), ("pooled prompt", pooled, 2), ("second prompt", second, 4)):
         if bad := [one for one in group if one.ndim != dimensions or not one.numel() or one.shape[-1] != group[0].shape[-1]]:
             raise StorageError(f"{name} holds a {kind} of the shape {tuple(bad[0].shape)}, which no model reads; save the inversion again.")
 
@@ -198,7 +199,7 @@ def conditioning_of(name: str, tensors: dict[str, Tensor]) -> list | None:
         more = {k: v for k in TEXT_KEYS if (v := tensors.get(f"{name}.{i}.{SHORT.get(k, k)}")) is not None}
         if "guidance" in more:
             more["guidance"] = float(more["guidance"].flatten()[0])
-        if "attention_mask" in more:
+        if "attention_mask" in more and more["attention_mask"].dtype == torch.float64:  # of integers, when it was saved
             more["attention_mask"] = more["attention_mask"].long()
         found.append([tensors[f"{name}.{i}.context"], more])
         i += 1

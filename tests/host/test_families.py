@@ -260,7 +260,7 @@ def test_an_inversion_of_a_flow_is_stored(labs, tmp_path, family):
     lab = labs(family)
     storage = lab.comfy.module("csg.diffusion.storage")
     made = lab.invert(source=tiny_families.conditioning(family, 0, **({"guidance": 1.5} if family == "Flux" else {})))[0]
-    storage.save(made, tmp_path / "a.safetensors")
+    storage.save(made, [tmp_path / "a.safetensors"])
     again = storage.load(tmp_path / "a.safetensors")
     assert again.space == made.space and again.samples.shape == made.samples.shape
     assert lab.edit_types.same_conditioning(again.source, made.source) and lab.edit_types.same_conditioning(again.negative, made.negative)

@@ -1,5 +1,6 @@
 """Inversions survive a file, and files that are none are named."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from csg.diffusion import storage
 from csg.diffusion.inversion import invert_sde
 from csg.diffusion.schedule import leading_timesteps, noise_levels
+from csg.diffusion.space import Space
 
 
 def inversion(source=None):
@@ -120,3 +122,21 @@ def test_doubles_are_read_as_the_numbers_that_the_sampler_uses(tmp_path):
     storage.save(made, [path])
     rewritten(path, tensors={"path": made.path.double()})
     assert storage.load(path).path.dtype == torch.float32 and torch.equal(storage.load(path).path, made.path)
+
+
+def test_a_flows_space_and_what_its_texts_carry_come_back(tmp_path):
+    mask = torch.tensor([[1, 1, 0]])
+    carried = {"pooled_output": None, "attention_mask": mask, "guidance": 2.2, "conditioning_llama3": torch.randn(1, 2, 3, 8)}
+    text = [[torch.randn(1, 3, 8), carried]]
+    made = replace(inversion(text), space=Space("rectified flow", 8.0, 1), samples=torch.randn(1, 4, 1, 8, 8))
+    storage.save(made, [tmp_path / "a.safetensors"])
+    again = storage.load(tmp_path / "a.safetensors")
+    assert again.space == made.space and torch.equal(again.samples, made.samples)
+    more = again.source[0][1]
+    assert more["guidance"] == 2.2 and torch.equal(more["attention_mask"], mask) and more["attention_mask"].dtype == mask.dtype
+    assert torch.equal(more["conditioning_llama3"], text[0][1]["conditioning_llama3"]) and "pooled_output" not in more
+
+
+@pytest.mark.parametrize("space", ['"flow"', '{"kind": "edm"}', '{"noise_scale": 0}', '{"axes": 9}', '{"axes": true}', '{"else": 1}'])
+def test_a_strange_space_is_refused(space):
+    assert not storage.is_space(json.loads(space))
