@@ -70,7 +70,8 @@ class Painter(ABC):
 
     def words(self, phrase: str, length: int) -> Any:  # noqa: ANN401
         """A phrase's words in its own conditioning of `length` tokens."""
-        return pack_module("csg.diffusion.attention").Words(pack_module("nodes.host_words").ClipText(self.clip).positions(phrase, phrase), length)
+        positions = pack_module("nodes.host_words").ClipText(self.clip).positions(phrase, phrase)
+        return pack_module("csg.diffusion.attention").Words(positions, length)
 
 
 class UNet(Painter):
