@@ -111,18 +111,19 @@ class Bench:
         return {"machine": self.lab.machine, "versions": self.lab.versions} | found
 
     def _edit(self, item: Item, known: Any) -> dict[str, Any]:  # noqa: ANN401
-        from town_lab import Change, image_of, measured
+        from town_lab import Change, Edited, image_of, kept, measured
         from town_worlds import INTERVENED_ON
 
         change = Change(known.before, known.after, tuple(item.assignment))
         if item.method.editor in ("nothing", "truth"):
             picture = known.factual if item.method.editor == "nothing" else known.exact
-            image, seconds, inverted = self.lab.round_trip(picture), None, None
+            edit = Edited(self.lab.round_trip(picture), None, None, None)
         else:
-            image, seconds, inverted = self.lab.edited(image_of(known.factual), change, item.method, item.seed)
-        self._keep(item, image)
-        times = {"seconds": seconds, "inversion_seconds": inverted, "kind": INTERVENED_ON[next(iter(item.assignment))]}
-        return times | measured(image, item.scene, item.assignment, self.perception, self.judge)
+            edit = self.lab.edited(image_of(known.factual), change, item.method, item.seed)
+        self._keep(item, edit.image)
+        times = {"seconds": edit.seconds, "inversion_seconds": edit.inversion_seconds, "kind": INTERVENED_ON[next(iter(item.assignment))]}
+        found = measured(edit.image, item.scene, item.assignment, self.perception, self.judge)
+        return times | found | kept(edit, item.scene, item.assignment)
 
     def _axiom(self, item: Item, known: Any) -> dict[str, Any]:  # noqa: ANN401
         from town_lab import Change, image_of, pixels
@@ -133,7 +134,7 @@ class Bench:
             if item.label == NO_EDIT:
                 return self.lab.round_trip(pixels(picture))
             names = tuple(item.assignment)
-            return self.lab.edited(picture, Change(values, wanted, names), item.method, item.seed)[0]
+            return self.lab.edited(picture, Change(values, wanted, names), item.method, item.seed).image
 
         picture = image_of(known.factual)
         if item.measure == COMPOSITION:

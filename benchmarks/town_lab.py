@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from in_process import pack_module, processor, versions
-from town_methods import DESCENDANTS, INTERVENED, Method
+from torch.nn import functional as F
+from town_methods import DESCENDANTS, INTERVENED, Method, keeping
 from town_networks import Painter
 
 from csg.causal.counterfactual import propagate
@@ -22,6 +23,7 @@ from csg.causal.formats import read_json
 from csg.evaluation import perceptual
 from csg.evaluation.effectiveness import effectiveness
 from csg.evaluation.similarity import ms_ssim
+from csg.pictures.keep import keep_preserved
 from csg.town import score, world
 from csg.town.weights import VLM_FOLDER
 from csg.vlm.local import LocalVLM
@@ -52,6 +54,15 @@ class Change:
         return Change(self.after, self.before, self.intervened)
 
 
+class Edited(NamedTuple):
+    """An edited IMAGE, its MASK (None without concepts), the CPU seconds of the edit, and those of the inversion, whoever paid them."""
+
+    image: torch.Tensor
+    masks: torch.Tensor | None
+    seconds: float | None
+    inversion_seconds: float | None
+
+
 class Lab:
     """Inverts and edits pictures with the pack's own nodes; inversions of one picture are shared by its edits."""
 
@@ -80,22 +91,20 @@ class Lab:
         self._texts.clear()
 
     @torch.inference_mode()
-    def edited(
-        self, picture: torch.Tensor, change: Change, method: Method, seed: int
-    ) -> tuple[torch.Tensor, float, float]:
-        """The edited IMAGE, the CPU seconds of the edit, and those of the inversion, whoever paid them."""
+    def edited(self, picture: torch.Tensor, change: Change, method: Method, seed: int) -> Edited:
+        """A picture edited by a method."""
         inversion, inverted = self._inversion(picture, change.before, method, seed)
         begin = time.process_time()
         counterfactual = self._counterfactual(change, method)
         if method.editor == "prompt":
             positive = self._text(counterfactual.prompt)
-            samples = self.pack["sample"].EditWithPrompt.execute(self.model, inversion, positive, method.cfg).result[0]
+            samples, masks = self.pack["sample"].EditWithPrompt.execute(self.model, inversion, positive, method.cfg).result[0], None
         else:
-            samples = self._guided(inversion, counterfactual, method)
+            samples, masks = self._guided(inversion, counterfactual, method)
         image = self.vae.decode(samples["samples"]).clamp(0, 1)
-        return image, time.process_time() - begin, inverted
+        return Edited(image, masks, time.process_time() - begin, inverted)
 
-    def _guided(self, inversion: Any, counterfactual: Any, method: Method) -> dict[str, Any]:  # noqa: ANN401
+    def _guided(self, inversion: Any, counterfactual: Any, method: Method) -> tuple[dict[str, Any], torch.Tensor]:  # noqa: ANN401
         known = self.pack["counterfactual"]
         concepts = known.DESCENDANTS_ONLY if method.concepts == DESCENDANTS else known.ALL_CHANGES
         warmup = round(method.warmup * method.steps)
@@ -105,7 +114,7 @@ class Lab:
         return self.pack["sample"].Sampler.execute(
             self.model, inversion, edits, method.base, method.mask, method.preserve, method.contrast, method.mask_source,
             method.release, positive, method.cut, method.release_below,
-        ).result[0]  # fmt: skip
+        ).result[:2]  # fmt: skip
 
     def _counterfactual(self, change: Change, method: Method) -> Any:  # noqa: ANN401
         document = world.graph_document(change.before)
@@ -175,6 +184,17 @@ class Judge:
         graph = read_json(json.dumps(world.graph_document(known.before))).do(dict(do))
         wanted = propagate(graph, {name: known.after[name] for name in known.changed if name not in do})
         return {verdict.concept: verdict.answer for verdict in effectiveness(self.vlm, image, wanted).verdicts}
+
+
+def kept(edit: Edited, scene: int, do: Values) -> dict[str, float | None]:
+    """Three figures of an edit again, its preserved pixels kept as the Town workflow keeps them; nothing without masks."""
+    if edit.masks is None:
+        return {}
+    grow, feather = keeping()
+    wide = F.max_pool2d(edit.masks[:, None].float(), 2 * grow + 1, 1, grow)[:, 0]
+    image, _ = keep_preserved(image_of(score.truth(scene, do).factual), edit.image, wide, feather)
+    found = score.score(pixels(image), scene, do)
+    return {"kept_effectiveness": found.effectiveness, "kept_excess_error": found.excess_error, "kept_psnr": found.psnr}
 
 
 def measured(image: torch.Tensor, scene: int, do: Values, perception: Perception, judge: Judge) -> dict[str, Any]:

@@ -78,6 +78,12 @@ def shipped() -> Method:
     )  # fmt: skip
 
 
+def keeping() -> tuple[int, float]:
+    """By how many pixels the Town workflow widens the masks before it keeps preserved pixels, and its soft edge."""
+    inputs = {entry["class_type"]: entry["inputs"] for entry in json.loads(WORKFLOW.read_text()).values()}
+    return inputs["GrowMask"]["expand"], inputs["CSG_KeepPreserved"]["feather"]
+
+
 def methods(csg: Method) -> dict[str, Method]:
     """The paper's comparison: whole prompts under DDIM and DDPM inversion, LEDITS++ on the intervened concept, CSG.
 

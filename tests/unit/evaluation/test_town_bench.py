@@ -223,6 +223,21 @@ def test_tables_and_plots_are_written(tmp_path):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
 
 
+def test_kept_pixels_are_a_column_where_they_were_measured():
+    """Lines from before have none; whole prompts never do."""
+    assert "pixels kept" not in town_report.compared_table(results(), "1 - MS-SSIM")
+    rows = results()
+    rows[CSG] = [r | {"kept_excess_error": -0.25, "kept_psnr": 26.0} for r in rows[CSG]]
+    head, _, *lines = town_report.compared_table(rows, "1 - MS-SSIM").splitlines()
+    place = head.split("|").index(" excess error, pixels kept ↓ ")
+    cells = {line.split("|")[1].strip(): line.split("|")[place].strip() for line in lines[:2]}
+    assert cells[CSG] == "-0.25 [-0.25, -0.25]" and cells["DDPM"] == "-"
+
+
+def test_pixels_are_kept_as_the_town_workflow_keeps_them():
+    assert town_methods.keeping() == (16, 8.0)
+
+
 def test_what_fails_is_counted():
     rows = [row(1, missed=["person", "ground"]), row(2, missed=["ground"], disturbed=["car"])]
     assert "| do(weather=rainy) | 2 | ground 2, person 1 | car 1 |" in town_report.failing(rows)
