@@ -17,7 +17,7 @@ from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
 from ..csg.town.weights import MODELS
-from ..csg.vlm.access import HOSTS_VARIABLE, api_key, checked_url, listed_hosts
+from ..csg.vlm.access import HOSTS_VARIABLE, checked_url, key_for, listed_hosts
 from ..csg.vlm.local import CONFIG, LocalVLM
 from ..csg.vlm.pictures import to_tensor
 from ..csg.vlm.prompting import PromptBook
@@ -104,10 +104,15 @@ def _prompts_root() -> Path:
 
 
 def allowed_hosts() -> frozenset[str]:
-    """Return the hosts that the user allows beside this machine: from the environment and her own file."""
+    """Return the hosts that the user allows beside this machine."""
+    return listed_hosts(hosts_list())
+
+
+def hosts_list() -> str:
+    """Return the user's list of hosts and their keys: from the environment and her own file."""
     path = Path(folder_paths.get_user_directory()) / HOSTS_FILE
     own = path.read_text(encoding="utf-8-sig", errors="replace") if path.is_file() else ""
-    return listed_hosts(os.environ.get(HOSTS_VARIABLE, "")) | listed_hosts(own)
+    return f"{os.environ.get(HOSTS_VARIABLE, '')}\n{own}"
 
 
 # ---------------------------------------------------------------------------------------- backends
@@ -115,8 +120,9 @@ def allowed_hosts() -> frozenset[str]:
 
 def server(base_url: str, model: str, api_key_env: str, timeout_s: float) -> ServerVLM:
     """Return a model behind a server that this machine's user allows."""
-    url = checked_url(base_url, allowed_hosts())
-    key = api_key(api_key_env, os.environ)
+    listed = hosts_list()
+    url = checked_url(base_url, listed_hosts(listed))
+    key = key_for(url, api_key_env, listed, os.environ)
     return ServerVLM(url, model.strip(), api_key=key, timeout_s=timeout_s, progress=TokenProgress())
 
 

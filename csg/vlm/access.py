@@ -2,7 +2,7 @@
 
 Workflow files come from strangers. A request goes to this machine unless the user has listed the
 host herself; a key is read only from an environment variable whose name says that it is meant for
-this.
+this, and goes only to the host that it is for, never in the clear.
 """
 
 from __future__ import annotations
@@ -23,10 +23,21 @@ _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?")
 def listed_hosts(text: str) -> frozenset[str]:
     """Read a user's own list of hosts: separated by commas, spaces or lines; '#' begins a comment.
 
-    An entry is `host` or `host:port`, without scheme or path; an IPv6 address stands in brackets.
+    An entry is `host` or `host:port`, without scheme or path; an IPv6 address stands in brackets. `host=CSG_VLM_KEY_X`
+    says besides that the key in that variable is for this host.
     """
+    return frozenset(host for host, _ in _entries(text))
+
+
+def listed_keys(text: str) -> frozenset[tuple[str, str]]:
+    """Read, from the same list, (variable, host entry) for every key that it says is for a host."""
+    return frozenset((variable, host) for host, variable in _entries(text) if variable)
+
+
+def _entries(text: str) -> list[tuple[str, str]]:
     lines = (line.partition("#")[0] for line in text.splitlines())
-    return frozenset(entry.casefold() for line in lines for entry in re.split(r"[,\s]+", line) if entry)
+    parts = (entry.partition("=") for line in lines for entry in re.split(r"[,\s]+", line) if entry)
+    return [(host.casefold(), variable) for host, _, variable in parts if host]
 
 
 def checked_url(base_url: str, allowed: Collection[str]) -> str:
@@ -93,6 +104,30 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def key_for(base_url: str, variable: str, text: str, environment: Mapping[str, str]) -> str | None:
+    """Return the key in an environment variable for a server, or None when no variable is named.
+
+    `text` is the user's list of hosts. To this machine any key may go. To another host goes a key that the list gives to
+    it; one that the list gives to nobody goes to the only host that is listed. Raises VLMError for any other, for an
+    address without encryption, and as `api_key` does.
+    """
+    key = api_key(variable, environment)
+    host, port = _host_and_port(base_url)
+    if key is None or is_loopback(host):
+        return key
+    if urlsplit(base_url.strip()).scheme != "https":
+        raise VLMError(f"A key goes to {host} only over https://, and base_url begins with http://. Change it, or leave api_key_env empty.")
+    variable, entries = variable.strip(), {_entry(host), f"{_entry(host)}:{port}"}
+    given = {to for name, to in listed_keys(text) if name == variable}
+    if given & entries or (not given and len(listed_hosts(text)) == 1):
+        return key
+    whose = f"is for {', '.join(sorted(given))}" if given else "may be for any of the hosts on your list"
+    raise VLMError(
+        f"The key in {variable} {whose}, and the workflow wants to send it to {host}. If it is for {host}, write "
+        f"{_entry(host)}={variable} into {HOSTS_VARIABLE} or csg_vlm_hosts.txt."
+    )
 
 
 def api_key(variable: str, environment: Mapping[str, str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping
@@ -39,10 +40,13 @@ class Failed(Exception):
 
 
 class Telling:
-    """Turns what goes wrong with a request into one clear message, in which the key never stands."""
+    """Turns what goes wrong with a request into one clear message, in which the key never stands.
 
-    def __init__(self, base_url: str, model: str, timeout_s: float, key: str | None) -> None:
-        self._where, self._model, self._timeout_s, self._key = base_url, model, timeout_s, key
+    `timeout_s` bounds the silence, `whole_s` the whole answer.
+    """
+
+    def __init__(self, base_url: str, model: str, timeout_s: float, whole_s: float, key: str | None) -> None:
+        self._where, self._model, self._timeout_s, self._whole_s, self._key = base_url, model, timeout_s, whole_s, key
 
     def __enter__(self) -> None:
         return None
@@ -53,31 +57,30 @@ class Telling:
         raise self._translated(error) from None
 
     def _translated(self, error: Exception) -> Exception:
-        for each in (error, error.__cause__):  # some versions of the client wrap what a hook raises
-            if isinstance(each, Failed):
-                return self._of_status(each)
+        import aiohttp
+
+        if isinstance(error, Failed):
+            return self._of_status(error)
         if isinstance(error, BadAnswer):
             return VLMError(error.complaint.format(said=self._quoted(error.said)))
-        names = {cls.__name__ for cls in type(error).__mro__}
-        if names & {"APITimeoutError", "TimeoutException"}:
+        if isinstance(error, aiohttp.ServerTimeoutError):
+            return VLMError(f"The server at {self._where} was silent for {self._timeout_s:g} s. Raise timeout_s, or look at it.")
+        if isinstance(error, asyncio.TimeoutError):
             return VLMError(
-                f"The server at {self._where} was silent for {self._timeout_s:g} s. Raise timeout_s, or look at it."
+                f"The server at {self._where} has not finished its answer after {self._whole_s:g} s. Raise timeout_s, or look at it."
             )
-        if isinstance(error, BrokenStream) or names & {"RemoteProtocolError", "ReadError"}:
+        if isinstance(error, aiohttp.ClientSSLError | aiohttp.ServerFingerprintMismatch):
+            return VLMError(
+                f"There is no safe connection to {self._where}: {self._quoted(str(error))}. Is its certificate valid, or is it a server "
+                "that speaks http:// alone?"
+            )
+        if isinstance(error, aiohttp.ClientConnectorError):
+            why = self._quoted(str(error.os_error))
+            return Retry(f"No server answers at {self._where} ({why}). Is it running, and is the address right?")
+        if isinstance(error, BrokenStream | aiohttp.ClientPayloadError | aiohttp.ClientConnectionError):
             return Retry(f"The server at {self._where} closed the connection before its answer was complete.")
-        if names & {"APIConnectionError", "TransportError"}:
-            return self._of_connection(error)
         said = self._quoted(str(error))
         return VLMError(f"The answer of the server at {self._where} cannot be read: {type(error).__name__}: {said}")
-
-    def _of_connection(self, error: Exception) -> Exception:
-        why = self._quoted(str(error.__cause__ or error))
-        if "SSL" in why or "certificate" in why.lower():
-            return VLMError(
-                f"There is no safe connection to {self._where}: {why}. Is its certificate valid, or is it a server that "
-                "speaks http:// alone?"
-            )
-        return Retry(f"No server answers at {self._where} ({why}). Is it running, and is the address right?")
 
     def _of_status(self, failure: Failed) -> Exception:
         status, said = failure.status, self._quoted(failure.said)
@@ -104,22 +107,21 @@ class Telling:
 
 
 def hidden(text: str, key: str | None) -> str:
-    """Return a text without the key."""
-    return text.replace(key, "(the key)") if key else text
+    """Return a text without the key, however it is written: some parts of an answer come in lower case."""
+    return re.sub(re.escape(key), "(the key)", text, flags=re.IGNORECASE) if key else text
 
 
-def stop_at_failure(response: Any) -> None:
+async def stop_at_failure(response: Any) -> None:
     """Read no more than the beginning of an answer that is no success."""
-    if response.status_code < 300:
+    if response.status < 300:
         return
-    said = b""
-    for chunk in response.iter_bytes():
-        said += chunk
-        if len(said) > MAX_FAILURE_BYTES:
+    body = b""
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_FAILURE_BYTES:
             break
-    raise Failed(
-        response.status_code, dict(response.headers), _words(said[:MAX_FAILURE_BYTES].decode("utf-8", "replace"))
-    )
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    raise Failed(response.status, headers, _words(body[:MAX_FAILURE_BYTES].decode("utf-8", "replace")))
 
 
 def _words(body: str) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from PIL.Image import Image
@@ -22,10 +25,7 @@ RETRIES = 3
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 POLL_S = 0.1
-SENT_HEADERS = (
-    "host", "accept", "accept-encoding", "connection", "content-type", "content-length", "transfer-encoding",
-    "x-stainless-raw-response",  # the client itself looks for this one to hand the response over unread
-)  # fmt: skip
+WHOLE_ANSWER = 10  # times timeout_s: a server that sends a sign of life now and then is given up, too
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +34,10 @@ class ServerVLM:
     """Asks an OpenAI-compatible server for chat completions.
 
     `base_url` is the address up to and with `/v1`; it must have been checked with
-    `access.checked_url`. `timeout_s` is the longest silence allowed. Redirects are not followed, and
-    of this machine's environment nothing but `api_key` is sent.
+    `access.checked_url`. `timeout_s` is the longest silence allowed, and ten times as long the longest answer. Redirects are
+    not followed, packed answers are refused, and of this machine's environment nothing but `api_key` is sent.
 
-    Raises VLMError when the package openai is missing.
+    Raises VLMError when the package aiohttp, which ComfyUI brings, is missing.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ServerVLM:
         timeout_s: float = 120.0,
         progress: Progress = silent,
     ) -> None:
-        self._openai = _openai()
+        self._aiohttp = _aiohttp()
         self._base_url = base_url
         self._model = model
         self._api_key = api_key
@@ -102,52 +102,57 @@ class ServerVLM:
 
     def _once(self, body: dict[str, Any], total: int, progress: Progress) -> str:
         """Make one request in a thread, so that an interrupt need not wait for the network."""
-        completion, client = Completion(), self._client()
-        events = _in_thread(lambda: self._read(client, body, completion))
-        try:
-            for _ in events:
-                progress(min(completion.pieces, total), total)
-        finally:
-            client.close()
+        completion = Completion()
+        for _ in _in_thread(lambda step: self._read(body, completion, step)):
+            progress(min(completion.pieces, total), total)
         return Reply(hidden(completion.reply, self._api_key), completion.remark)
 
-    def _client(self) -> Any:
-        local = access.is_loopback(access.host_of(self._base_url))
-        http = self._openai.DefaultHttpxClient(
-            timeout=self._timeout_s,
-            follow_redirects=False,
-            trust_env=not local,
-            event_hooks={"request": [self._strip], "response": [stop_at_failure]},
-        )
-        key = self._api_key or "none"
-        return self._openai.OpenAI(base_url=self._base_url, api_key=key, max_retries=0, http_client=http)
+    async def _read(self, body: dict[str, Any], completion: Completion, step: Callable[[], None]) -> None:
+        whole_s = WHOLE_ANSWER * self._timeout_s
+        timeout = self._aiohttp.ClientTimeout(total=whole_s, sock_connect=self._timeout_s, sock_read=self._timeout_s)
+        headers = {"accept": "text/event-stream, application/json", "accept-encoding": "identity"}
+        headers |= {"authorization": f"Bearer {self._api_key}"} if self._api_key else {}
+        url, body = f"{self._base_url}/chat/completions", body | {"stream": True}
+        with Telling(self._base_url, self._model, self._timeout_s, whole_s, self._api_key):
+            async with (
+                self._aiohttp.ClientSession(
+                    timeout=timeout, auto_decompress=False, skip_auto_headers=("User-Agent",), cookie_jar=self._aiohttp.DummyCookieJar()
+                ) as session,
+                session.post(url, json=body, headers=headers, allow_redirects=False, proxy=self._proxy()) as response,
+            ):
+                await stop_at_failure(response)
+                read = read_stream if _kind(response.headers) == "text/event-stream" else read_whole
+                async for _ in read(response.content.iter_any(), completion):
+                    step()
 
-    def _strip(self, request: Any) -> None:
-        """Keep the client's environment (organisation, custom headers, other keys) out of the request."""
-        kept = [(name, value) for name, value in request.headers.items() if name.lower() in SENT_HEADERS]
-        key = [("authorization", f"Bearer {self._api_key}")] if self._api_key else []
-        request.headers = type(request.headers)([*kept, *key])
-
-    def _read(self, client: Any, body: dict[str, Any], completion: Completion) -> Iterator[None]:
-        with Telling(self._base_url, self._model, self._timeout_s, self._api_key):
-            create = client.chat.completions.with_streaming_response.create
-            with create(**body, extra_body={"stream": True}) as response:
-                kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-                if kind not in ("text/event-stream", "application/json"):
-                    complaint = "The server answered with {said}, not a chat completion. Is base_url right? It usually ends with /v1."
-                    raise BadAnswer(complaint, kind or "an unnamed type")
-                read = read_stream if kind == "text/event-stream" else read_whole
-                yield from read(response.iter_bytes(), completion)
+    def _proxy(self) -> str | None:
+        """The proxy that this machine names for the address; none for this machine itself."""
+        host, scheme = access.host_of(self._base_url), self._base_url.partition(":")[0].lower()
+        if access.is_loopback(host) or urllib.request.proxy_bypass(host):
+            return None
+        proxy = urllib.request.getproxies().get(scheme, "")
+        return proxy if proxy.startswith("http") else None
 
 
-def _openai() -> Any:
+def _kind(headers: Any) -> str:
+    """The type of an answer; BadAnswer for one that is no chat completion, or packed."""
+    if (packed := headers.get("content-encoding", "identity").strip().lower()) != "identity":
+        raise BadAnswer("The server packs its answer ({said}), though it was asked not to; only plain answers are read.", packed)
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("text/event-stream", "application/json"):
+        complaint = "The server answered with {said}, not a chat completion. Is base_url right? It usually ends with /v1."
+        raise BadAnswer(complaint, kind or "an unnamed type")
+    return kind
+
+
+def _aiohttp() -> Any:
     try:
-        import openai
+        import aiohttp
     except ImportError:
         raise VLMError(
-            "The VLM Server node needs the package openai. Install it where ComfyUI runs: pip install openai"
+            "The VLM Server node needs the package aiohttp, which ComfyUI brings. Install it where this runs: pip install aiohttp"
         ) from None
-    return openai
+    return aiohttp
 
 
 def _body(model: str, question: Question) -> dict[str, Any]:
@@ -187,29 +192,39 @@ def _culprit(refusal: str, sent: dict[str, Any]) -> str | None:
     return named or ("response_format" if "response_format" in sent else None)
 
 
-def _in_thread(work: Callable[[], Iterator[None]]) -> Iterator[None]:
-    """Run an iterator in a thread; yield at its every step and at least ten times a second."""
+def _in_thread(work: Callable[[Callable[[], None]], Awaitable[None]]) -> Iterator[None]:
+    """Run `work(step)` in a thread with a loop of its own; yield at its every step and at least ten times a second.
+
+    Whoever stops asking ends the work at once, its connection included.
+    """
     steps: queue.Queue[Any] = queue.Queue()
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(work(lambda: steps.put(None)))
 
     def run() -> None:
         try:
-            for _ in work():
-                steps.put(None)
+            loop.run_until_complete(task)
             steps.put(StopIteration())
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             steps.put(error)
+        finally:
+            loop.close()
 
     threading.Thread(target=run, name="csg-vlm-server", daemon=True).start()
-    while True:
-        try:
-            step = steps.get(timeout=POLL_S)
-        except queue.Empty:
-            step = None
-        if isinstance(step, StopIteration):
-            return
-        if isinstance(step, Exception):
-            raise step
-        yield
+    try:
+        while True:
+            try:
+                step = steps.get(timeout=POLL_S)
+            except queue.Empty:
+                step = None
+            if isinstance(step, StopIteration):
+                return
+            if isinstance(step, Exception):
+                raise step
+            yield
+    finally:
+        with suppress(RuntimeError):  # the loop is closed: the work has ended
+            loop.call_soon_threadsafe(task.cancel)
 
 
 def _wait(seconds: float, meanwhile: Callable[[], None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,13 +99,13 @@ def message_in(event: Any) -> str:
     return event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)
 
 
-def read_stream(chunks: Iterable[bytes], completion: Completion) -> Iterator[None]:
+async def read_stream(chunks: AsyncIterator[bytes], completion: Completion) -> AsyncIterator[None]:
     """Fill `completion` from server-sent events, yielding after each.
 
     Raises BrokenStream when the stream ends before the reply does, BadAnswer when it is no stream of
     completions or grows beyond 8 MB.
     """
-    for line in _lines(chunks):
+    async for line in _lines(chunks):
         if not line.startswith(b"data:"):
             continue
         data = line[5:].strip()
@@ -118,30 +118,32 @@ def read_stream(chunks: Iterable[bytes], completion: Completion) -> Iterator[Non
         raise BrokenStream
 
 
-def read_whole(chunks: Iterable[bytes], completion: Completion) -> Iterator[None]:
+async def read_whole(chunks: AsyncIterator[bytes], completion: Completion) -> AsyncIterator[None]:
     """Fill `completion` from one JSON object, for servers that do not stream."""
-    body = b""
-    for chunk in _counted(chunks):
-        body += chunk
+    parts = []
+    async for chunk in _counted(chunks):
+        parts.append(chunk)
         yield
+    body = b"".join(parts)
     completion.add(_decoded(body))
     if not completion.pieces and not completion.finished:
         raise BadAnswer("The server answered with JSON that is no chat completion: {said}", _text(body))
 
 
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     rest = b""
-    for chunk in _counted(chunks):
+    async for chunk in _counted(chunks):
         *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
+        for line in lines:
+            yield line
         if len(rest) > MAX_LINE_BYTES:
             raise BadAnswer("The server sent an endless line instead of a stream of events.")
     yield rest
 
 
-def _counted(chunks: Iterable[bytes]) -> Iterator[bytes]:
+async def _counted(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     total = 0
-    for chunk in chunks:
+    async for chunk in chunks:
         total += len(chunk)
         if total > MAX_BYTES:
             raise BadAnswer(f"The server's reply is larger than {MAX_BYTES // 1_000_000} MB; it was cut off.")

@@ -46,7 +46,6 @@ def reply_to(request):
 
 @pytest.fixture
 def chat(comfy):
-    pytest.importorskip("openai")
     comfy.forget()
     with chat_server.ChatServer(reply_to) as running:
         yield running

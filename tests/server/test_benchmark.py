@@ -138,7 +138,6 @@ def command_line(scenes, chat, output, methods, *more):
 
 
 def test_a_folder_is_evaluated_through_a_running_comfyui(server, scenes, chat, tmp_path, capsys):
-    pytest.importorskip("openai")
     parquet = pytest.importorskip("pyarrow.parquet")
     from csg.evaluation.runner import study
     from csg.evaluation.runner.main import main
@@ -175,7 +174,6 @@ def kill_one_worker(results, killed):
 
 def test_a_lost_worker_is_replaced_and_its_work_done_again(scenes, chat, tmp_path):
     pytest.importorskip("ray")
-    pytest.importorskip("openai")
     psutil = pytest.importorskip("psutil")
     from csg.evaluation.runner.main import main
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("openai")
-
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = json.loads((ROOT / "workflows" / "api" / "vlm_counterfactual.json").read_text(encoding="utf-8"))
 SDXL = json.loads((ROOT / "workflows" / "api" / "sdxl_qwen3_vl.json").read_text(encoding="utf-8"))

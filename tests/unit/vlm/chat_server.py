@@ -4,6 +4,7 @@ The first part of the path says how: `http://127.0.0.1:PORT/<behaviour>/v1`.
 """
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Callable
@@ -191,6 +192,20 @@ class Handler(BaseHTTPRequestHandler):
         self._stream_head()
         self._event({"choices": [{"delta": {"content": "x"}}]})
         time.sleep(20)
+
+    def packed(self, body):
+        self._raw(200, gzip.compress(b" " * 50_000_000), "application/json", {"content-encoding": "gzip"})
+
+    def drips(self, body):
+        self._stream_head()
+        for _ in range(100):
+            self.wfile.write(b": still here\n\n")
+            self.wfile.flush()
+            time.sleep(0.1)
+
+    def waits_for_the_other_end(self, body):
+        self.connection.settimeout(10)
+        self.server.chat.hung_up = self.connection.recv(1) == b""
 
     def drops(self, body):
         self._stream_head()

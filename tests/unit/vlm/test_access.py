@@ -1,7 +1,7 @@
 """Nothing leaves this machine unless its user said so."""
 import pytest
 
-from csg.vlm.access import api_key, checked_url, listed_hosts
+from csg.vlm.access import api_key, checked_url, key_for, listed_hosts
 from csg.vlm.protocol import VLMError
 
 ALLOWED = listed_hosts("api.example.com, gpu-box:8000 # at work\n10.0.0.5\n[fd00::1]:8000 [fd00::2]\n")
@@ -76,3 +76,31 @@ def test_keys_come_only_from_variables_meant_for_it():
             api_key(name, environment)
     with pytest.raises(VLMError, match="characters that no API key has"):
         api_key("CSG_VLM_KEY_BAD", environment)
+
+
+KEYS = {"CSG_VLM_KEY_A": "a", "CSG_VLM_KEY_B": "b"}
+LIST = "api.a.com=CSG_VLM_KEY_A, api.b.com:8443=CSG_VLM_KEY_B\nbox:8000"
+
+
+@pytest.mark.parametrize(("url", "variable", "key"), [
+    ("https://api.a.com/v1", "CSG_VLM_KEY_A", "a"), ("https://api.b.com:8443/v1", "CSG_VLM_KEY_B", "b"),
+    ("http://127.0.0.1:1234/v1", "CSG_VLM_KEY_A", "a"), ("http://box:8000/v1", "", None),
+])  # fmt: skip
+def test_a_key_goes_to_the_host_that_it_is_for(url, variable, key):
+    assert checked_url(url, listed_hosts(LIST)) and key_for(url, variable, LIST, KEYS) == key
+
+
+@pytest.mark.parametrize(("url", "variable", "why"), [
+    ("https://api.a.com/v1", "CSG_VLM_KEY_B", "is for api.b.com:8443, .* write api.a.com=CSG_VLM_KEY_B into"),
+    ("http://api.a.com/v1", "CSG_VLM_KEY_A", "only over https://"),
+    ("https://api.b.com/v1", "CSG_VLM_KEY_B", "is for api.b.com:8443"),
+])  # fmt: skip
+def test_a_key_goes_nowhere_else_and_never_in_the_clear(url, variable, why):
+    with pytest.raises(VLMError, match=why):
+        key_for(url, variable, LIST, KEYS)
+
+
+def test_a_key_that_no_host_is_named_for_goes_to_the_only_host():
+    assert key_for("https://api.a.com/v1", "CSG_VLM_KEY_A", "api.a.com", KEYS) == "a"
+    with pytest.raises(VLMError, match="may be for any of the hosts"):
+        key_for("https://api.a.com/v1", "CSG_VLM_KEY_A", "api.a.com other.com", KEYS)

@@ -2,18 +2,16 @@
 import base64
 import io
 import logging
+import threading
 import time
 
 import pytest
 from PIL import Image
 
-from tests.unit.vlm.chat_server import ChatServer
-
-pytest.importorskip("openai")
-
 from csg.vlm import server as server_module
 from csg.vlm.protocol import Question, VisionLanguageModel, VLMError
 from csg.vlm.server import ServerVLM
+from tests.unit.vlm.chat_server import ChatServer
 
 PICTURE = Image.new("RGB", (60, 60), (200, 10, 10))
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}}
@@ -119,6 +117,35 @@ def test_a_silent_server_is_given_up_after_the_timeout(server, behaviour):
     assert time.monotonic() - start < 3 and len(server.requests) == 1
 
 
+def test_a_server_that_only_drips_is_given_up_in_the_end(server):
+    start = time.monotonic()
+    with pytest.raises(VLMError, match="has not finished its answer after 3 s"):
+        ask(server, "drips", timeout_s=0.3)
+    assert time.monotonic() - start < 6
+
+
+def test_a_packed_answer_is_refused_unread(server):
+    with pytest.raises(VLMError, match=r"packs its answer \(gzip\)"):
+        ask(server, "packed")
+    assert server.requests[0][1]["accept-encoding"] == "identity"
+
+
+def test_an_interrupt_closes_the_connection(server):
+    server.hung_up, start = None, time.monotonic()
+
+    def progress(done, total):
+        if time.monotonic() - start > 0.3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        ServerVLM(server.url("waits-for-the-other-end"), "tiny", timeout_s=60).ask(Question("a"), progress)
+    deadline = time.monotonic() + 5
+    while server.hung_up is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert server.hung_up is True
+    assert not [t for t in threading.enumerate() if t.name == "csg-vlm-server" and t.is_alive()]
+
+
 def test_nobody_there():
     with ChatServer() as gone:
         url = gone.url()
@@ -215,6 +242,6 @@ def test_a_key_never_reaches_a_message_or_a_log(server, behaviour, level, caplog
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "openai", None)
-    with pytest.raises(VLMError, match="pip install openai"):
+    monkeypatch.setitem(__import__("sys").modules, "aiohttp", None)
+    with pytest.raises(VLMError, match="pip install aiohttp"):
         ServerVLM("http://localhost/v1", "m")
