@@ -16,12 +16,13 @@ from PIL import Image, ImageChops, ImageDraw
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from demo import Edit, filled, titled  # noqa: E402
+from demo import Edit, filled  # noqa: E402
 
 from csg.causal.counterfactual import propagate  # noqa: E402
 from csg.causal.drawing import draw  # noqa: E402
 from csg.causal.formats import parse_assignments, read_json  # noqa: E402
 from csg.causal.lettering import font_for  # noqa: E402
+from csg.evaluation.runner import prompts  # noqa: E402
 from csg.evaluation.runner.comfy_client import ComfyServer  # noqa: E402
 from csg.evaluation.sheets import INK, MUTED, PAPER  # noqa: E402
 from csg.town.render import render  # noqa: E402
@@ -33,24 +34,16 @@ SHEETS = ("town_baselines", "any_editor")
 SIDE, GAP = 440, 28
 
 
-def prompt_of(name):
-    return json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text())
-
-
-def nodes_of(prompt, kind):
-    return [(node, entry["inputs"]) for node, entry in prompt.items() if entry["class_type"] == kind]
-
-
 def run(client, prompt):
     """Run a workflow; a function from a node's title to its first picture."""
     done = client.run(prompt)
-    nodes = titled(prompt)
+    nodes = prompts.ids(prompt)
     return lambda title: Image.open(io.BytesIO(client.images(done, nodes[title])[0])).convert("RGB")
 
 
 def do_words(prompt):
     """What is asked, as "do(weather = rainy, house = blue)"."""
-    asked = [f"{i['concept']} = {i['value'] or 'as it is'}" for _, i in nodes_of(prompt, "CSG_Intervene")]
+    asked = [f"{i['concept']} = {i['value'] or 'as it is'}" for i in prompts.of_class(prompt, "CSG_Intervene")]
     return f"do({', '.join(asked)})"
 
 
@@ -72,7 +65,7 @@ def pair(before, after, words):
 
 def scene_of(prompt):
     """The picture that a workflow begins with, where it does not save it."""
-    (_, scene), = nodes_of(prompt, "CSG_TownScene")
+    scene, = prompts.of_class(prompt, "CSG_TownScene")
     noise = exogenous(scene["seed"])
     return Image.fromarray(render(noise, evaluate(noise))[0])
 
@@ -88,9 +81,9 @@ def fitted(picture, width, height):
 
 def story(before, after, prompt):
     """The README's picture: what is, the graph with its intervention, what would have been."""
-    (_, asked), = nodes_of(prompt, "CSG_Intervene")
-    (_, follows), = nodes_of(prompt, "CSG_Propagate")
-    seed = next(i["value"] for _, i in nodes_of(prompt, "PrimitiveInt"))
+    asked, = prompts.of_class(prompt, "CSG_Intervene")
+    follows, = prompts.of_class(prompt, "CSG_Propagate")
+    seed = prompts.of_class(prompt, "PrimitiveInt")[0]["value"]
     graph = read_json(json.dumps(graph_document(factual(seed)))).do({asked["concept"]: asked["value"]})
     shown = fitted(draw(propagate(graph, parse_assignments(follows["values"]))), 720, SIDE + 60)
     page = Image.new("RGB", (2 * SIDE + 720 + 2 * GAP, SIDE + 100), PAPER)
@@ -120,7 +113,7 @@ def error(picture, original, times=8):
 
 def keep_preserved_page(client):
     """A house painted blue: the error on Town's scene before and after Keep Preserved Pixels."""
-    prompt = filled(prompt_of("town_counterfactual"), Edit(80000001, "house=blue"))
+    prompt = filled(prompts.read("town_counterfactual"), Edit(80000001, "house=blue"))
     nodes = {name: entry["class_type"] for name, entry in prompt.items()}
     sampler = next(name for name, kind in nodes.items() if kind == "CSG_Sampler")
     decoded = next(name for name, kind in nodes.items() if kind == "VAEDecode" and prompt[name]["inputs"]["samples"] == [sampler, 0])
@@ -203,7 +196,7 @@ def save(page, path):
 
 def pair_page(client, name):
     """The picture before and after, and what was asked; the README's picture along with one of them."""
-    prompt = prompt_of(name)
+    prompt = prompts.read(name)
     picture = run(client, prompt)
     before, after = picture("factual"), picture("counterfactual")
     if name == "town_day_to_night":
@@ -214,13 +207,13 @@ def pair_page(client, name):
 def alone_page(client, name):
     """The same of a workflow that does not save the picture it begins with."""
     title, words = ALONE[name]
-    prompt = prompt_of(name)
+    prompt = prompts.read(name)
     return pair(scene_of(prompt), run(client, prompt)(title), words.format(do_words(prompt)))
 
 
 def sheet_page(client, name):
     """The workflow's own sheet."""
-    return fitted(run(client, prompt_of(name))("Compare"), 960, 640)
+    return fitted(run(client, prompts.read(name))("Compare"), 960, 640)
 
 
 THUMBNAILS = dict.fromkeys(PAIRS, pair_page) | dict.fromkeys(ALONE, alone_page) | dict.fromkeys(SHEETS, sheet_page)

@@ -19,21 +19,19 @@ from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any, TextIO
 
+import in_process
+import town_from_image as from_image
 from PIL import Image, ImageDraw, ImageFont
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))
+from csg.evaluation.runner import prompts
+from csg.evaluation.runner.comfy_client import ComfyClient, ComfyError, ComfyServer, Progress, Run
+from csg.evaluation.runner.prompts import Prompt
+from csg.town import world
 
-import town_from_image as from_image  # noqa: E402
-
-from csg.evaluation.runner.comfy_client import ComfyClient, ComfyError, ComfyServer, Progress, Run  # noqa: E402
-from csg.town import world  # noqa: E402
-
-WORKFLOW = ROOT / "workflows" / "api" / "town_counterfactual.json"
+WORKFLOW = in_process.ROOT / "workflows" / "api" / "town_counterfactual.json"
 INTERVENTIONS = ("weather=rainy", "weather=snowy", "time=night", "season=autumn", "house=blue")
 PICTURES = ("factual", "counterfactual", "exact", "masks")
 FIGURES = ("effectiveness", "excess_error", "untouched", "reconstruction_error", "seconds")
-Prompt = dict[str, dict[str, Any]]
 Figures = dict[str, float | None]
 
 
@@ -80,32 +78,22 @@ def scenes(interventions: Sequence[str], number: int) -> list[int]:
     return list(islice(filter(changed_by_all, count()), number))
 
 
-def titled(prompt: Prompt) -> dict[str, str]:
-    """Node ids by the titles that the workflow gives them."""
-    return {entry["_meta"]["title"]: node for node, entry in prompt.items()}
-
-
 def filled(template: Prompt, edit: Edit) -> Prompt:
     """The workflow for one edit: scene, do() and the consequences set by hand."""
-    prompt = json.loads(json.dumps(template))
     (concept, value), = edit.do.items()
     done = f"{concept} = {value}"
-    settings = {
+    return prompts.filled(template, {
         "Factual scene": {"seed": edit.seed},
         "Exact counterfactual": {"seed": edit.seed, "do": done},
         "Intervention": {"concept": concept, "value": value},
         "Propagate by hand": {"values": "\n".join(f"{n} = {v}" for n, v in edit.consequences().items())},
         "Score": {"seed": edit.seed, "do": done},
-    }
-    nodes = titled(prompt)
-    for title, inputs in settings.items():
-        prompt[nodes[title]]["inputs"].update(inputs)
-    return prompt
+    })
 
 
 def collected(client: ComfyClient, prompt: Prompt, run: Run, edit: Edit) -> Result:
     """The pictures and figures of one finished prompt."""
-    nodes = titled(prompt)
+    nodes = prompts.ids(prompt)
     pictures = {name: client.images(run, nodes[name])[0] for name in PICTURES}
     detail = json.loads(run.text(nodes["Score"])) | {"seconds": run.seconds}
     return Result(edit, pictures, {name: detail[name] for name in FIGURES}, detail)
@@ -206,7 +194,7 @@ def run_edits(client: ComfyClient, template: Prompt, edits: Sequence[Edit], bar:
 
 def run_from_image(client: ComfyClient, edits: Sequence[Edit], bar: ProgressBar) -> dict[str, Any]:
     """The same from the picture alone, one edit after the other; the report's part about the small model."""
-    template, done = json.loads(from_image.WORKFLOW.read_text()), []
+    template, done = prompts.read(from_image.WORKFLOW), []
     for number, edit in enumerate(edits):
         label = f"from the picture: do({edit.intervention}), scene {edit.seed}"
 
@@ -253,7 +241,7 @@ def main(words: Sequence[str] | None = None) -> int:
     begin = time.monotonic()
     try:
         with ComfyServer(options.url) as server:
-            template = json.loads(options.workflow.read_text())
+            template = prompts.read(options.workflow)
             results = run_edits(server.client, template, edits, ProgressBar(len(edits), sys.stderr))
             alone = [Edit(seed, own) for seed, own in zip(seeds, cycle(options.interventions))][: options.from_image]
             vlm = run_from_image(server.client, alone, ProgressBar(len(alone), sys.stderr)) if alone else None

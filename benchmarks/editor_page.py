@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+import in_process  # noqa: F401  makes csg importable
+
+from csg.evaluation.runner.comfy_client import ComfyServer
+
 RUNS, SECONDS, RATE = 6, 3.0, 60
 WAYS = {"canvas": False, "Nodes 2.0": True}
 READY = "() => Boolean(window.app?.graph && window.LiteGraph?.registered_node_types?.CSG_GraphEditor)"
@@ -73,9 +75,6 @@ WATCH = """watched => {
 
 def measure(browser: Any, town: str, largest: str) -> dict:
     """What the page takes for a small and for the largest graph, by the way it draws nodes; `town` and `largest` as JSON."""
-    sys.path.append(str(ROOT))
-    from csg.evaluation.runner.comfy_client import ComfyServer
-
     with tempfile.TemporaryDirectory() as folder, ComfyServer(workspace=Path(folder), threads=1) as server:
         found = {}
         for way, vue in WAYS.items():

@@ -26,6 +26,8 @@ from typing import Any
 import torch
 from in_process import ROOT, pack_module, processor, start_comfyui
 
+from csg.evaluation.runner.comfy_client import find_comfyui
+
 RESULTS = ROOT / "benchmarks" / "results"
 PARITY = ROOT / "tests" / "parity"
 CONCEPTS, WORDS = (1, 3, 8), 3
@@ -343,9 +345,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="default: 20; full size: 100 on a GPU, else 4")
     parser.add_argument("--concepts", type=int, nargs="+", default=CONCEPTS)
     arguments = parser.parse_args()
-    sys.path.append(str(ROOT))
-    from csg.evaluation.runner.comfy_client import find_comfyui
-
     start_comfyui(find_comfyui())
     import comfy.cli_args
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))  # whoever imports this first may import csg after it
 PACK = "causal_semantic_guidance_pack"
 
 
 def start_comfyui(path: Path) -> None:
     """Make ComfyUI's modules importable, on the CPU, ahead of this repository (both have a `nodes`)."""
     sys.path[:0] = [str(path)]
-    sys.path.append(str(ROOT))
     import comfy.options
 
     comfy.options.enable_args_parsing(False)

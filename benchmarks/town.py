@@ -243,7 +243,6 @@ def settled(parser: argparse.ArgumentParser, options: argparse.Namespace, words:
 
 def main() -> None:
     """Measure what is missing, then write tables and plots."""
-    sys.path.append(str(ROOT))
     options = arguments()
     logging.basicConfig(level=logging.WARNING)
     start_comfyui(options.comfyui)

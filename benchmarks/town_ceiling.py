@@ -17,21 +17,17 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from in_process import ROOT
+from town_worlds import FIRST_SCENE, INTERVENED_ON, interventions
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))
-
-from town_worlds import FIRST_SCENE, INTERVENED_ON, interventions  # noqa: E402
-
-from csg.evaluation.runner.journal import Journal  # noqa: E402
-from csg.evaluation.runner.pace import Pace  # noqa: E402
-from csg.town import score, world  # noqa: E402
-from csg.town.render import render  # noqa: E402
+from csg.evaluation.runner.journal import Journal
+from csg.evaluation.runner.pace import Pace
+from csg.town import score, world
+from csg.town.render import render
 
 LINES = ROOT / "benchmarks" / "results" / "town_ceiling.jsonl"
 TRIALS, ATTEMPTS = 6, 40

@@ -17,19 +17,20 @@ import numpy as np
 from PIL import Image
 from town_expected import TRUE_EDGES, most_probable
 
-from csg.evaluation.runner.comfy_client import REPOSITORY, ComfyClient, Progress, Run
+from csg.evaluation.runner import prompts
+from csg.evaluation.runner.comfy_client import ComfyClient, Progress, Run
+from csg.evaluation.runner.prompts import Prompt
 from csg.town import world
 from csg.town.readers import read_values
 
-WORKFLOW = REPOSITORY / "workflows" / "api" / "town_from_image.json"
-KINDS = {"extract": "CSG_ExtractConcepts", "propagate": "CSG_Propagate", "judge": "CSG_Effectiveness"}
+WORKFLOW = "town_from_image"
+QUESTIONS = {"extract": "Ask for the causal graph", "propagate": "Let the VLM propagate", "judge": "Does the VLM see it?"}
 SHARES = ("values_right", "graph_right", "propagation_right", "vlm_effectiveness", "readers_effectiveness", "agreement")
 NOTE = (
     "A small model trained on Town alone. Its graph is memorised, not discovered: it is the same for every picture. "
     "vlm_effectiveness is the share of changed concepts that the model itself sees in its edit; agreement, how often its "
     "verdict is the attribute readers'."
 )
-Prompt = dict[str, dict[str, Any]]
 
 
 class Stopwatch:
@@ -58,25 +59,16 @@ class Reply:
     verdicts: Mapping[str, bool]
 
 
-def nodes_by_class(prompt: Prompt) -> dict[str, str]:
-    """Node ids by class, for classes that a workflow has once."""
-    return {entry["class_type"]: node for node, entry in prompt.items()}
-
-
 def filled(template: Prompt, seed: int, do: Mapping[str, str]) -> Prompt:
     """The workflow for one scene and one intervention; nothing else is filled in."""
-    prompt = json.loads(json.dumps(template))
     ((concept, value),) = do.items()
-    nodes = nodes_by_class(prompt)
-    prompt[nodes["CSG_TownScene"]]["inputs"]["seed"] = seed
-    prompt[nodes["CSG_Intervene"]]["inputs"].update(concept=concept, value=value)
-    return prompt
+    return prompts.filled(template, {"Factual scene": {"seed": seed}, "Intervention": {"concept": concept, "value": value}})
 
 
 def reply_of(prompt: Prompt, run: Run) -> Reply:
     """What the nodes of a finished run have shown."""
-    nodes = nodes_by_class(prompt)
-    shown = {kind: run.outputs[nodes[name]] for kind, name in KINDS.items()}
+    nodes = prompts.ids(prompt)
+    shown = {kind: run.outputs[nodes[title]] for kind, title in QUESTIONS.items()}
     graph = json.loads(shown["extract"]["graph"][0])
     after = json.loads(shown["propagate"]["csg_counterfactual"][0])
     return Reply(
@@ -118,10 +110,10 @@ def run_scene(
     """One scene from its picture to the judged edit: figures, what was said, and the seconds of each question."""
     prompt, watch = filled(template, seed, do), Stopwatch(pass_on)
     run = client.run(prompt, watch)
-    nodes = nodes_by_class(prompt)
-    edited = np.array(Image.open(io.BytesIO(client.images(run, nodes["SaveImage"])[0])).convert("RGB"))
+    nodes = prompts.ids(prompt)
+    edited = np.array(Image.open(io.BytesIO(client.images(run, nodes["counterfactual"])[0])).convert("RGB"))
     reply = reply_of(prompt, run)
-    seconds = {kind: round(watch.seconds.get(nodes[name], 0.0), 2) for kind, name in KINDS.items()}
+    seconds = {kind: round(watch.seconds.get(nodes[title], 0.0), 2) for kind, title in QUESTIONS.items()}
     return {
         "seed": seed, "do": dict(do), **figures(reply, edited, seed, do), "seconds": run.seconds, "seconds_by_question": seconds,
         "read": dict(reply.read), "after": dict(reply.after), "verdicts": dict(reply.verdicts),
@@ -131,7 +123,7 @@ def run_scene(
 def summary(scenes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The report's part about the model: means and every scene."""
     means = {name: float(np.mean([scene[name] for scene in scenes])) for name in (*SHARES, "seconds")}
-    slowest = {kind: max(scene["seconds_by_question"][kind] for scene in scenes) for kind in KINDS}
+    slowest = {kind: max(scene["seconds_by_question"][kind] for scene in scenes) for kind in QUESTIONS}
     return {"note": NOTE, "mean": means, "slowest_reply_seconds": slowest, "scenes": list(scenes)}
 
 

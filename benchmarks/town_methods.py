@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from in_process import ROOT
+from csg.evaluation.runner import prompts
 
 ALL, DESCENDANTS, INTERVENED = "intervened + descendants", "descendants only", "intervened only"
 CSG, PAPER, NO_EDIT = "CSG", "CSG (paper)", "no edit"
 FIELDS = ("model", "measure", "settings", "scene", "do", "seed")  # what identifies a line of results
 LATER = ("release_below", "strengths")
-WORKFLOW = ROOT / "workflows" / "api" / "town_counterfactual.json"
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ class Method:
 
 def shipped() -> Method:
     """Causal Semantic Guidance as the Town workflow has it."""
-    nodes = {entry["_meta"]["title"]: entry["inputs"] for entry in json.loads(WORKFLOW.read_text()).values()}
-    invert, encode, edit = nodes["Invert"], nodes["Encode the edits"], nodes["Edit"]
+    workflow = prompts.read("town_counterfactual")
+    invert, encode, edit = (prompts.inputs(workflow, title) for title in ("Invert", "Encode the edits", "Edit"))
     own = ("base", "mask", "mask_source", "contrast", "cut", "preserve", "release", "release_below")
     return Method(
         steps=invert["steps"], skip=invert["skip"], source="source" in invert, source_guidance=invert["source_guidance"],

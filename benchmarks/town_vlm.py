@@ -21,24 +21,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from in_process import ROOT
+from town_expected import TRUE_EDGES, most_probable
+from town_training.dialogues import IMPORTANCE, changed_edges, intervened, links, town_graph
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))
-
-from town_expected import TRUE_EDGES, most_probable  # noqa: E402
-from town_training.dialogues import IMPORTANCE, changed_edges, intervened, links, town_graph  # noqa: E402
-
-from csg.causal.counterfactual import propagate  # noqa: E402
-from csg.causal.graph import CausalGraph, Concept  # noqa: E402
-from csg.evaluation.effectiveness import effectiveness  # noqa: E402
-from csg.town import world  # noqa: E402
-from csg.town.render import render  # noqa: E402
-from csg.town.weights import VLM_FOLDER  # noqa: E402
-from csg.vlm.extract import extract_concepts  # noqa: E402
-from csg.vlm.local import LocalVLM  # noqa: E402
-from csg.vlm.manipulate import vlm_propagate  # noqa: E402
-from csg.vlm.protocol import Question  # noqa: E402
-from csg.vlm.suggest import suggest_interventions  # noqa: E402
+from csg.causal.counterfactual import propagate
+from csg.causal.graph import CausalGraph, Concept
+from csg.evaluation.effectiveness import effectiveness
+from csg.town import world
+from csg.town.render import render
+from csg.town.weights import VLM_FOLDER
+from csg.vlm.extract import extract_concepts
+from csg.vlm.local import LocalVLM
+from csg.vlm.manipulate import vlm_propagate
+from csg.vlm.protocol import Question
+from csg.vlm.suggest import suggest_interventions
 
 FIRST_SCENE = 90_000_000  # training and the other measurements take their scenes elsewhere
 RESULTS = ROOT / "benchmarks" / "results"

@@ -9,15 +9,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-import sys
 from pathlib import Path
 
+import in_process  # noqa: F401  makes csg importable
 import numpy as np
 import torch
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))
-
-from town_training import data, roundtrips, vlm, words  # noqa: E402
+from town_training import data, roundtrips, vlm, words
 
 TRAINING_SCENES, REDRAWN = 14_000, 768
 FIRST_SCENE = 1_200_000

@@ -1,17 +1,18 @@
 """The demo's way, over HTTP and websocket, for one scene."""
 
 import io
-import json
 
 import demo
 import pytest
 import town_from_image as from_image
 from PIL import Image
 
+from csg.evaluation.runner import prompts
+
 
 @pytest.fixture(scope="module")
 def results(server):
-    template = json.loads(demo.WORKFLOW.read_text())
+    template = prompts.read(demo.WORKFLOW)
     seed = demo.scenes(demo.INTERVENTIONS, 1)[0]
     edits = [demo.Edit(seed, "weather=rainy"), demo.Edit(seed, "house=blue")]
     return demo.run_edits(server.client, template, edits, demo.ProgressBar(2, io.StringIO()))
@@ -35,15 +36,15 @@ def test_the_house_turns_blue_and_the_rest_stays(results):
 
 
 def test_the_second_edit_reuses_the_scenes_inversion(server):
-    template = json.loads(demo.WORKFLOW.read_text())
+    template = prompts.read(demo.WORKFLOW)
     prompt = demo.filled(template, demo.Edit(demo.scenes(demo.INTERVENTIONS, 1)[0], "weather=rainy"))
     run = server.client.run(demo.filled(template, demo.Edit(demo.scenes(demo.INTERVENTIONS, 1)[0], "season=autumn")))
-    assert demo.titled(prompt)["Invert"] in run.cached
+    assert prompts.ids(prompt)["Invert"] in run.cached
 
 
 def test_from_the_picture_alone_to_the_judged_edit(server):
     """Extract, editor, do(), propagate, edit, effectiveness: nothing is written by hand."""
-    template = json.loads(from_image.WORKFLOW.read_text())
+    template = prompts.read(from_image.WORKFLOW)
     found = from_image.run_scene(server.client, template, demo.scenes(demo.INTERVENTIONS, 1)[0], {"house": "blue"}, lambda progress: None)
     assert found["values_right"] >= 10 / 12 and found["graph_right"] == found["propagation_right"] == 1.0
     assert found["readers_effectiveness"] == 1.0

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from csg.evaluation.runner import prompts
+
 ROOT = Path(__file__).resolve().parents[2]
-WORKFLOW = json.loads((ROOT / "workflows" / "api" / "vlm_counterfactual.json").read_text(encoding="utf-8"))
-SDXL = json.loads((ROOT / "workflows" / "api" / "sdxl_qwen3_vl.json").read_text(encoding="utf-8"))
+WORKFLOW, SDXL = prompts.read("vlm_counterfactual"), prompts.read("sdxl_qwen3_vl")
+NODES = prompts.ids(WORKFLOW)
 RAIN = {"values": [{"concept": "ground", "value": "wet", "reason": "rain wets the ground"},
                    {"concept": "person", "value": "umbrella", "reason": "nobody likes to get wet"},
                    {"concept": "snowman", "value": "none", "reason": "there is no snow"}],
@@ -49,28 +51,21 @@ def chat():
         yield running
 
 
-def titled(title):
-    return next(node for node, entry in WORKFLOW.items() if entry["_meta"]["title"] == title)
-
-
 def workflow(chat, behaviour="good"):
-    prompt = json.loads(json.dumps(WORKFLOW))
-    prompt[titled("Your VLM server")]["inputs"] |= {"base_url": chat.url(behaviour), "model": "good", "timeout_s": 5.0}
-    prompt[titled("Invert")]["inputs"]["steps"] = 10
-    prompt[titled("Encode the edits")]["inputs"]["warmup"] = 1
-    return prompt
+    asked = {"base_url": chat.url(behaviour), "model": "good", "timeout_s": 5.0}
+    return prompts.filled(WORKFLOW, {"Your VLM server": asked, "Invert": {"steps": 10}, "Encode the edits": {"warmup": 1}})
 
 
 def test_the_workflow_runs_from_picture_to_judgement(server, chat):
     run = server.client.run(workflow(chat))
-    report = run.outputs[titled("What follows, in words")]["text"][0]
+    report = run.outputs[NODES["What follows, in words"]]["text"][0]
     assert "descendant: ground: dry -> wet, vlm (rain wets the ground)" in report
     assert "descendant: snowman: stays none" in report
-    judged = run.outputs[titled("Does the VLM see it?")]["csg_effectiveness"]
+    judged = run.outputs[NODES["Does the VLM see it?"]]["csg_effectiveness"]
     assert {entry["concept"]: entry["answer"] for entry in judged} == {"weather": True, "ground": True, "person": False}
-    assert "Effectiveness 0.67: 2 of 3" in run.outputs[titled("Each answer")]["text"][0]
-    assert server.client.images(run, titled("counterfactual"))[0].startswith(b"\x89PNG")
-    graph = json.loads(run.outputs[titled("Ask for the causal graph")]["graph"][0])
+    assert "Effectiveness 0.67: 2 of 3" in run.outputs[NODES["Each answer"]]["text"][0]
+    assert server.client.images(run, NODES["counterfactual"])[0].startswith(b"\x89PNG")
+    graph = json.loads(run.outputs[NODES["Ask for the causal graph"]]["graph"][0])
     assert len(graph["concepts"]) == 12 and len(graph["edges"]) == 10 and "incomplete" not in graph
     assert len(chat.requests) == 5
 

@@ -1,5 +1,6 @@
 """The shipped workflows against a live server: what the canvas would send is what the API twin says."""
 
+import importlib.util
 import json
 import re
 import struct
@@ -10,54 +11,9 @@ import pytest
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 PICTURES = sorted(WORKFLOWS.glob("*.json"))
 PROMPTS = sorted((WORKFLOWS / "api").glob("*.json"))
-NOTES = {"Note", "MarkdownNote"}
-GROWING = "COMFY_AUTOGROW_V3"
-TYPED_IN = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
-
 
 def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def inputs_of(info, node):
-    """(name, type, options) of a node's inputs as the page lists them: required first, then optional.
-
-    Of inputs that grow with their links, those that the node has.
-    """
-    for group in ("required", "optional"):
-        for name, (kind, *options) in info["input"].get(group, {}).items():
-            if kind == GROWING:
-                known = {f"{name}.{letter}" for letter in options[0]["template"]["names"]}
-                yield from ((entry["name"], "*", {}) for entry in node["inputs"] if entry["name"] in known)
-                continue
-            yield name, "COMBO" if isinstance(kind, list) else kind, options[0] if options else {}
-
-
-def values_by_name(node, info):
-    """The node's widget values. Seeds are followed by what happens to them after a run, uploads by their button."""
-    left, found = list(node["widgets_values"]), {}
-    for name, kind, options in inputs_of(info, node):
-        if kind.split(",")[0] in TYPED_IN and not options.get("forceInput"):
-            found[name] = left.pop(0)
-            follower = {"fixed", "randomize", "increment", "decrement"} if options.get("control_after_generate") else None
-            follower = {"image"} if options.get("image_upload") else follower
-            assert not follower or left.pop(0) in follower, f"{node['title']}: {name} lacks its companion value"
-    assert not left, f"{node['title']} has {len(left)} widget values too many"
-    return found
-
-
-def as_prompt(workflow, infos):
-    """What the page sends for a workflow: links where there are links, widget values elsewhere."""
-    links = {link[0]: link for link in workflow["links"]}
-    prompt = {}
-    for node in workflow["nodes"]:
-        if node["type"] in NOTES:
-            continue
-        inputs = values_by_name(node, infos[node["type"]])
-        inputs |= {entry["name"]: [str(links[entry["link"]][1]), links[entry["link"]][2]]
-                   for entry in node["inputs"] if entry["link"] is not None}
-        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node["title"]}}
-    return prompt
 
 
 def jpeg_size(data):
@@ -76,13 +32,33 @@ def infos(server):
     return server.client.nodes()
 
 
+@pytest.fixture(scope="module")
+def program():
+    """The program that writes workflows/api/."""
+    spec = importlib.util.spec_from_file_location("api_workflows", WORKFLOWS.parent / ".ci" / "workflows.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_every_canvas_workflow_has_its_twin():
-    assert PICTURES and {path.name for path in PICTURES} <= {path.name for path in PROMPTS}
+    assert PICTURES and {path.name for path in PICTURES} == {path.name for path in PROMPTS}
 
 
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
-def test_the_canvas_sends_what_the_twin_says(path, infos):
-    assert as_prompt(read(path), infos) == read(WORKFLOWS / "api" / path.name)
+def test_the_canvas_sends_what_the_twin_says(path, infos, program):
+    twin = WORKFLOWS / "api" / path.name
+    assert program.written(read(path), infos) == twin.read_text(encoding="utf-8"), "run `.venv/bin/python .ci/workflows.py`"
+
+
+def test_a_workflow_whose_widgets_do_not_fit_is_refused(program):
+    """One value too many or too few shifts all that follow: it is never guessed."""
+    infos = {"Scene": {"input": {"required": {"seed": ["INT", {"control_after_generate": True}], "do": ["STRING", {}]}}}}
+    wrong = {"lacks its companion": [4, ""], "1 widget values too many": [4, "fixed", "", 1], "no value for do": [4, "fixed"]}
+    for words, values in wrong.items():
+        node = {"id": 1, "type": "Scene", "title": "Scene", "inputs": [], "widgets_values": values}
+        with pytest.raises(ValueError, match=words):
+            program.as_prompt({"links": [], "nodes": [node]}, infos)
 
 
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
@@ -97,26 +73,26 @@ def test_links_join_sockets_of_the_same_type(path, infos):
 
 
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
-def test_sockets_are_those_of_the_live_node(path, infos):
+def test_sockets_are_those_of_the_live_node(path, infos, program):
     for node in read(path)["nodes"]:
-        if node["type"] in NOTES:
+        if node["type"] in program.NOTES:
             continue
         info = infos[node["type"]]
-        assert {entry["name"] for entry in node["inputs"]} == {name for name, *_ in inputs_of(info, node)}, node["title"]
+        assert {entry["name"] for entry in node["inputs"]} == {name for name, *_ in program.inputs_of(info, node)}, node["title"]
         assert [entry["type"] for entry in node["outputs"]] == info["output"], node["title"]
 
 
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
-def test_nodes_stand_apart_inside_titled_groups_with_a_note(path):
+def test_nodes_stand_apart_inside_titled_groups_with_a_note(path, program):
     workflow = read(path)
-    assert any(node["type"] in NOTES for node in workflow["nodes"])
+    assert any(node["type"] in program.NOTES for node in workflow["nodes"])
     boxes = [(*node["pos"], *node["size"], node) for node in workflow["nodes"]]
     for number, (x, y, w, h, node) in enumerate(boxes):
         for left, top, width, height, other in boxes[number + 1:]:
             apart = x + w <= left or left + width <= x or y + h <= top - 30 or top + height <= y - 30
             assert apart, f"{node['title']} overlaps {other['title']}"
         around = [group for group in workflow["groups"] if group["title"] and _holds(group["bounding"], x, y, w, h)]
-        assert node["type"] in NOTES or len(around) == 1, f"{node['title']} stands in {len(around)} groups"
+        assert node["type"] in program.NOTES or len(around) == 1, f"{node['title']} stands in {len(around)} groups"
 
 
 def _holds(bounding, x, y, w, h):

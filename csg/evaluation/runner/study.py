@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .comfy_client import REPOSITORY, ComfyClient, ComfyError, Run
+from . import prompts
+from .comfy_client import ComfyClient, ComfyError, Run
+from .prompts import Prompt
 
 log = logging.getLogger(__name__)
 
 TOWN = "town"
-WORKFLOWS = REPOSITORY / "workflows" / "api"
 CONCEPTS, EDITS, VERDICTS = "concepts", "edits", "verdicts"
 STAGES = (CONCEPTS, EDITS, VERDICTS)
 DDIM, DDPM, LEDITS, CSG = "DDIM", "DDPM", "LEDITS++ direct", "CSG"
@@ -35,7 +36,6 @@ LEDITS_ON_TOWN = {
     "Encode the edits": {"scale": 5.0, "threshold": 0.7, "warmup": 5, "strengths": ""},
 }
 """In place of what Town's workflow tunes for CSG; for SDXL both are the workflow's."""
-Prompt = dict[str, dict[str, Any]]
 Link = list
 
 
@@ -125,8 +125,7 @@ class Study:
     def settings(self, title: str) -> tuple[dict[str, Any], set[str]]:
         """The plain inputs of the node with this title in the method's own workflow, and the names of the connected ones."""
         name = "town_counterfactual" if self.is_town else "sdxl_counterfactual"
-        prompt = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
-        inputs = next(entry["inputs"] for entry in prompt.values() if entry["_meta"]["title"] == title)
+        inputs = prompts.inputs(prompts.read(name), title)
         plain = {key: value for key, value in inputs.items() if not isinstance(value, list)}
         return plain, set(inputs) - set(plain)
 
@@ -223,7 +222,7 @@ def edit_prompt(study: Study, file: str, document: Mapping[str, Any], method: st
 def _guided(b: Builder, latent: Link, document: Mapping[str, Any], method: str) -> Link:
     """CSG as its workflow has it; LEDITS++ as published: the intervened concepts alone, on an inversion without a prompt."""
     direct = method == LEDITS
-    invert, prompts = b.study.settings("Invert")
+    invert, linked = b.study.settings("Invert")
     encode, edit = (b.study.settings(title)[0] for title in ("Encode the edits", "Edit"))
     if direct and b.study.is_town:
         invert, encode = invert | LEDITS_ON_TOWN["Invert"], encode | LEDITS_ON_TOWN["Encode the edits"]
@@ -233,7 +232,7 @@ def _guided(b: Builder, latent: Link, document: Mapping[str, Any], method: str) 
     if direct:
         edit |= AS_PUBLISHED
     else:
-        invert |= {name: _text_of(b, name, document) for name in prompts & {"source", "negative"}}
+        invert |= {name: _text_of(b, name, document) for name in linked & {"source", "negative"}}
     what = b.counterfactual(document, direct)
     edits = b.add("edits", "CSG_EncodeEdits", clip=b.out("load", 1), counterfactual=what, **encode)
     edit |= {"inversion": b.out(b.add("inversion", "CSG_Invert", model=b.out("load"), latent=latent, **invert))}

@@ -9,13 +9,13 @@ pytest.importorskip("matplotlib")
 import numpy as np  # noqa: E402
 import town  # noqa: E402
 import town_ceiling  # noqa: E402
-import town_methods  # noqa: E402
 import town_plots  # noqa: E402
 import town_report  # noqa: E402
 from town_methods import ALL, AXES, COMPARED, CSG, INTERVENED, NO_EDIT, PAPER, ablation, methods, shipped  # noqa: E402
 from town_worlds import INTERVENED_ON, interventions  # noqa: E402
 
-from csg.evaluation.runner import main as evaluation  # noqa: E402
+from csg.evaluation.runner import main as evaluation
+from csg.evaluation.runner import prompts  # noqa: E402
 from csg.evaluation.runner.study import edit_prompt  # noqa: E402
 from csg.town import world  # noqa: E402
 
@@ -37,8 +37,8 @@ def asked(*words):
 
 
 def test_csg_is_what_the_town_workflow_does():
-    nodes = {e["_meta"]["title"]: e["inputs"] for e in json.loads(town_methods.WORKFLOW.read_text()).values()}
-    asked = {name: value for title in ("Invert", "Encode the edits", "Edit") for name, value in nodes[title].items()}
+    workflow = prompts.read("town_counterfactual")
+    asked = {name: value for title in ("Invert", "Encode the edits", "Edit") for name, value in prompts.inputs(workflow, title).items()}
     one = vars(shipped()) | {"warmup": round(shipped().warmup * shipped().steps)}
     assert one["source"] == ("source" in asked)
     shared = one.keys() & asked.keys() - {"source"}

@@ -7,6 +7,7 @@ import demo
 import pytest
 from PIL import Image
 
+from csg.evaluation.runner import prompts
 from csg.town import world
 
 
@@ -39,11 +40,11 @@ def test_consequences_are_the_worlds_own():
 
 
 def test_the_workflow_is_filled_for_one_edit():
-    template = json.loads(demo.WORKFLOW.read_text())
+    template = prompts.read(demo.WORKFLOW)
     before = json.dumps(template)
     edit = demo.Edit(demo.scenes(["time=night"], 1)[0], "time=night")
     prompt = demo.filled(template, edit)
-    nodes = demo.titled(prompt)
+    nodes = prompts.ids(prompt)
     assert prompt[nodes["Factual scene"]]["inputs"]["seed"] == edit.seed
     assert prompt[nodes["Score"]]["inputs"]["do"] == prompt[nodes["Exact counterfactual"]]["inputs"]["do"] == "time = night"
     assert "windows = lit" in prompt[nodes["Propagate by hand"]]["inputs"]["values"].splitlines()
@@ -52,9 +53,9 @@ def test_the_workflow_is_filled_for_one_edit():
 
 def test_only_edits_change_between_prompts_of_a_scene():
     """So that ComfyUI inverts a scene once: nothing above the inversion depends on the intervention."""
-    template = json.loads(demo.WORKFLOW.read_text())
+    template = prompts.read(demo.WORKFLOW)
     one, other = (demo.filled(template, demo.Edit(20, text)) for text in ("time=night", "house=blue"))
-    nodes, pending, seen = demo.titled(one), [demo.titled(one)["Invert"]], set()
+    nodes, pending, seen = prompts.ids(one), [prompts.ids(one)["Invert"]], set()
     while pending:
         node = pending.pop()
         seen.add(node)

@@ -7,6 +7,7 @@ import pytest
 import town_from_image as from_image
 from town_expected import TRUE_EDGES, most_probable
 
+from csg.evaluation.runner import prompts
 from csg.evaluation.runner.comfy_client import Progress, Run
 from csg.town import world
 from csg.town.render import picture
@@ -17,7 +18,7 @@ DO = {"weather": "snowy"}
 
 @pytest.fixture
 def template():
-    return json.loads(from_image.WORKFLOW.read_text(encoding="utf-8"))
+    return prompts.read(from_image.WORKFLOW)
 
 
 def reply(**changed):
@@ -31,19 +32,17 @@ def test_nothing_but_scene_and_intervention_is_filled_in(template):
     prompt = from_image.filled(template, 7, {"car": "none"})
     differs = {entry["class_type"] for node, entry in prompt.items() if entry != template[node]}
     assert differs <= {"CSG_TownScene", "CSG_Intervene"}
-    nodes = from_image.nodes_by_class(prompt)
-    assert prompt[nodes["CSG_TownScene"]]["inputs"]["seed"] == 7
-    assert prompt[nodes["CSG_Intervene"]]["inputs"]["concept"] == "car"
+    assert prompts.inputs(prompt, "Factual scene")["seed"] == 7
+    assert prompts.inputs(prompt, "Intervention")["concept"] == "car"
 
 
 def test_the_picture_alone_goes_into_the_workflow(template):
     """Of the scene only the picture is used: graph and caption come from the model."""
-    scene = from_image.nodes_by_class(template)["CSG_TownScene"]
+    scene = prompts.ids(template)["Factual scene"]
     used = {value[1] for entry in template.values() for value in entry["inputs"].values() if isinstance(value, list) and value[0] == scene}
     assert used == {0}
-    (extract,) = [entry for entry in template.values() if entry["class_type"] == "CSG_ExtractConcepts"]
-    (follow,) = [entry for entry in template.values() if entry["class_type"] == "CSG_Propagate"]
-    assert extract["inputs"]["description"] == "" and follow["inputs"]["values"] == ""
+    (extract,), (follow,) = prompts.of_class(template, "CSG_ExtractConcepts"), prompts.of_class(template, "CSG_Propagate")
+    assert extract["description"] == "" and follow["values"] == ""
 
 
 def test_a_right_reply_has_full_marks_and_the_readers_look_for_themselves():
@@ -65,13 +64,13 @@ def test_every_slip_costs():
 
 
 def test_what_the_nodes_have_shown_is_read(template):
-    nodes = from_image.nodes_by_class(template)
+    nodes = prompts.ids(template)
     graph = world.graph_document(world.factual(SEED))
     table = {"weather": {"counterfactual": "snowy"}}
     outputs = {
-        nodes["CSG_ExtractConcepts"]: {"graph": [json.dumps(graph)]},
-        nodes["CSG_Propagate"]: {"csg_counterfactual": [json.dumps(table)]},
-        nodes["CSG_Effectiveness"]: {"csg_effectiveness": [{"concept": "weather", "answer": False}]},
+        nodes["Ask for the causal graph"]: {"graph": [json.dumps(graph)]},
+        nodes["Let the VLM propagate"]: {"csg_counterfactual": [json.dumps(table)]},
+        nodes["Does the VLM see it?"]: {"csg_effectiveness": [{"concept": "weather", "answer": False}]},
     }
     found = from_image.reply_of(template, Run("1", outputs, 1.0))
     assert found.read == world.factual(SEED) and found.edges == set(TRUE_EDGES)
@@ -89,7 +88,7 @@ def test_seconds_go_to_the_node_at_work(monkeypatch):
 
 
 def test_the_summary_says_what_the_graph_figure_is_worth():
-    scene = dict.fromkeys(from_image.SHARES, 1.0) | {"seconds": 2.0, "seconds_by_question": dict.fromkeys(from_image.KINDS, 0.5)}
+    scene = dict.fromkeys(from_image.SHARES, 1.0) | {"seconds": 2.0, "seconds_by_question": dict.fromkeys(from_image.QUESTIONS, 0.5)}
     found = from_image.summary([scene, scene | {"values_right": 0.5}])
     assert found["mean"]["values_right"] == 0.75 and np.isclose(found["slowest_reply_seconds"]["judge"], 0.5)
     assert "memorised, not discovered" in found["note"] and "memorised, not discovered" in from_image.table(found)

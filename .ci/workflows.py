@@ -1,0 +1,87 @@
+"""Writes workflows/api/, what the canvas sends for every workflow of workflows/, with the node types of a running ComfyUI.
+
+    .venv/bin/python .ci/workflows.py
+
+A test fails when a file there no longer says what its workflow on the canvas does.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "workflows"
+TARGET = SOURCE / "api"
+NOTES = {"Note", "MarkdownNote"}
+GROWING = "COMFY_AUTOGROW_V3"
+TYPED_IN = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+
+
+def inputs_of(info, node):
+    """(name, type, options) of a node's inputs as the page lists them: required first, then optional.
+
+    Of inputs that grow with their links, those that the node has.
+    """
+    for group in ("required", "optional"):
+        for name, (kind, *options) in info["input"].get(group, {}).items():
+            if kind == GROWING:
+                possible = {f"{name}.{letter}" for letter in options[0]["template"]["names"]}
+                yield from ((entry["name"], "*", {}) for entry in node["inputs"] if entry["name"] in possible)
+                continue
+            yield name, "COMBO" if isinstance(kind, list) else kind, options[0] if options else {}
+
+
+def widget_values(node, info):
+    """A node's widget values by name. Seeds are followed by what happens to them after a run, uploads by their button."""
+    values, by_name = list(node["widgets_values"]), {}
+    for name, kind, options in inputs_of(info, node):
+        if kind.split(",")[0] not in TYPED_IN or options.get("forceInput"):
+            continue
+        if not values:
+            raise ValueError(f"{node['title']!r} has no value for {name}. Save the workflow again from the page.")
+        by_name[name] = values.pop(0)
+        follower = {"fixed", "randomize", "increment", "decrement"} if options.get("control_after_generate") else None
+        follower = {"image"} if options.get("image_upload") else follower
+        if follower and (not values or values.pop(0) not in follower):
+            raise ValueError(f"{node['title']!r}: {name} lacks its companion value, one of {sorted(follower)}.")
+    if values:
+        raise ValueError(f"{node['title']!r} has {len(values)} widget values too many: {values}")
+    return by_name
+
+
+def as_prompt(workflow, infos):
+    """What the page sends for a workflow: links where there are links, widget values elsewhere."""
+    links = {link[0]: link for link in workflow["links"]}
+    prompt = {}
+    for node in workflow["nodes"]:
+        if node["type"] in NOTES:
+            continue
+        info = infos[node["type"]]
+        given = widget_values(node, info)
+        given |= {entry["name"]: [str(links[entry["link"]][1]), links[entry["link"]][2]]
+                  for entry in node["inputs"] if entry["link"] is not None}
+        inputs = {name: given[name] for name, *_ in inputs_of(info, node) if name in given}
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node["title"]}}
+    return prompt
+
+
+def written(workflow, infos):
+    """The file's text: a line per node."""
+    nodes = [f"  {json.dumps(node)}: {json.dumps(entry, ensure_ascii=False)}" for node, entry in as_prompt(workflow, infos).items()]
+    return "{\n" + ",\n".join(nodes) + "\n}\n"
+
+
+def main():
+    sys.path.insert(0, str(ROOT))
+    from csg.evaluation.runner.comfy_client import ComfyServer
+
+    with ComfyServer(threads=1) as server:
+        infos = server.client.nodes()
+    for path in sorted(SOURCE.glob("*.json")):
+        text = written(json.loads(path.read_text(encoding="utf-8")), infos)
+        (TARGET / path.name).write_text(text, encoding="utf-8")
+        print(f"{(TARGET / path.name).relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
