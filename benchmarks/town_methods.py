@@ -79,8 +79,9 @@ def shipped() -> Method:
 
 def keeping() -> tuple[int, float]:
     """By how many pixels the Town workflow widens the masks before it keeps preserved pixels, and its soft edge."""
-    inputs = {entry["class_type"]: entry["inputs"] for entry in json.loads(WORKFLOW.read_text()).values()}
-    return inputs["GrowMask"]["expand"], inputs["CSG_KeepPreserved"]["feather"]
+    workflow = prompts.read("town_counterfactual")
+    grow, keep = prompts.inputs(workflow, "Widen the masks by two cells"), prompts.inputs(workflow, "Keep preserved pixels")
+    return grow["expand"], keep["feather"]
 
 
 def methods(csg: Method) -> dict[str, Method]:

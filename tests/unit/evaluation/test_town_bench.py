@@ -9,6 +9,7 @@ pytest.importorskip("matplotlib")
 import numpy as np  # noqa: E402
 import town  # noqa: E402
 import town_ceiling  # noqa: E402
+import town_methods  # noqa: E402
 import town_plots  # noqa: E402
 import town_report  # noqa: E402
 from town_methods import ALL, AXES, COMPARED, CSG, INTERVENED, NO_EDIT, PAPER, ablation, methods, shipped  # noqa: E402
