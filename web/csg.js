@@ -11,7 +11,7 @@ const VERSION = "0.1.0";
 /** The modules of the first drawing, and those that come when they are used. */
 const FIRST = "card card_view compact curve dom editor empty history i18n json layout memory model node painter palette scene" +
   " text_size toolbar viewport";
-const LATER = "actions carried commands dagitty details dot files gestures inspector keyboard links menu merge picture quick_entry" +
+const LATER = "actions carried commands dagitty details dot dot_meaning files gestures inspector keyboard links menu merge picture quick_entry" +
   " recognise results text_tab";
 const NODE = "CSG_GraphEditor";
 const SIZE = [800, 600];

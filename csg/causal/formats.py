@@ -17,9 +17,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from . import dot_grammar
-from .dot_grammar import PROPOSED
-from .graph import CausalGraph, Concept, Edge, GraphError, closest, first_repeated, quoted
-from .recognise import BLANKS, recognise
+from .dot_meaning import label_text
+from .graph import CausalGraph, Concept, Edge, GraphError, closest, first_repeated, normal, plainly, quoted
+from .recognise import recognise
 
 VERSION = 1
 MAX_CHARACTERS = 1_000_000
@@ -179,9 +179,19 @@ def read_json(text: str) -> CausalGraph:
 
 
 def write_json(graph: CausalGraph) -> str:
-    """Return the graph as JSON, one concept or edge to a line."""
+    """Return the graph as JSON, one concept or edge to a line; raises GraphError where that could not be read again."""
     data = graph_to_data(graph)
+    if _depth(data, MAX_NESTING + 1) > MAX_NESTING:
+        raise GraphError(f"The graph is nested too deeply to be written: more than {MAX_NESTING} levels.")
     return "{" + ",\n ".join(f"{_encode(key)}: {_listed(value)}" for key, value in data.items()) + "}\n"
+
+
+def _depth(value: Any, most: int) -> int:
+    """Return how deep lists and objects lie in one another, looked at no deeper than `most`."""
+    if not isinstance(value, (list, dict)) or most == 0:
+        return 0
+    inner = value.values() if isinstance(value, dict) else value
+    return 1 + max((_depth(each, most - 1) for each in inner), default=0)
 
 
 def _listed(value: Any) -> str:
@@ -195,12 +205,12 @@ def _encode(data: Any) -> str:
     return _BEYOND_UTF8.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def _decode(text: str) -> Any:
+def _decode(text: str, deepest: int = MAX_NESTING) -> Any:
     _check_length(text)
     text = text.removeprefix("\ufeff")
-    _check_nesting(text)
+    _check_nesting(text, deepest)
     try:
-        return json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+        return json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant, parse_float=_finite)
     except GraphError:
         raise
     except json.JSONDecodeError as error:
@@ -216,12 +226,12 @@ def _check_length(text: str) -> None:
         raise GraphError(f"The text has {len(text)} characters; a graph has at most {MAX_CHARACTERS}.")
 
 
-def _check_nesting(text: str) -> None:
+def _check_nesting(text: str, deepest: int) -> None:
     depth = 0
     for mark in _STRINGS_AND_BRACKETS.finditer(text):
         depth += 1 if mark[0] in "[{" else -1 if mark[0] in "]}" else 0
-        if depth > MAX_NESTING:
-            raise GraphError(f"The JSON is nested too deeply for a graph: more than {MAX_NESTING} levels.")
+        if depth > deepest:
+            raise GraphError(f"The JSON is nested too deeply for a graph: more than {deepest} levels.")
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -231,13 +241,19 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise GraphError(f"{plainly(text, 20)} is no number that a graph can hold.")
+    return number
+
+
 def _refuse_constant(name: str) -> Any:
     raise GraphError(f"{name} is no number that a graph can hold.")
 
 
 # ----------------------------------------------------------------------------------- DAGitty and DOT
 
-_LABEL_ESCAPE = re.compile(r"\\([NGELHTnlr])")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _ESCAPED = re.compile(r'\\(["\\/bfnrt])')
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -336,23 +352,22 @@ def _statement_data(text: str, upwards: int) -> dict[str, Any]:
         {**_edge_attributes_read(attributes), "cause": nodes[cause]["name"], "effect": nodes[effect]["name"]}
         for (cause, effect), attributes in read.edges.items()
     ]
-    data = {"interventions": _interventions(read), **(_carried(whole, "csg_graph") or {})}
+    data = {"interventions": _interventions(read, nodes), **(_carried(whole, "csg_graph") or {})}
     return {**data, "concepts": list(nodes.values()), "edges": edges}
 
 
-def _interventions(read: dot_grammar.Statements) -> dict[str, str]:
+def _interventions(read: dot_grammar.Statements, nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Return the do()s of a text in the Text tab's own words."""
-    return {name: of["do"] for name, of in read.nodes.items() if "do" in of and "csg" not in of}
+    return {nodes[name]["name"]: of["do"] for name, of in read.nodes.items() if of.get("do", "").strip() and "csg" not in of}
 
 
 def _edge_attributes_read(attributes: Mapping[str, str]) -> dict[str, Any]:
-    carried = _carried(attributes, "csg")
-    if carried is not None:
-        return carried
-    if PROPOSED not in attributes:
-        return {}
-    reason = attributes[PROPOSED]
-    return {"status": PROPOSED, "reason": "" if reason == dot_grammar.FLAG else reason}
+    """Return an edge's data; one whose direction is in doubt is no confirmed cause, whoever wrote it."""
+    data = _carried(attributes, "csg") or {}
+    if "doubt" in attributes:
+        return {"reason": attributes["doubt"], **data, "status": "proposed"}
+    proposed = attributes.get("proposed", "false").lower() not in ("false", "no", "0")
+    return {**({"status": "proposed"} if proposed else {}), **data}
 
 
 def _carried(attributes: Mapping[str, str], key: str) -> dict[str, Any] | None:
@@ -361,7 +376,7 @@ def _carried(attributes: Mapping[str, str], key: str) -> dict[str, Any] | None:
         return None
     text = attributes[key]
     try:
-        return dict(_typed(_decode(text), dict, key))
+        return dict(_typed(_decode(text, MAX_NESTING - 2 if key == "csg" else MAX_NESTING), dict, key))
     except GraphError as error:
         raise GraphError(f"The attribute {key}={quoted(text)} is damaged: {error}") from None
 
@@ -370,28 +385,23 @@ def _node_data(name: str, attributes: Mapping[str, str], upwards: int) -> dict[s
     data = _carried(attributes, "csg")
     if data is None:
         data = _foreign_data(name, attributes)
-    numbers = [_number(part) for part in attributes.get("pos", "").rstrip("!").split(",")]
-    if len(numbers) >= 2 and None not in numbers[:2]:
+    numbers = [_number(part) for part in attributes.get("pos", "").rstrip("!").split(",", 2)[:2]]
+    if len(numbers) == 2 and None not in numbers:
         data["position"] = [numbers[0], upwards * numbers[1]]
     return {"name": name, **data}
 
 
 def _foreign_data(name: str, attributes: Mapping[str, str]) -> dict[str, Any]:
     """Return value and domain of a node that another program, or a person in the Text tab, has written."""
-    label = _label(attributes.get("label", ""), name)
-    value = attributes.get("value", "present")
-    values = {value: label or (value if "value" in attributes else name)}
-    if "value" not in attributes:
+    label = label_text(attributes.get("label", ""), name, attributes.get("shape", ""))
+    given, forced = attributes.get("value", ""), attributes.get("do", "")
+    value = normal(given) if given.strip() else "present"
+    values = {value: label or (value if given.strip() else name)}
+    if not given.strip():
         values["absent"] = ""
-    if "do" in attributes:
-        values.setdefault(attributes["do"], attributes["do"])
+    if forced.strip():
+        values.setdefault(normal(forced), forced)
     return {"value": value, "values": values}
-
-
-def _label(text: str, name: str) -> str:
-    """Return a Graphviz label as one line: `\\N` is the node's name, `\\n`, `\\l` and `\\r` end lines."""
-    text = _LABEL_ESCAPE.sub(lambda match: name if match[1] == "N" else " " if match[1] in "nlr" else "", text)
-    return re.sub(rf"[{BLANKS}]+", " ", text).strip(" ")
 
 
 def _number(text: str) -> float | None:

@@ -19,12 +19,14 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
+from unicodedata import normalize
 
 import networkx as nx
 
 from .frozen import FrozenMap
 
 MAX_CONCEPTS = 64
+MAX_EDGES = MAX_CONCEPTS * (MAX_CONCEPTS - 1)
 MAX_VALUES = 100  # of one concept
 MAX_NAME, MAX_PHRASE, MAX_TEXT, MAX_PROMPT = 200, 400, 4_000, 20_000  # characters: what follows costs in proportion, or more
 MAX_SHOWN = 12  # names in a message
@@ -45,6 +47,11 @@ class GraphError(ValueError):
         super().__init__(place + message)
         self.line = line
         self.column = column
+
+
+def normal(text: str) -> str:
+    """Return a name in the one form in which names are compared: Unicode's normal form C."""
+    return normalize("NFC", text)
 
 
 def closest(word: str, known: Iterable[str]) -> str:
@@ -94,7 +101,10 @@ class Concept:
             raise GraphError("A concept has an empty name; give every concept a name.")
         _check_length(f"The name {quoted(self.name)}", self.name, MAX_NAME)
         _check_length(f"The description of concept {quoted(self.name)}", self.description, MAX_TEXT)
-        object.__setattr__(self, "values", FrozenMap(self.values or {self.value: self.value}))
+        object.__setattr__(self, "name", normal(self.name))
+        object.__setattr__(self, "value", normal(self.value))
+        values = self.values or {self.value: self.value}
+        object.__setattr__(self, "values", FrozenMap({normal(value): phrase for value, phrase in values.items()}))
         object.__setattr__(self, "extra", FrozenMap(self.extra))
         self._check_values()
         self._check_scope()
@@ -130,7 +140,7 @@ class Concept:
 
         Raises GraphError, naming the domain, when the value lies outside it.
         """
-        value = self.value if value is None else value
+        value = self.value if value is None else normal(value)
         if value not in self.values:
             raise GraphError(
                 f"{quoted(value)} is not a value of concept {quoted(self.name)}. {closest(value, self.values)} "
@@ -150,6 +160,8 @@ class Edge:
     extra: Mapping[str, Any] = field(default_factory=FrozenMap)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "cause", normal(self.cause))
+        object.__setattr__(self, "effect", normal(self.effect))
         object.__setattr__(self, "extra", FrozenMap(self.extra))
         if self.cause == self.effect:
             raise GraphError(f"Concept {quoted(self.cause)} is drawn as its own cause; remove the edge {self}.")
@@ -179,7 +191,8 @@ class CausalGraph:
     def __post_init__(self) -> None:
         object.__setattr__(self, "concepts", tuple(self.concepts))
         object.__setattr__(self, "edges", tuple(self.edges))
-        object.__setattr__(self, "interventions", FrozenMap(self.interventions))
+        pending = {normal(name): normal(value) for name, value in self.interventions.items()}
+        object.__setattr__(self, "interventions", FrozenMap(pending))
         object.__setattr__(self, "extra", FrozenMap(self.extra))
         _check_length("The base prompt", self.base_prompt, MAX_PROMPT)
         self._check_concepts()
@@ -233,12 +246,13 @@ class CausalGraph:
 
     def __getitem__(self, name: str) -> Concept:
         """Return the concept called `name`; raises GraphError when there is none."""
+        name = normal(name)
         if name not in self._by_name:
             raise GraphError(f"The graph has no concept {quoted(name)}. {closest(name, self.names)}")
         return self._by_name[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._by_name
+        return isinstance(name, str) and normal(name) in self._by_name
 
     def parents(self, name: str) -> tuple[str, ...]:
         """Return the confirmed direct causes of a concept, pending do()s aside."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .formats import graph_from_data, read_graph, write_json
-from .graph import MAX_CONCEPTS, CausalGraph, Concept, Edge, GraphError, plainly
+from .graph import MAX_CONCEPTS, CausalGraph, Concept, Edge, GraphError, normal, plainly
 from .presets import street
 
 MEMORY_KEYS = ("extracted", "latest", "settled")
@@ -110,7 +110,7 @@ def merge(
 def _original_names(mine: CausalGraph) -> dict[str, str]:
     """Return the names in the extraction -> the names that the artist gave instead."""
     origins = ((concept.extra.get("origin"), concept.name) for concept in mine.concepts)
-    return {origin: name for origin, name in origins if isinstance(origin, str) and origin not in mine}
+    return {normal(origin): name for origin, name in origins if isinstance(origin, str) and origin not in mine}
 
 
 def _renamed(graph: CausalGraph, names: Mapping[str, str]) -> CausalGraph:

@@ -18,8 +18,12 @@ _KEYWORD = re.compile(
 )
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*\n(.*?)^[ \t]*(?:```|~~~)", re.DOTALL | re.MULTILINE)
 _STRINGS_AND_BRACES = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|//[^\n]*|/\*.*?\*/|[{}]', re.DOTALL)
-_ARROWS = re.compile(r"[^{}\[\]\n]*(?:->|<-)[^\n]*")
+_QUOTED = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
+_IN_QUOTES = re.compile(r"\\([\"'\\n])")
+_ARROWS = re.compile(r"[^{}\[\]\n]*(?:->|<-|[\u2190\u2192\u2194])[^\n]*")
 _OLD_DAGITTY = re.compile(r"\S+ +[1EOUA](?: +@-?[\d.]+,-?[\d.]+)? *(?:\n|$)")
+_MODEL_STRING = re.compile(r'\[[^\[\]"{}\n,]+\](?:\[[^\[\]"{}\n,]+\])+[ \t\r\n]*\Z')
+_REFUSED = "This is {}, which is not read here. Save it as DOT (Graphviz), as DAGitty's `dag {{ ... }}`."
 _DAGITTY_KINDS = ("dag", "pdag", "mag", "pag")
 _NEIGHBOURS = (
     (re.compile(r"<\?xml|<graphml|<bif\b|<gexf\b", re.IGNORECASE), "XML (GraphML, XMLBIF or GEXF)"),
@@ -28,6 +32,10 @@ _NEIGHBOURS = (
     (re.compile(r"graph\s*\[|Creator\b", re.IGNORECASE), "GML"),
     (re.compile(r"@startuml", re.IGNORECASE), "PlantUML"),
     (_OLD_DAGITTY, "DAGitty's old notation"),
+    (re.compile(r"Graph Nodes:", re.IGNORECASE), "a graph of TETRAD or causal-learn"),
+    (re.compile(r"[\w.]+[ \t]*(?:~~|=~|~)"), "a model of lavaan or a formula of R"),
+    (re.compile(r"(source|from|cause|parent)\"?[ \t]*[,;\t][ \t]*\"?(target|to|effect|child)\b", re.IGNORECASE), "a table of edges (CSV)"),
+    (re.compile(r"(?:nodes|concepts|edges)[ \t]*:[ \t]*\n", re.IGNORECASE), "YAML"),
 )
 
 
@@ -45,13 +53,15 @@ def recognise(text: str) -> Recognised:
     DAGitty model. Whatever is none of these is taken for JSON.
     """
     start = _AROUND.match(text).end()
+    if _MODEL_STRING.match(text, start):
+        raise GraphError(_REFUSED.format("a model string of bnlearn"))
     if text.startswith(("{", "["), start):
         return Recognised("json", text)
     if (drawn := _drawn(text, start)) is not None:
         return drawn
     for pattern, name in _NEIGHBOURS:
         if pattern.match(text, start):
-            raise GraphError(f"This is {name}, which is not read here. Save it as DOT (Graphviz), as DAGitty's `dag {{ ... }}`.")
+            raise GraphError(_REFUSED.format(name))
     return _inside(text) or _arrows_alone(text, start) or Recognised("json", text)
 
 
@@ -74,7 +84,16 @@ def _inside(text: str) -> Recognised | None:
     keyword = next((k for k in _KEYWORD.finditer(text) if not text[k.start() - 1 : k.start()].isalnum()), None)
     if keyword is None:
         return None
-    return Recognised(_format(keyword), _on_its_lines(text, keyword.start(), _closing(text, keyword.end())))
+    start = keyword.start()
+    if text[start - 1 : start] == '"' and text[max(0, start - 3) : start] != '"""':
+        stop = _QUOTED.match(text, start).end()
+        return Recognised(_format(keyword), _on_its_lines(text, start, start) + _unescaped(text[start:stop]))
+    return Recognised(_format(keyword), _on_its_lines(text, start, _closing(text, keyword.end())))
+
+
+def _unescaped(text: str) -> str:
+    """What a program's text in double quotes stands for."""
+    return _IN_QUOTES.sub(lambda match: "\n" if match[1] == "n" else match[1], text)
 
 
 def _arrows_alone(text: str, start: int) -> Recognised | None:

@@ -197,8 +197,7 @@ test("names of any kind survive the Text tab", () => {
 
 for (const [text, code, line] of [
   ["dag {\n a -> \n}", "text_expected", 3],
-  ["dag {\n a <-> b\n}", "text_bidirected", 2],
-  ["dag {\n\n a -- b\n}", "text_undirected", 3],
+  ["dag {\n\n {a b} -> c [csg=\"{}\"]\n}", "text_shared", 3],
   ["dag {\n a ? b }", "text_unreadable", 2],
   ["picture {}", "text_expected", 1],
   ["dag { a", "text_expected", 1],

@@ -7,13 +7,10 @@
  * @import { Concept, Edge, Graph } from "./model.mjs"
  * @import { Statements } from "./dot.mjs"
  */
-import { conceptObject, edgeObject, fromObject, parseJson, spaced, toObject } from "./json.mjs";
+import { labelText } from "./dot_meaning.mjs";
+import { MAX_NESTING, conceptObject, edgeObject, fromObject, parseJson, spaced, toObject } from "./json.mjs";
 import { GraphError } from "./model.mjs";
-import { BLANKS } from "./recognise.mjs";
 
-export const PROPOSED = "proposed";
-/** The value of an attribute that is only named. */
-export const FLAG = "true";
 export const UNSAFE = /[\\\x00-\x1f\x7f\ud800-\udfff]/gu;
 
 /** @param {string} text without a backslash before a quote or at its end */
@@ -71,28 +68,38 @@ export function edgeAttributes(edge) {
 }
 
 /**
- * @param {Statements} said
+ * do()s are those in the Text tab's own words, or of `csg_graph`.
+ * @param {Statements} read
  * @param {1 | -1} upwards
  * @returns {Graph}
  */
-export function fromStatements(said, upwards) {
-  const whole = [said.graph, ...said.nodes.values()].find((attributes) => attributes.has("csg_graph"));
-  const nodes = new Map([...said.nodes].map(([name, attributes]) => [name, nodeObject(name, attributes, upwards)]));
-  const edges = [...said.edges.values()].map(({ cause, effect, attributes }) => ({
-    ...(carried(attributes, "csg") ?? foreignEdge(attributes)),
+export function fromStatements(read, upwards) {
+  const whole = [read.graph, ...read.nodes.values()].find((attributes) => attributes.has("csg_graph"));
+  const nodes = new Map([...read.nodes].map(([name, attributes]) => [name, nodeObject(name, attributes, upwards)]));
+  const edges = [...read.edges.values()].map(({ cause, effect, attributes }) => ({
+    ...edgeObjectOf(attributes),
     cause: nodes.get(cause)?.name,
     effect: nodes.get(effect)?.name,
   }));
-  const forced = [...said.nodes].flatMap(([name, of]) => (of.has("do") && !of.has("csg") ? [[name, of.get("do")]] : []));
+  const forced = [...read.nodes].flatMap(([name, of]) =>
+    (of.get("do")?.trim() && !of.has("csg") ? [[nodes.get(name)?.name, of.get("do")]] : []));
   const own = whole && carried(whole, "csg_graph");
   return fromObject({ interventions: Object.fromEntries(forced), ...own, concepts: [...nodes.values()], edges });
 }
 
-/** @param {ReadonlyMap<string, string>} attributes @returns {Record<string, unknown>} */
-function foreignEdge(attributes) {
-  const reason = attributes.get(PROPOSED);
-  return reason === undefined ? {} : { status: PROPOSED, reason: reason === FLAG ? "" : reason };
+/**
+ * An edge's data; one whose direction is in doubt is no confirmed cause, whoever wrote it.
+ * @param {ReadonlyMap<string, string>} attributes
+ * @returns {Record<string, unknown>}
+ */
+function edgeObjectOf(attributes) {
+  const [data, doubt] = [carried(attributes, "csg") ?? {}, attributes.get("doubt")];
+  if (doubt) return { reason: doubt, ...data, status: "proposed" };
+  return { ...(flagged(attributes) && { status: "proposed" }), ...data };
 }
+
+/** Whether an edge is marked `[proposed]`. @param {ReadonlyMap<string, string>} attributes */
+export const flagged = (attributes) => !["false", "no", "0"].includes((attributes.get("proposed") ?? "false").toLowerCase());
 
 /**
  * @param {ReadonlyMap<string, string>} attributes
@@ -103,7 +110,7 @@ function carried(attributes, key) {
   const text = attributes.get(key);
   if (text === undefined) return null;
   try {
-    const data = parseJson(text);
+    const data = parseJson(text, key === "csg" ? MAX_NESTING - 2 : MAX_NESTING);
     if (data !== null && typeof data === "object" && !Array.isArray(data)) return /** @type {Record<string, unknown>} */ (data);
   } catch {
     // The refusal below says it.
@@ -119,8 +126,8 @@ function carried(attributes, key) {
  */
 function nodeObject(name, attributes, upwards) {
   const data = carried(attributes, "csg") ?? foreignNode(name, attributes);
-  const numbers = (attributes.get("pos") ?? "").replace(/!+$/, "").split(",").map(numberOf);
-  const placed = numbers.length >= 2 && numbers.slice(0, 2).every(Number.isFinite);
+  const numbers = (attributes.get("pos") ?? "").replace(/!+$/, "").split(",", 2).map(numberOf);
+  const placed = numbers.length === 2 && numbers.every(Number.isFinite);
   return { name, ...data, ...(placed && { position: [numbers[0], upwards * numbers[1] || 0] }) };
 }
 
@@ -131,20 +138,15 @@ function nodeObject(name, attributes, upwards) {
  * @returns {Record<string, unknown>}
  */
 function foreignNode(name, attributes) {
-  const label = lineOf(attributes.get("label") ?? "", name);
-  const value = attributes.get("value") ?? "present";
-  const values = new Map([[value, label || (attributes.has("value") ? value : name)]]);
-  if (!attributes.has("value")) values.set("absent", "");
-  const forced = attributes.get("do");
-  if (forced !== undefined && !values.has(forced)) values.set(forced, forced);
+  const label = labelText(attributes.get("label") ?? "", name, attributes.get("shape"));
+  const [given, forced] = [attributes.get("value") ?? "", attributes.get("do") ?? ""];
+  const value = given.trim() ? given.normalize("NFC") : "present";
+  const values = new Map([[value, label || (given.trim() ? value : name)]]);
+  if (!given.trim()) values.set("absent", "");
+  const effect = forced.normalize("NFC");
+  if (forced.trim() && !values.has(effect)) values.set(effect, forced);
   return { value, values: Object.fromEntries(values) };
 }
-
-/** A Graphviz label as one line: `\N` is the node's name, `\n`, `\l` and `\r` end lines. @param {string} text @param {string} name */
-const lineOf = (text, name) => text
-  .replace(/\\([NGELHTnlr])/g, (_, mark) => (mark === "N" ? name : "nlr".includes(mark) ? " " : ""))
-  .replace(new RegExp(`[${BLANKS}]+`, "gu"), " ")
-  .replace(/^ +| +$/g, "");
 
 /** @param {string} part */
 function numberOf(part) {

@@ -5,8 +5,9 @@
  * @import { Statements } from "./dot.mjs"
  */
 import { renameConcept } from "./commands.mjs";
-import { attributeText, edgeAttributes, fromStatements, graphAttributes, identifiers, nodeAttributes, quote } from "./carried.mjs";
+import { attributeText, edgeAttributes, flagged, fromStatements, graphAttributes, identifiers, nodeAttributes, quote } from "./carried.mjs";
 import { parse } from "./dot.mjs";
+import { labelText } from "./dot_meaning.mjs";
 import { edgeOf, makeConcept, makeEdge, makeGraph } from "./model.mjs";
 
 /**
@@ -105,10 +106,11 @@ function renamed(graph, said, extracted) {
  */
 function revisedConcept(graph, name, attributes) {
   const old = graph.concepts.find((each) => each.name === name);
-  const value = attributes.get("value") ?? old?.value ?? "present";
-  const phrase = attributes.has("value") ? value : name;
+  const value = (attributes.get("value") ?? old?.value ?? "present").normalize("NFC");
+  const label = labelText(attributes.get("label") ?? "", name, attributes.get("shape"));
+  const phrase = label || (attributes.has("value") ? value : name);
   const values = new Map([...(old?.values ?? []), ...(old?.values.has(value) ? [] : [/** @type {const} */ ([value, phrase])])]);
-  const forced = attributes.get("do");
+  const forced = attributes.get("do")?.normalize("NFC");
   if (forced !== undefined && !values.has(forced)) values.set(forced, forced);
   return makeConcept({ ...old, name, value, values });
 }
@@ -119,11 +121,13 @@ function revisedConcept(graph, name, attributes) {
  * @returns {Edge}
  */
 function revisedEdge(graph, { cause, effect, attributes }) {
+  const [old, doubt] = [edgeOf(graph, cause, effect), attributes.get("doubt")];
   return makeEdge({
-    ...edgeOf(graph, cause, effect),
+    ...old,
     cause,
     effect,
-    status: attributes.has("proposed") ? "proposed" : "confirmed",
+    ...(doubt && { reason: old?.reason || doubt }),
+    status: doubt || flagged(attributes) ? "proposed" : "confirmed",
   });
 }
 

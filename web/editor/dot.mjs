@@ -1,10 +1,10 @@
 /**
  * The grammar that DOT and DAGitty share, and DOT on top of it.
  *
- * Nodes, edges, chains, groups and attribute lists; names are quoted, bare or HTML, in one normal form.
- * An edge's meaning is in its arrow and its attributes, those of `edge [...]` in its scope included; one whose
- * direction is not told carries the attribute `proposed`, with the reason. Reading takes linear time, what a text
- * multiplies to is bounded, and every complaint carries the line it is about. The twin of csg/causal/dot_grammar.py.
+ * Nodes, edges, chains, groups, attribute lists and scoped defaults; names are quoted or bare,
+ * in any script, and compared in Unicode's normal form C. Only attributes with a meaning for a
+ * causal graph are kept, and what a text becomes is bounded while it is read. Reading takes linear
+ * time, and every complaint carries the line it is about.
  *
  * @import { Graph } from "./model.mjs"
  * @typedef {{kind: string, text: string, start: number}} Token
@@ -12,28 +12,36 @@
  *   graph: Map<string, string>,
  *   nodes: Map<string, Map<string, string>>,
  *   edges: Map<string, {cause: string, effect: string, attributes: Map<string, string>}>
- * }} Statements what a text says: attributes of the graph, of its nodes, of its edges
+ * }} Statements a text's attributes of the graph, of its nodes and of its edges; an edge whose
+ *   direction the text leaves open has the attribute `doubt`, which says why
  */
-import { FLAG, PROPOSED, attributeText, fromStatements, identifiers, nodeAttributes, edgeAttributes, graphAttributes, quote, UNSAFE } from "./carried.mjs";
-import { GraphError, MAX_CONCEPTS, edgeKey } from "./model.mjs";
+import { attributeText, fromStatements, identifiers, nodeAttributes, edgeAttributes, graphAttributes, quote, UNSAFE } from "./carried.mjs";
+import { direction, htmlText, invisible } from "./dot_meaning.mjs";
+import { GraphError, MAX_CONCEPTS, MAX_EDGES, edgeKey } from "./model.mjs";
 import { BLANKS } from "./recognise.mjs";
 
 const MAX_DEPTH = 32;
-const MAX_ASSIGNMENTS = 100_000;
-const UNDIRECTED = "drawn without a direction";
-const TWO_HEADED = "drawn with an arrow at both ends: a hidden common cause, or a direction not known";
-const CIRCLED = "drawn with a circle: what is at that end is not known";
-const ENTITIES = /** @type {Record<string, string>} */ ({ amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: " " });
-/** @type {Record<string, [string, string]>} */
-const MARKS = { "--": ["", ""], "<->": [">", ">"], "@->": ["o", ">"], "<-@": [">", "o"], "@-@": ["o", "o"], "@--": ["o", ""] };
+/** Letters of an attribute that says how something looks; the longest that has a meaning is short. */
+const MAX_LOOKS = 100;
+const KINDS = ["digraph", "graph", "dag", "pdag", "mag", "pag"];
+/** Beyond ASCII all but blanks, punctuation and arrows belongs to words. */
+const FOREIGN = String.raw`\x00-\x7f${BLANKS}\xa1-\xa9\xab-\xb1\xb4\xb6-\xb8\xbb\xbf\u2010-\u2027\u2030-\u205e\u2190\u2192\u2194` +
+  String.raw`\u3001-\u3003\u3008-\u3011\u3014-\u301f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65`;
 const TOKEN = new RegExp([
   String.raw`(?<space>[${BLANKS}]+|//[^\n]*|#[^\n]*|/\*[^]*?\*/)`,
-  String.raw`(?<string>"(?:[^"\\]|\\[^])*")`,
-  String.raw`(?<arrow><->|->|<-|--|@->|<-@|@-@|@--)`,
-  String.raw`(?<word>(?:[A-Za-z0-9_.]|[^\x00-\x7f${BLANKS}]|-(?![->]))+)`,
+  String.raw`(?<string>"[^"\\]*(?:\\[^][^"\\]*)*")`,
+  String.raw`(?<arrow><->|->|<-@|<-|--@|--|@->|@-@|@--|[\u2190\u2192\u2194])`,
+  String.raw`(?<word>(?:[A-Za-z0-9_.]|[^${FOREIGN}]|-(?![->]))+)`,
   String.raw`(?<mark>[{}\[\]=;,:+])`,
   String.raw`(?<end>$)`,
 ].join("|"), "uy");
+const OF_EDGES = new Set(["dir", "arrowhead", "arrowtail", "style", "proposed", "csg"]);
+const OF_NODES = new Set(["label", "shape", "style", "pos", "value", "do", "exposure", "csg", "csg_graph"]);
+const LOOKS = new Set(["dir", "arrowhead", "arrowtail", "style", "shape", "proposed"]);
+const OF_GRAPHS = new Set(["csg_graph"]);
+/** Defaults are for how things look; what belongs to one node or edge is not handed on. */
+const INHERITED = new Set(["dir", "arrowhead", "arrowtail", "style", "label", "shape"]);
+/** @typedef {{node: ReadonlyMap<string, string>, edge: ReadonlyMap<string, string>}} Defaults */
 
 /**
  * @param {string} text DOT or DAGitty
@@ -45,10 +53,10 @@ export const parse = (text) => new Parser(text).graph();
 class Parser {
   #position = 0;
   #depth = 0;
-  #assignments = 0;
-  #directed = true;
-  /** @type {Map<string, string>[]} */ #edgeDefaults = [new Map()];
-  /** @type {Statements} */ #said = { graph: new Map(), nodes: new Map(), edges: new Map() };
+  #drawn = 0;
+  #after = "";
+  /** @type {Defaults} */ #defaults = { node: new Map(), edge: new Map() };
+  /** @type {Statements} */ #read = { graph: new Map(), nodes: new Map(), edges: new Map() };
 
   /** @param {string} text */
   constructor(text) {
@@ -59,28 +67,32 @@ class Parser {
   /** @returns {Token} */
   #scan() {
     for (;;) {
+      if (this.#after === "=" && this.text[this.#position] === "<") return this.#html();
       TOKEN.lastIndex = this.#position;
       const match = TOKEN.exec(this.text);
-      if (!match && this.text[this.#position] === "<") return this.#html();
       if (!match?.groups) throw this.#refusal("text_unreadable", { got: this.text.slice(this.#position, this.#position + 20) }, this.#position);
       const start = this.#position;
       this.#position = TOKEN.lastIndex;
       const kind = Object.keys(match.groups).find((each) => match.groups?.[each] !== undefined) ?? "end";
-      if (kind !== "space") return { kind, text: match[0], start };
+      if (kind === "space") continue;
+      this.#after = match[0];
+      return { kind, text: match[0], start };
     }
   }
 
-  /** @returns {Token} */
+  /** A value in angle brackets, which may hold others. @returns {Token} */
   #html() {
-    const start = this.#position;
+    const [start, angle] = [this.#position, /[<>]/g];
     let depth = 0;
-    for (let at = start; at < this.text.length; at += 1) {
-      depth += this.text[at] === "<" ? 1 : this.text[at] === ">" ? -1 : 0;
+    angle.lastIndex = start;
+    for (let match = angle.exec(this.text); match; match = angle.exec(this.text)) {
+      depth += match[0] === "<" ? 1 : -1;
       if (depth) continue;
-      this.#position = at + 1;
+      this.#position = angle.lastIndex;
+      this.#after = ">";
       return { kind: "html", text: this.text.slice(start, this.#position), start };
     }
-    throw this.#refusal("text_html", {}, start);
+    throw this.#refusal("text_unreadable", { got: this.text.slice(start, start + 20) }, start);
   }
 
   /**
@@ -94,7 +106,7 @@ class Parser {
 
   /** @param {string} expected */
   #unexpected(expected) {
-    return this.#refusal("text_expected", { expected, got: this.next.text.slice(0, 40) || "∅" });
+    return this.#refusal("text_expected", { expected, got: this.next.text || "∅" });
   }
 
   #take() {
@@ -122,46 +134,58 @@ class Parser {
 
   graph() {
     if (this.#atWord("strict")) this.#take();
-    if (!this.#atWord("digraph", "dag", "graph", "pdag", "mag", "pag")) throw this.#unexpected("dag");
-    this.#directed = ["dag", "digraph"].includes(this.#take().text.toLowerCase());
+    if (!this.#atWord(...KINDS)) throw this.#unexpected("dag");
+    this.#take();
     if (this.next.text !== "{") this.#name();
     this.#expect("{");
     this.#statements();
     if (this.next.kind !== "end") throw this.#unexpected("∅");
-    return this.#said;
+    this.#withoutLayout();
+    return this.#read;
   }
 
-  /** Reads up to the closing brace. @returns {string[]} the nodes named on the way */
+  /** Takes invisible nodes out that no edge needs: they only hold others in their places. */
+  #withoutLayout() {
+    const needed = new Set([...this.#read.edges.values()].flatMap(({ cause, effect }) => [cause, effect]));
+    for (const [name, attributes] of this.#read.nodes) {
+      if (!needed.has(name) && invisible(attributes)) this.#read.nodes.delete(name);
+    }
+  }
+
+  /** Reads up to the closing brace, where its defaults end. @returns {string[]} the nodes named on the way */
   #statements() {
     this.#depth += 1;
     if (this.#depth > MAX_DEPTH) throw this.#refusal("text_nested", { limit: MAX_DEPTH });
+    const outer = this.#defaults;
+    this.#defaults = { node: new Map(outer.node), edge: new Map(outer.edge) };
     const named = new Set();
-    this.#edgeDefaults.push(new Map(this.#edgeDefaults.at(-1)));
     while (!this.#accept("}")) {
       if (this.#accept(";") || this.#accept(",")) continue;
       for (const name of this.#statement()) named.add(name);
     }
-    this.#edgeDefaults.pop();
     this.#depth -= 1;
+    this.#defaults = outer;
     return [...named];
   }
 
   /** @returns {string[]} */
   #statement() {
-    if (this.#atWord("graph", "node", "edge")) return this.#defaults();
+    if (this.#atWord("graph", "node", "edge")) return this.#default();
     if (this.#atWord("subgraph") || this.next.text === "{") return this.#chain(this.#group());
     const name = this.#name();
     if (!this.#accept("=")) return this.#chain([this.#node(name)]);
-    this.#said.graph.set(name, this.#name());
+    this.#keep(this.#read.graph, name, OF_GRAPHS);
     return [];
   }
 
-  /** `graph [...]`, `node [...]`, `edge [...]`: the graph's attributes and the edges' defaults are kept. @returns {string[]} */
-  #defaults() {
+  /** `graph [...]`, `node [...]`, `edge [...]`. @returns {string[]} */
+  #default() {
     const kind = this.#take().text.toLowerCase();
-    const attributes = this.#attributes();
-    const kept = kind === "graph" ? this.#said.graph : kind === "edge" ? this.#edgeDefaults.at(-1) : undefined;
-    if (kept) attributes.forEach((value, key) => kept.set(key, value));
+    if (kind === "graph") for (const [key, value] of this.#attributes(OF_GRAPHS)) this.#read.graph.set(key, value);
+    else {
+      const before = this.#defaults[/** @type {"node" | "edge"} */ (kind)];
+      this.#defaults = { ...this.#defaults, [kind]: new Map([...before, ...this.#attributes(INHERITED)]) };
+    }
     return [];
   }
 
@@ -171,56 +195,44 @@ class Parser {
    */
   #chain(first) {
     let group = first;
-    const named = new Set(first);
+    const [{ start }, named] = [this.next, [...first]];
     /** @type {[string, string, string][]} */
     const pairs = [];
     while (this.next.kind === "arrow") {
-      const { text: arrow, start } = this.#arrow();
+      const arrow = this.#take().text;
       const following = this.#group();
-      this.#count(group.length * following.length, start);
-      for (const left of group) for (const right of following) pairs.push([left, arrow, right]);
-      for (const name of following) named.add(name);
+      this.#drawn += group.length * following.length;
+      if (this.#drawn > MAX_EDGES) throw this.#refusal("too_many_edges", { limit: MAX_EDGES }, start);
+      for (const one of group) for (const other of following) pairs.push([one, arrow, other]);
+      for (const name of following) named.push(name);
       group = following;
     }
-    const attributes = this.#attributes();
-    if (pairs.length) this.#edges(pairs, new Map([...(this.#edgeDefaults.at(-1) ?? []), ...attributes]));
-    else for (const name of named) attributes.forEach((value, key) => this.#said.nodes.get(name)?.set(key, value));
-    return [...named];
+    const attributes = this.#attributes(pairs.length ? OF_EDGES : OF_NODES);
+    if ((pairs.length || named.length) > 1 && (attributes.has("csg") || attributes.has("csg_graph"))) {
+      throw this.#refusal("text_shared", {}, start);
+    }
+    for (const [one, arrow, other] of pairs) this.#edge(one, arrow, other, new Map([...this.#defaults.edge, ...attributes]));
+    if (!pairs.length) for (const name of named) attributes.forEach((value, key) => this.#read.nodes.get(name)?.set(key, value));
+    return named;
   }
 
   /**
-   * Edges between nodes; one that somewhere has a direction is no proposal elsewhere.
-   * @param {[string, string, string][]} pairs left end, arrow, right end
-   * @param {Map<string, string>} attributes
+   * Notes an edge by what its attributes mean; of two between the same nodes one without doubt counts.
+   * @param {string} one
+   * @param {string} arrow
+   * @param {string} other
+   * @param {ReadonlyMap<string, string>} attributes
    */
-  #edges(pairs, attributes) {
-    if ((attributes.get("style") ?? "").toLowerCase().includes("invis")) return; // layout alone
-    this.#count(pairs.length * attributes.size, this.next.start);
-    const oriented = new Map(pairs.map(([, arrow]) => [arrow, orientation(arrow, attributes)]));
-    for (const [left, arrow, right] of pairs) {
-      const { backwards, reason } = oriented.get(arrow) ?? { backwards: false, reason: "" };
-      const pair = backwards ? { cause: right, effect: left } : { cause: left, effect: right };
-      const before = this.#said.edges.get(edgeKey(pair))?.attributes;
-      const merged = before ?? new Map();
-      const doubtful = !before || before.has(PROPOSED);
-      attributes.forEach((value, key) => merged.set(key, value));
-      if (reason && doubtful && !merged.has(PROPOSED)) merged.set(PROPOSED, reason);
-      if (!reason && !attributes.has(PROPOSED)) merged.delete(PROPOSED);
-      this.#said.edges.set(edgeKey(pair), { ...pair, attributes: merged });
-    }
-  }
-
-  /** @param {number} assignments @param {number} start */
-  #count(assignments, start) {
-    this.#assignments += assignments;
-    if (this.#assignments > MAX_ASSIGNMENTS) throw this.#refusal("text_multiplies", { limit: MAX_ASSIGNMENTS }, start);
-  }
-
-  #arrow() {
-    const { text, start } = this.#take();
-    if (this.#directed && text === "<->") throw this.#refusal("text_bidirected", {}, start);
-    if (this.#directed && text !== "->" && text !== "<-") throw this.#refusal("text_undirected", { got: text }, start);
-    return { text, start };
+  #edge(one, arrow, other, attributes) {
+    const meaning = direction(arrow, attributes);
+    if (!meaning) return;
+    const ends = meaning.turned ? { cause: other, effect: one } : { cause: one, effect: other };
+    const before = this.#read.edges.get(edgeKey(ends));
+    const kept = new Map(before?.attributes);
+    if (meaning.doubt && (!before || kept.has("doubt"))) kept.set("doubt", meaning.doubt);
+    else kept.delete("doubt");
+    for (const key of ["proposed", "csg"]) if (attributes.has(key)) kept.set(key, attributes.get(key) ?? "");
+    this.#read.edges.set(edgeKey(ends), { ...ends, attributes: kept });
   }
 
   /** One node, or several in braces. */
@@ -232,81 +244,58 @@ class Parser {
     return this.#accept("{") ? this.#statements() : [this.#node(this.#name())];
   }
 
-  /** @param {string} name */
-  #node(name) {
-    while (this.#accept(":")) this.#name(); // a port, and its compass point
-    if (!this.#said.nodes.has(name)) this.#said.nodes.set(name, new Map());
-    if (this.#said.nodes.size > MAX_CONCEPTS) throw this.#refusal("too_many", { count: this.#said.nodes.size, limit: MAX_CONCEPTS });
+  /** Notes a node; a port and a point of the compass after its name say where edges are drawn. @param {string} given */
+  #node(given) {
+    const name = given.normalize("NFC");
+    while (this.#accept(":")) this.#name();
+    if (!this.#read.nodes.has(name)) this.#read.nodes.set(name, new Map(this.#defaults.node));
+    if (this.#read.nodes.size > MAX_CONCEPTS) throw this.#refusal("too_many", { count: this.#read.nodes.size, limit: MAX_CONCEPTS });
     return name;
   }
 
   #name() {
-    if (this.next.kind === "word") return this.#take().text.normalize("NFC");
-    if (this.next.kind === "html") return plain(this.#take().text);
-    if (this.next.kind !== "string") throw this.#unexpected("name");
-    let name = unquote(this.#take().text);
-    while (this.#accept("+")) {
-      if (this.next.kind !== "string") throw this.#unexpected('"…"');
-      name += unquote(this.#take().text);
-    }
-    return name.normalize("NFC");
+    if (this.next.kind === "word") return this.#take().text;
+    return this.#strings().map(unquote).join("");
   }
 
-  #attributes() {
+  /** Texts in quotes, joined by `+`, with their quotes. */
+  #strings() {
+    /** @type {string[]} */
+    const parts = [];
+    while (!parts.length || this.#accept("+")) {
+      if (this.next.kind !== "string") throw this.#unexpected(parts.length ? '"…"' : "name");
+      parts.push(this.#take().text);
+    }
+    return parts;
+  }
+
+  /**
+   * The value of an attribute; a label keeps its escapes for later.
+   * @param {Map<string, string>} attributes
+   * @param {string} key
+   * @param {ReadonlySet<string>} wanted
+   */
+  #keep(attributes, key, wanted) {
+    const quoted = key === "label" && this.next.kind === "string";
+    const value = this.next.kind === "html" ? htmlText(this.#take().text.slice(1, -1))
+      : quoted ? this.#strings().map((text) => text.slice(1, -1)).join("") : this.#name();
+    if (wanted.has(key)) attributes.set(key, LOOKS.has(key) ? value.slice(0, MAX_LOOKS) : value);
+  }
+
+  /** Any number of `[key=value, flag]` lists; a flag has an empty value. @param {ReadonlySet<string>} wanted */
+  #attributes(wanted) {
     /** @type {Map<string, string>} */
     const attributes = new Map();
     while (this.#accept("[")) {
       while (!this.#accept("]")) {
         if (this.#accept(",") || this.#accept(";")) continue;
         const key = this.#name();
-        attributes.set(key, this.#accept("=") ? this.#name() : FLAG);
+        if (this.#accept("=")) this.#keep(attributes, key, wanted);
+        else if (wanted.has(key)) attributes.set(key, "");
       }
     }
     return attributes;
   }
-}
-
-/**
- * Whether an edge points backwards, and why its direction is not told ("" where it is).
- * @param {string} arrow
- * @param {ReadonlyMap<string, string>} attributes
- */
-function orientation(arrow, attributes) {
-  let marks = MARKS[arrow] ?? ["", ""];
-  const direction = attributes.get("dir")?.toLowerCase();
-  if (arrow === "->" || arrow === "<-") {
-    const shown = direction ?? "forward";
-    marks = [
-      ["back", "both"].includes(shown) ? markOf(attributes.get("arrowtail") ?? "normal") : "",
-      ["forward", "both"].includes(shown) ? markOf(attributes.get("arrowhead") ?? "normal") : "",
-    ];
-  } else if (arrow === "--" && (direction === "forward" || direction === "back")) {
-    marks = direction === "forward" ? ["", ">"] : [">", ""];
-  }
-  const [tail, head] = marks;
-  const backwards = (tail === ">" && head === "") !== (arrow === "<-");
-  if ((tail === ">" && head === "") || (tail === "" && head === ">")) return { backwards, reason: "" };
-  const reason = tail === "" && head === "" ? UNDIRECTED : tail === ">" && head === ">" ? TWO_HEADED : CIRCLED;
-  return { backwards, reason };
-}
-
-/** What an arrow type shows: nothing, a circle, or an arrow. @param {string} arrow */
-const markOf = (arrow) => (arrow.toLowerCase() === "none" ? "" : arrow.toLowerCase().includes("dot") ? "o" : ">");
-
-/** The words of an HTML label: breaks are blanks, other tags nothing. @param {string} markup */
-function plain(markup) {
-  const text = markup.slice(1, -1).replace(/<br\b[^<>]*>/gi, " ").replace(/<[^<>]*>/g, "");
-  const words = text.replace(/&(#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos|nbsp);/g, (_, name) => character(name));
-  return words.replace(GAPS, " ").replace(/^ +| +$/g, "").normalize("NFC");
-}
-
-const GAPS = new RegExp(`[${BLANKS}]+`, "gu");
-
-/** @param {string} name of an entity */
-function character(name) {
-  if (!name.startsWith("#")) return ENTITIES[name];
-  const code = /^#x/i.test(name) ? parseInt(name.slice(2), 16) : Number(name.slice(1));
-  return code < 0x110000 && !(code >= 0xd800 && code < 0xe000) ? String.fromCodePoint(code) : "\ufffd";
 }
 
 /** @param {string} text */

@@ -7,7 +7,8 @@
 import { GraphError, makeConcept, makeEdge, makeGraph } from "./model.mjs";
 
 export const VERSION = 1;
-const MAX_NESTING = 100;
+/** Levels of objects and lists in one another. */
+export const MAX_NESTING = 100;
 /** @type {["local", "global"]} */
 const SCOPES = ["local", "global"];
 /** @type {["confirmed", "proposed"]} */
@@ -19,16 +20,17 @@ const STATUSES = ["confirmed", "proposed"];
  */
 export function readJson(text) {
   if (!text.trim()) return makeGraph();
-  return fromObject(parseJson(text));
+  return fromObject(parseJson(text.replace(/^\ufeff/, "")));
 }
 
 /**
  * JSON with the bounds of a graph: no key twice in one object, nothing nested deeper than MAX_NESTING.
  * @param {string} text
+ * @param {number} [deepest]
  * @returns {unknown}
  */
-export function parseJson(text) {
-  checkNesting(text);
+export function parseJson(text, deepest = MAX_NESTING) {
+  checkNesting(text, deepest);
   try {
     const data = JSON.parse(text);
     checkKeys(text);
@@ -40,12 +42,12 @@ export function parseJson(text) {
   }
 }
 
-/** @param {string} text */
-function checkNesting(text) {
+/** @param {string} text @param {number} deepest */
+function checkNesting(text, deepest) {
   let depth = 0;
   for (const [mark] of text.matchAll(/"[^"\\]*(?:\\[^][^"\\]*)*"|[[\]{}]/g)) {
     depth += "[{".includes(mark) ? 1 : "]}".includes(mark) ? -1 : 0;
-    if (depth > MAX_NESTING) throw new GraphError("json_nested", { limit: MAX_NESTING });
+    if (depth > deepest) throw new GraphError("json_nested", { limit: deepest });
   }
 }
 
@@ -53,9 +55,10 @@ function checkNesting(text) {
 function checkKeys(text) {
   /** @type {Set<string>[]} */
   const open = [];
-  for (const [mark, key] of text.matchAll(/("[^"\\]*(?:\\[^][^"\\]*)*")\s*:|"[^"\\]*(?:\\[^][^"\\]*)*"|[{}]/g)) {
+  for (const [mark, key] of text.matchAll(/("[^"\\]*(?:\\[^][^"\\]*)*")\s*:|"[^"\\]*(?:\\[^][^"\\]*)*"|[{}]|-?\d[\d.eE+-]*/g)) {
     if (mark === "{") open.push(new Set());
     else if (mark === "}") open.pop();
+    else if (mark[0] !== '"' && !Number.isFinite(Number(mark))) throw bad("graph", mark, "|x| < 1.8e308");
     else if (key) {
       const name = JSON.parse(key);
       if (open.at(-1)?.has(name)) throw new GraphError("json_repeated", { key: name.slice(0, 60) });
@@ -258,8 +261,16 @@ export function spaced(value) {
  * @returns {string}
  */
 export function writeJson(graph) {
-  const lines = Object.entries(toObject(graph)).map(([key, value]) => `${spaced(key)}: ${listed(value)}`);
+  const object = toObject(graph);
+  if (depthOf(object, MAX_NESTING + 1) > MAX_NESTING) throw new GraphError("json_nested", { limit: MAX_NESTING });
+  const lines = Object.entries(object).map(([key, value]) => `${spaced(key)}: ${listed(value)}`);
   return `{${lines.join(",\n ")}}\n`;
+}
+
+/** How deep lists and objects lie in one another, looked at no deeper than `most`. @param {unknown} value @param {number} most @returns {number} */
+function depthOf(value, most) {
+  if (value === null || typeof value !== "object" || most === 0) return 0;
+  return 1 + Object.values(value).reduce((deepest, each) => Math.max(deepest, depthOf(each, most - 1)), 0);
 }
 
 /** @param {unknown} value */

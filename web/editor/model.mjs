@@ -28,8 +28,18 @@
  */
 
 export const MAX_CONCEPTS = 64;
+export const MAX_EDGES = MAX_CONCEPTS * (MAX_CONCEPTS - 1);
 /** The bounds of csg/causal/graph.py, in characters; of values, in number. */
 const MAX = { name: 200, phrase: 400, text: 4_000, prompt: 20_000, values: 100 };
+
+/** Letters that a detail of a refusal may have; a name has 60. @type {Record<string, number>} */
+const LONG_DETAILS = { path: 240, domain: 240, reason: 240 };
+
+/** A stranger's text for a message: one line, no control characters, `longest` letters at most. @param {string} text @param {number} [longest] */
+export function plainly(text, longest = 60) {
+  const clean = text.slice(0, longest + 1).replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]/gu, " ");
+  return text.length <= longest ? clean : `${clean.slice(0, longest - 3)}...`;
+}
 
 /** A refusal. `code` names the sentence to show (`error.<code>`), `details` fills its gaps. */
 export class GraphError extends Error {
@@ -38,25 +48,34 @@ export class GraphError extends Error {
    * @param {Record<string, unknown>} [details]
    */
   constructor(code, details = {}) {
-    super(`${code} ${JSON.stringify(details)}`);
+    const short = Object.fromEntries(Object.entries(details).map(([key, value]) =>
+      [key, typeof value === "string" ? plainly(value, LONG_DETAILS[key]) : value]));
+    super(`${code} ${JSON.stringify(short)}`);
     this.name = "GraphError";
     this.code = code;
-    this.details = details;
+    this.details = short;
   }
 }
+
+/** A name in the one form in which names are compared: Unicode's normal form C. @param {string} text */
+const normal = (text) => text.normalize("NFC");
 
 /**
  * @param {Partial<Concept> & {name: string, value: string}} fields
  * @returns {Concept}
  */
 export function makeConcept(fields) {
+  const [name, value] = [normal(fields.name), normal(fields.value)];
+  const values = fields.values?.size ? [...fields.values].map(([each, phrase]) => /** @type {const} */ ([normal(each), phrase])) : null;
   return Object.freeze({
     scope: "local",
     description: "",
     position: null,
     extra: {},
     ...fields,
-    values: fields.values?.size ? fields.values : new Map([[fields.value, fields.value]]),
+    name,
+    value,
+    values: new Map(values ?? [[value, fields.value]]),
   });
 }
 
@@ -65,7 +84,8 @@ export function makeConcept(fields) {
  * @returns {Edge}
  */
 export function makeEdge(fields) {
-  return Object.freeze({ reason: "", status: "confirmed", extra: {}, ...fields });
+  const [cause, effect] = [normal(fields.cause), normal(fields.effect)];
+  return Object.freeze({ reason: "", status: "confirmed", extra: {}, ...fields, cause, effect });
 }
 
 /**
@@ -78,9 +98,9 @@ export function makeGraph(fields = {}) {
     basePrompt: "",
     concepts: [],
     edges: [],
-    interventions: new Map(),
     extra: {},
     ...fields,
+    interventions: new Map([...(fields.interventions ?? [])].map(([name, value]) => [normal(name), normal(value)])),
   });
   checkLength("base_prompt", graph.basePrompt, MAX.prompt);
   checkConcepts(graph);

@@ -13,7 +13,9 @@ const KEYWORD = String.raw`(?:strict[${BLANKS}]+)?(?<kind>dag|pdag|mag|pag|digra
   String.raw`(?:"[^"\\]{0,200}"|${WORD}{1,200})?[${BLANKS}]*\{`;
 const FENCE = /^[ \t]*(?:```|~~~)[^\n]*\n([^]*?)^[ \t]*(?:```|~~~)/gm;
 const STRINGS_AND_BRACES = /"[^"\\]*(?:\\[^][^"\\]*)*"|\/\/[^\n]*|\/\*[^]*?\*\/|[{}]/g;
-const ARROWS = /[^{}[\]\n]*(?:->|<-)[^\n]*/y;
+const ARROWS = /[^{}[\]\n]*(?:->|<-|[\u2190\u2192\u2194])[^\n]*/y;
+const MODEL_STRING = /\[[^[\]"{}\n,]+\](?:\[[^[\]"{}\n,]+\])+[ \t\r\n]*$/y;
+const QUOTED = /[^"\\]*(?:\\[^][^"\\]*)*/y;
 const DAGITTY_KINDS = ["dag", "pdag", "mag", "pag"];
 /** @type {[RegExp, string][]} */
 const NEIGHBOURS = [
@@ -23,6 +25,10 @@ const NEIGHBOURS = [
   [/graph\s*\[|Creator\b/iy, "GML"],
   [/@startuml/iy, "PlantUML"],
   [/\S+ +[1EOUA](?: +@-?[\d.]+,-?[\d.]+)? *(?:\n|$)/y, "DAGitty (old notation)"],
+  [/Graph Nodes:/iy, "TETRAD, causal-learn"],
+  [/[\p{L}\p{N}_.]+[ \t]*(?:~~|=~|~)/uy, "lavaan, R"],
+  [/(source|from|cause|parent)"?[ \t]*[,;\t][ \t]*"?(target|to|effect|child)\b/iy, "CSV"],
+  [/(?:nodes|concepts|edges)[ \t]*:[ \t]*\n/iy, "YAML"],
 ];
 
 /**
@@ -32,6 +38,7 @@ const NEIGHBOURS = [
  */
 export function recognise(text) {
   const start = after(AROUND, text, 0);
+  if (after(MODEL_STRING, text, start) > start) throw new GraphError("text_neighbour", { format: "bnlearn" });
   if ("{[".includes(text[start] ?? "·")) return { format: "json", text };
   const drawn = keywordAt(text, start);
   if (drawn) return { format: drawn.format, text: onItsLines(text, start, text.length) };
@@ -76,11 +83,17 @@ function inside(text) {
   }
   for (const match of text.matchAll(new RegExp(KEYWORD, "giu"))) {
     if (/[\p{L}\p{N}]$/u.test(text.slice(Math.max(0, match.index - 2), match.index))) continue;
-    const part = onItsLines(text, match.index, closing(text, match.index + match[0].length));
+    const start = match.index;
+    const quoted = text[start - 1] === '"' && text.slice(Math.max(0, start - 3), start) !== '"""';
+    const part = quoted ? onItsLines(text, start, start) + unescaped(text.slice(start, after(QUOTED, text, start)))
+      : onItsLines(text, start, closing(text, start + match[0].length));
     return { format: formatOf(match), text: part };
   }
   return null;
 }
+
+/** What a program's text in double quotes stands for. @param {string} text */
+const unescaped = (text) => text.replace(/\\(["'\\n])/g, (_, char) => (char === "n" ? "\n" : char));
 
 /** @param {string} text @param {number} start @returns {{format: Format, text: string} | null} */
 function arrowsAlone(text, start) {

@@ -53,6 +53,9 @@ function table(value) {
  */
 const byConcept = (items, pick) => Object.fromEntries(items.map((each) => [String(each?.concept), pick(each)]));
 
+/** @param {unknown} value as a text; what is none is passed over */
+const text = (value) => (typeof value === "string" ? value : "");
+
 /**
  * What is known of each concept. It may come from a stranger's workflow file, so nothing is taken for granted.
  * @param {Found} found
@@ -65,11 +68,11 @@ export function resultsOf(found, address) {
     const change = told ?? {};
     const image = masks && Object.hasOwn(masks, name) ? masks[name] : null;
     const result = {
-      factual: String(change.factual ?? ""),
-      counterfactual: String(change.counterfactual ?? change.factual ?? ""),
-      role: String(change.role ?? ""),
-      reason: String(change.reason ?? ""),
-      mask: image?.filename ? address(image) : null,
+      factual: text(change.factual),
+      counterfactual: text(change.counterfactual) || text(change.factual),
+      role: text(change.role),
+      reason: text(change.reason),
+      mask: typeof image?.filename === "string" && image.filename ? address(image) : null,
       effective: effective && Object.hasOwn(effective, name) ? Boolean(effective[name]) : undefined,
     };
     return [name, result];

@@ -25,20 +25,15 @@ def test_a_text_is_read_as_it_is_meant(case):
         assert {name: graph[name].position for name in positions} == positions
 
 
-NEIGHBOURS = {
-    "weather E @-1.1,1.6\nground O @1,1\n\nweather ground\n": "DAGitty's old notation",
-    "<?xml version='1.0'?><graphml/>": "GraphML",
-    "network unknown {\n}\nvariable a {": "Bayesian network",
-    "graph LR\n  a --> b": "Mermaid",
-    "graph [\n  directed 1\n]": "GML",
-    "@startuml\na --> b\n@enduml": "PlantUML",
-}
+REFUSALS = json.loads((Path(__file__).parents[2] / "fixtures" / "graphs" / "refusals.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("text", NEIGHBOURS)
-def test_a_neighbouring_format_is_called_by_its_name(text):
-    with pytest.raises(GraphError, match=f"{NEIGHBOURS[text]}.*is not read here. Save it as DOT"):
-        read_graph(text)
+@pytest.mark.parametrize("case", REFUSALS, ids=[case["what"] for case in REFUSALS])
+def test_what_is_not_read_is_refused_in_words(case):
+    with pytest.raises(GraphError, match=case["words"]) as refusal:
+        read_graph(case["text"])
+    assert len(str(refusal.value)) < 300 and str(refusal.value).isprintable()
+    assert case["code"] != "text_neighbour" or "is not read here. Save it as DOT" in str(refusal.value)
 
 
 def test_a_complaint_names_the_line_of_the_whole_text():
