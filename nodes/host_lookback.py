@@ -44,6 +44,20 @@ def patch_print(patcher: ModelPatcher) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
+def patch_difference(made: str, patcher: ModelPatcher) -> str:
+    """How a model's patches differ from those at the inversion, by its `patch_print` of then; empty where they do not."""
+    now = patch_print(patcher)
+    if made == now:
+        return ""
+    if not made:
+        what = "has LoRAs or patches that it did not have when the picture was inverted"
+    elif not now:
+        what = "lacks the LoRAs or patches that it had when the picture was inverted"
+    else:
+        what = "may have other LoRAs or patches than when the picture was inverted"
+    return f"The model {what}: they change the whole picture, not only the concepts. If that is not wanted, invert it again with this model."
+
+
 def _named(value: object) -> object:
     """Nested dictionaries and lists as something to write down; functions and modules by their identity."""
     if isinstance(value, Mapping):

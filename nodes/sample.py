@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..csg.diffusion.inversion import DDIM, DDPM, DPM, FLOWEDIT, Inversion
 from ..csg.diffusion.run import Acted
 from ..csg.diffusion.schedule import AUTHORS, SCHEDULES, ddpm_timesteps, ledits_levels, noise_levels, trailing_timesteps
 from . import host, host_model, host_replay, sockets
+from .host_lookback import patch_difference
 from .host_space import level_table
 
 CATEGORY = "CSG/sampling"
@@ -279,7 +281,17 @@ class Sampler(io.ComfyNode):
         guider = host.CSGGuider(model, edit_base(inversion, base, positive), edits, settings)
         acted = Acted(len(edits.terms))
         latent = host_replay.run_replay(guider, inversion, preserve, host_replay.Release(release, release_below), acted)
-        return io.NodeOutput(latent, pixel_masks(acted.mean.result(latent["samples"].shape), host_model.downscale(model)))
+        masks = pixel_masks(acted.mean.result(latent["samples"].shape), host_model.downscale(model))
+        return io.NodeOutput(latent, masks, ui=patch_notice(inversion, model))
+
+
+def patch_notice(inversion: Inversion, model: Any) -> dict[str, list[str]] | None:  # noqa: ANN401
+    """What the node shows when the model's LoRAs or patches are not those of the inversion; None when they are."""
+    difference = patch_difference(inversion.patched, model)
+    if not difference:
+        return None
+    logging.warning("%s", difference)
+    return {"text": [difference]}
 
 
 def pixel_masks(masks: torch.Tensor, factor: int = 8) -> torch.Tensor:
@@ -312,4 +324,4 @@ class EditWithPrompt(io.ComfyNode):
     def execute(cls, model: Any, inversion: Inversion, positive: Any, cfg: float, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401
         host_model.check_model(inversion, model)
         base = Base(SOURCE, negative if negative is not None else inversion.negative, positive, cfg)
-        return io.NodeOutput(host_replay.run_replay(host.CSGGuider(model, base), inversion))
+        return io.NodeOutput(host_replay.run_replay(host.CSGGuider(model, base), inversion), ui=patch_notice(inversion, model))

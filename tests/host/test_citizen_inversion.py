@@ -100,6 +100,28 @@ def test_the_same_checkpoint_with_a_lora_is_accepted(lab, inversion, tmp_path):
     assert torch.equal(lab.edit(inversion)[0], plain)  # and the checkpoint is still itself, its weights restored
 
 
+def test_a_lora_that_changed_since_the_inversion_is_told_on_the_node(lab, inversion, tmp_path):
+    """Added, taken away, another one; a model as it was is silent."""
+    import comfy.sd
+    from safetensors.torch import load_file
+
+    tiny_models.lora(lab.model, tmp_path / "own.safetensors")
+    weights = load_file(str(tmp_path / "own.safetensors"))
+    first, second = (comfy.sd.load_lora_for_models(lab.model, None, weights, strength, 0)[0] for strength in (1.0, 0.5))
+    with_lora = lab.invert(model=first)[0]
+
+    def shown(made, model):
+        csg = lab.sample.Sampler.execute(model, made, lab.edits(), "unconditional", "intersect")
+        baseline = lab.sample.EditWithPrompt.execute(model, made, lab.source, 3.0)
+        assert csg.ui == baseline.ui
+        return csg.ui and csg.ui["text"][0]
+
+    assert shown(inversion, lab.model) is None and shown(with_lora, first) is None
+    assert "has LoRAs or patches that it did not have" in shown(inversion, first)
+    assert "lacks the LoRAs" in shown(with_lora, lab.model)
+    assert "may have other LoRAs" in shown(with_lora, second)
+
+
 def test_the_same_checkpoint_loaded_again_is_accepted(lab, inversion):
     assert torch.equal(lab.edit(inversion, model=tiny_models.model())[0], lab.edit(inversion)[0])
 
