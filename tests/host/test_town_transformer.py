@@ -113,7 +113,7 @@ def test_the_loaded_model_predicts_what_was_trained(town, lessons, trained, mode
 def test_text_is_heard_as_in_training_an_empty_prompt_too(comfy, town):
     from train_town import tokeniser
 
-    host, clip = comfy.module("nodes.host_model"), town.load_clip(town.TownClip)
+    host, clip = comfy.module("nodes.host_words"), town.load_clip(town.TownClip)
     text, captioner = program.shipped_text(town), captions.Captioner(tokeniser(), captions.Mix(nothing=0, one=0, half=0, article=0))
     for values, prompt in ((world.factual(5), world.caption(world.factual(5))), (None, "")):
         captioner.names = lambda _, told=values: list(world.CAPTION_ORDER) if told else []
@@ -128,7 +128,7 @@ def test_text_is_heard_as_in_training_an_empty_prompt_too(comfy, town):
 def test_stock_sampling_draws_by_the_prompt(comfy, town, model):
     import comfy.sample as stock
 
-    host, clip, latent = comfy.module("nodes.host_model"), town.load_clip(town.TownClip), torch.zeros(1, 4, 32, 32)
+    host, clip, latent = comfy.module("nodes.host_words"), town.load_clip(town.TownClip), torch.zeros(1, 4, 32, 32)
     day, night, nothing = (host.ClipText(clip).encode(text) for text in ("day", "night", ""))
     noise = stock.prepare_noise(latent, 1)
 
