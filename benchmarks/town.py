@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from in_process import ROOT, start_comfyui
-from town_methods import AXES, COMPARED, FIELDS, NO_EDIT, REFERENCES, Method, ablation, methods, shipped
+from town_methods import AXES, COMPARED, FIELDS, FLOWEDIT, NO_EDIT, REFERENCES, Method, ablation, methods, shipped
 from town_networks import UNET, add_arguments, check_arguments, digest, opened
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -195,7 +195,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, default=1, help="inversion seeds per scene")
     parser.add_argument(
-        "--methods", nargs="*", default=list(COMPARED), choices=[n for n in known if n not in REFERENCES]
+        "--methods", nargs="*", choices=[n for n in known if n not in REFERENCES],
+        help=f"default: {', '.join(COMPARED)}; with a transformer {FLOWEDIT} too",
     )
     parser.add_argument("--steps", type=int, help="of every inversion; default: each method's own")
     parser.add_argument("--concepts", nargs="+", help="intervene on these alone; default: every root and inner concept")
@@ -234,6 +235,8 @@ def settled(parser: argparse.ArgumentParser, options: argparse.Namespace, words:
     options.concepts = options.concepts or (QUICK_CONCEPTS if options.quick else tuple(INTERVENED_ON))
     options.steps = options.steps or (QUICK_STEPS if options.quick else None)
     check_arguments(parser, options)
+    if options.methods is None:
+        options.methods = list(COMPARED if options.network == UNET else (*COMPARED, FLOWEDIT))
     options.pictures = PICTURES if options.network == UNET else PICTURES.with_name(f"bench-{options.network}")
     stem = "town_quick" if options.quick else "town"
     options.journal = options.journal or RESULTS / (f"{stem}.jsonl" if options.network == UNET else f"{stem}_{options.network}.jsonl")

@@ -141,6 +141,8 @@ class Lab:
             out = sample.InvertDDIM.execute(self.model, latent, method.steps, guidance, source, negative)
         elif method.inverter == "ddpm":
             out = sample.InvertDDPM.execute(self.model, latent, method.steps, skipped, guidance, seed, source, negative)
+        elif method.inverter == "flowedit":
+            out = sample.InvertFlowEdit.execute(self.model, latent, method.steps, skipped, guidance, seed, source, negative)
         else:
             out = sample.Invert.execute(self.model, latent, method.steps, method.skip, guidance, seed, "diffusers",
                                         method.zero_noise_steps, source, negative)  # fmt: skip

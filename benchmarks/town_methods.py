@@ -10,7 +10,7 @@ from typing import Any
 from csg.evaluation.runner import prompts
 
 ALL, DESCENDANTS, INTERVENED = "intervened + descendants", "descendants only", "intervened only"
-CSG, PAPER, NO_EDIT = "CSG", "CSG (paper)", "no edit"
+CSG, PAPER, FLOWEDIT, NO_EDIT = "CSG", "CSG (paper)", "FlowEdit", "no edit"
 FIELDS = ("model", "measure", "settings", "scene", "do", "seed")  # what identifies a line of results
 LATER = ("release_below", "strengths")
 
@@ -89,11 +89,13 @@ def methods(csg: Method) -> dict[str, Method]:
 
     The prompts know what follows from the intervention, as in the paper; the variants `direct` are told the
     intervened concept alone, and so is LEDITS++. Of the guidance scales 1, 2 and 3 the prompts have the one at which
-    DDPM inversion did best on scenes apart. "CSG (paper)" is LEDITS++ told of every change, with the paper's masks and
+    DDPM inversion did best on scenes apart. FlowEdit, for flows, has its paper's steps, and of the guidance what the
+    others have: none of its own was sought. "CSG (paper)" is LEDITS++ told of every change, with the paper's masks and
     reference; "CSG" has what was added to that.
     """
     ddim = Method("ddim", "prompt", skip=0.0)
     ddpm = Method("ddpm", "prompt", skip=0.16)
+    flowedit = Method("flowedit", "prompt", skip=0.34)
     ledits = Method(source=False, base="unconditional", concepts=INTERVENED, scoped=False)
     return {
         "DDIM": ddim,
@@ -103,13 +105,14 @@ def methods(csg: Method) -> dict[str, Method]:
         CSG: csg,
         "DDIM direct": replace(ddim, concepts=INTERVENED),
         "DDPM direct": replace(ddpm, concepts=INTERVENED),
+        FLOWEDIT: flowedit,
         NO_EDIT: Method(editor="nothing"),
         "exact": Method(editor="truth"),
     }
 
 
-BASELINES = ("DDIM", "DDPM", "LEDITS++ direct")
-COMPARED = (*BASELINES, PAPER, CSG)
+BASELINES = ("DDIM", "DDPM", "LEDITS++ direct", FLOWEDIT)
+COMPARED = ("DDIM", "DDPM", "LEDITS++ direct", PAPER, CSG)  # with a flow, FlowEdit too
 DIRECT = ("DDIM direct", "DDPM direct", "LEDITS++ direct")  # never see the graph
 REFERENCES = (NO_EDIT, "exact")
 

@@ -16,6 +16,7 @@ from town_methods import (
     CSG,
     DIRECT,
     FIELDS,
+    FLOWEDIT,
     REFERENCES,
     UNUSED,
     Method,
@@ -333,7 +334,7 @@ def write(options: argparse.Namespace, picture_of: Callable[[int, str, str], Pat
     if options.steps:
         csg = csg.with_steps(options.steps)
         known = {name: method.with_steps(options.steps) for name, method in known.items()}
-    rows = common(rows_of(records, {label: known[label] for label in (*COMPARED, *REFERENCES)}))
+    rows = common(rows_of(records, {label: known[label] for label in (*COMPARED, FLOWEDIT, *REFERENCES)}))
     folder, name = options.journal.parent, options.journal.stem
     main = compared_table(rows, perception)
     parts = [*head(options, records), "## Methods", "", main, "", f"![methods]({name}_methods.png)", "",

@@ -1,17 +1,20 @@
 """Town's transformer in the real ComfyUI: its training goes on where it stopped, and what it writes loads and draws."""
 
 import dataclasses
+import json
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 import town as benchmark
+import town_methods
 import town_networks
 import train_town_transformer as program
 from town_training import batches, captions, data, transformer
 
 from csg.town import weights, world
+from csg.town.render import picture
 
 SETTINGS = dataclasses.replace(transformer.Settings(), batch=2, rate=0.1)
 SEEDS = range(1_400_000, 1_400_006)
@@ -178,6 +181,28 @@ def test_attention_is_measured_block_by_block_as_training_saw_it(painter, traine
                 assert torch.allclose(torch.from_numpy(found[phrase]), words, rtol=0.02)
 
 
+@torch.inference_mode()
+def test_the_engine_replays_exactly_and_edits_only_inside_its_masks(comfy, painter):
+    """The benchmark's own path from a causal graph to an edit; what no concept reached is the original, to the bit."""
+    sample, edit = comfy.module("nodes.sample"), comfy.module("nodes.edit")
+    before, formats = world.factual(11), comfy.module("csg.causal.formats")
+    other = next(colour for colour in ("red", "blue") if colour != before["house"])
+    graph = formats.read_json(json.dumps(world.graph_document(before))).do({"house": other})
+    counterfactual = comfy.module("csg.causal.counterfactual").propagate(graph, {})
+    latent = painter.vae.encode(torch.tensor(picture(11))[None].float() / 255)
+    source, nothing = painter.encode(world.caption(before)), painter.encode("")
+    _, replayed = sample.Invert.execute(painter.model, {"samples": latent}, 6, 0.0, 1.0, 3, "authors", 0, source, nothing).result
+    assert (replayed["samples"] - latent).abs().amax() * 0.13025 < 1e-4
+    inversion = sample.Invert.execute(painter.model, {"samples": latent}, 6, 0.0, 1.0, 3, "diffusers", 0, source, nothing).result[0]
+    edits, positive, *_ = edit.EncodeEdits.execute(painter.clip, counterfactual, 1.0, 0.4, 0, "intervened + descendants", 1.0).result
+    edited, masks = sample.Sampler.execute(
+        painter.model, inversion, edits, "source", "attention", "blend", "captions", "both", 0.0, positive, "otsu").result[:2]  # fmt: skip
+    reached = torch.nn.functional.max_pool2d((masks[:1, ::8, ::8] > 0).float(), 3, 1, 1).bool()[0]
+    change = (edited["samples"] - latent)[0].abs().amax(0)
+    assert 0.02 < reached.float().mean() < 0.98
+    assert change[~reached].amax() == 0 and change[reached].amax() > 0.01
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [(["--network", "transformer"], "needs --weights FILE"), (["--weights", "x.safetensors"], "goes with --network transformer"),
@@ -192,4 +217,5 @@ def test_a_painter_without_its_weights_ends_the_benchmark_in_words(capsys, words
 def test_each_painter_has_a_journal_and_pictures_of_its_own(written):
     unet, transformer = benchmark.arguments(["--quick"]), benchmark.arguments(["--network", "transformer", "--weights", str(written)])
     assert (unet.journal.name, transformer.journal.name) == ("town_quick.jsonl", "town_transformer.jsonl")
+    assert set(transformer.methods) - set(unet.methods) == {"FlowEdit"} <= set(town_methods.BASELINES)
     assert unet.pictures != transformer.pictures and town_networks.digest(unet.weights) != town_networks.digest(transformer.weights)
