@@ -27,10 +27,14 @@ class Sheet:
     height: float
 
     @property
+    def pixel(self) -> float:
+        """A pixel of the finished picture in drawing units: one, and more where the longer side would pass 4096 pixels."""
+        return max(1.0, max(self.width, self.height) / LONGEST_SIDE)
+
+    @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the finished picture in pixels: one per unit, the longer side 4096 at most."""
-        shrink = min(1.0, LONGEST_SIDE / max(self.width, self.height))
-        return max(1, round(self.width * shrink)), max(1, round(self.height * shrink))
+        """Width and height of the finished picture in pixels."""
+        return max(1, round(self.width / self.pixel)), max(1, round(self.height / self.pixel))
 
 
 class Canvas:

@@ -59,6 +59,18 @@ def _between(one: Point, other: Point, share: float) -> Point:
 
 
 def dashes(path: Sequence[Point], dash: float, gap: float) -> list[Path]:
-    """Return a path cut into dashes."""
-    count = max(1, round(length(path) / (dash + gap)))
-    return [part(path, i * (dash + gap), i * (dash + gap) + dash) for i in range(count)]
+    """Return a path cut into dashes, by one walk along it."""
+    pieces: list[Path] = []
+    period, walked, latest = dash + gap, 0.0, -1
+    for one, other in zip(path, path[1:]):
+        step = math.dist(one, other)
+        for index in range(int(walked // period), math.ceil((walked + step) / period)):
+            low, high = max(index * period - walked, 0.0), min(index * period + dash - walked, step)
+            if low >= high:
+                continue
+            if index > latest:
+                pieces.append([_between(one, other, low / step)])
+                latest = index
+            pieces[-1].append(_between(one, other, high / step))
+        walked += step
+    return pieces

@@ -39,6 +39,9 @@ TICK = (((-5, 0), (-1.5, 4), (5, -4)),)
 CROSS = (((-4, -4), (4, 4)), ((-4, 4), (4, -4)))
 NAME_SIZE, VALUE_SIZE, SMALL_SIZE, TITLE_SIZE = 19, 15, 13, 20
 FADED = 0.45
+DASH = (7, 6)
+MAX_DASHES = 20_000
+"""So many in one picture; of more and longer edges the dashes are longer."""
 
 
 def draw(shown: CausalGraph | Counterfactual, verdicts: Mapping[str, bool] | None = None) -> Image.Image:
@@ -73,6 +76,8 @@ class _Drawing:
     def picture(self) -> Image.Image:
         self._shadows()
         paths = routes(self.graph.edges, self.layout, self.box)
+        dashed = sum(length(paths[edge.cause, edge.effect]) for edge in self.graph.edges if edge.status == "proposed")
+        self.dash_unit = max(self.sheet.pixel, dashed / (sum(DASH) * MAX_DASHES))
         for edge in sorted(self.graph.edges, key=self._carries):
             self._edge(edge, paths[edge.cause, edge.effect])
         for index, concept in enumerate(self.graph.concepts):
@@ -180,7 +185,8 @@ class _Drawing:
         self.canvas.stroke([(x - dx, y - dy), (x + dx, y + dy)], CUT, 2.2)
 
     def _stroke(self, edge: Edge, path: Sequence[Point], colour: RGB, width: float) -> None:
-        for piece in dashes(path, 7, 6) if edge.status == "proposed" else [path]:
+        dash, gap = (size * self.dash_unit for size in DASH)
+        for piece in dashes(path, dash, gap) if edge.status == "proposed" else [path]:
             self.canvas.stroke(piece, colour, width)
 
     # ------------------------------------------------------------------------------------------ words

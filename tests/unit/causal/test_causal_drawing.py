@@ -8,7 +8,7 @@ from PIL import ImageChops
 
 from csg.causal.counterfactual import propagate
 from csg.causal.curves import dashes, length, part
-from csg.causal.drawing import CUT, GOOD, INK, PAPER, SLIPPED, draw
+from csg.causal.drawing import CUT, GOOD, INK, MAX_DASHES, PAPER, SLIPPED, draw
 from csg.causal.graph import CausalGraph, Concept, Edge
 from csg.causal.layout import lay_out
 from csg.causal.lettering import fitted, width_of
@@ -201,7 +201,20 @@ def test_parts_and_dashes_of_a_path():
     path = [(0.0, 0.0), (10.0, 0.0), (10.0, 10.0)]
     assert length(path) == 20
     assert part(path, 5, 15) == [(5.0, 0.0), (10.0, 0.0), (10.0, 5.0)]
-    assert sum(length(dash) for dash in dashes(path, 3, 2)) == 12
+    assert dashes(path, 3, 2) == [[(0, 0), (3, 0)], [(5, 0), (8, 0)], [(10, 0), (10, 3)], [(10, 5), (10, 8)]]
+    assert dashes(path, 7, 1) == [[(0, 0), (7, 0)], [(8, 0), (10, 0), (10, 5)], [(10, 6), (10, 10)]]
+
+
+@pytest.mark.parametrize("apart", [300.0, 990_000.0])
+def test_dashes_are_bounded_by_the_picture_not_by_the_units_of_the_graph(monkeypatch, apart):
+    """Positions come from strangers' files: a graph drawn in millimetres or light years costs the same."""
+    drawn = []
+    monkeypatch.setattr("csg.causal.drawing.dashes", lambda *args: drawn.extend(pieces := dashes(*args)) or pieces)
+    concepts = [Concept(f"c{i}", "a", VALUES, position=(apart * (i % 7), apart * (i // 7))) for i in range(49)]
+    edges = [Edge(one.name, other.name, status="proposed") for one in concepts for other in concepts if one is not other]
+    picture = draw(CausalGraph("", concepts, edges))
+    assert max(picture.size) <= 4096
+    assert len(edges) < len(drawn) < 1.1 * MAX_DASHES + len(edges)
 
 
 def oklab(rgb):
