@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import lzma
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -152,12 +153,26 @@ class Bench:
             Image.fromarray(pixels(image)).save(path)
 
 
+def archive(journal: Path) -> Path:
+    """Where a journal's lines are kept in the repository, packed: a fifteenth of the text."""
+    return journal.with_name(f"{journal.name}.xz")
+
+
+def pack(options: argparse.Namespace) -> None:
+    """Pack a full run's lines for the repository; the same lines make the same file."""
+    if options.journal.parent == RESULTS and not options.quick:
+        archive(options.journal).write_bytes(lzma.compress(options.journal.read_bytes(), preset=9 | lzma.PRESET_EXTREME))
+
+
 def join(options: argparse.Namespace) -> None:
-    """Take the lines of other journals that the own one lacks."""
+    """Take the lines of the shipped archive and of other journals that the own one lacks."""
     from csg.evaluation.runner.journal import Journal
 
+    shipped_lines = archive(options.journal)
+    if shipped_lines.is_file() and not options.journal.exists():
+        options.journal.write_bytes(lzma.decompress(shipped_lines.read_bytes()))
     own = Journal(options.journal, FIELDS)
-    for path in options.join:
+    for path in [*([shipped_lines] if shipped_lines.is_file() else []), *options.join]:
         if not path.is_file():
             raise SystemExit(f"{path} cannot be joined: there is no such file. Name the journals of other runs.")
         found = [record for record in Journal(path, FIELDS).records if record not in own]
@@ -252,6 +267,7 @@ def main() -> None:
     join(options)
     if not options.report:
         run(options, list(items(options, compared(options))))
+    pack(options)
     from town_report import write
 
     sys.stdout.write(f"{write(options, partial(picture_of, options.pictures))}\n")

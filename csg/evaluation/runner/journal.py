@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ Key = tuple[Hashable, ...]
 
 
 class Journal:
-    """The lines of one file, each found again by the fields that identify its item."""
+    """The lines of one file, each found again by the fields that identify its item; `.xz` is read, never written."""
 
     def __init__(self, path: str | Path, fields: Sequence[str]) -> None:
         """Read what is there but for a last line that a kill cut short, or that another run is writing just now.
@@ -35,7 +36,7 @@ class Journal:
 
     def _read(self) -> int:
         """Take in all whole lines; returns how many bytes they are."""
-        whole = self.path.read_bytes()
+        whole = lzma.decompress(self.path.read_bytes()) if self.path.suffix == ".xz" else self.path.read_bytes()
         complete = whole[: whole.rfind(b"\n") + 1]
         for number, line in enumerate(complete.split(b"\n")[:-1], 1):
             self._take(line, number)

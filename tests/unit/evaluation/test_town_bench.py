@@ -1,6 +1,7 @@
 """The Town benchmark without its model: what it asks for, and how it judges made-up results."""
 
 import json
+import lzma
 
 import pytest
 
@@ -324,6 +325,20 @@ def test_a_sheet_of_examples_outlives_its_pictures(tmp_path):
     assert not town_plots.examples_sheet([CSG], [(1, "car=red")], gone, sheet)
     sheet.write_bytes(b"made before")
     assert town_plots.examples_sheet([CSG], [(1, "car=red")], gone, sheet) and sheet.read_bytes() == b"made before"
+
+
+def test_shipped_lines_are_laid_out_and_packed_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(town, "RESULTS", tmp_path)
+    lines = [json.dumps(row(n, model="m", measure="edit", settings="s")) + "\n" for n in range(3)]
+    (tmp_path / "town.jsonl.xz").write_bytes(lzma.compress("".join(lines[:2]).encode()))
+    options = town.arguments(["--report"])
+    town.join(options)
+    assert options.journal.read_text() == "".join(lines[:2])
+    options.journal.write_text(lines[2])  # a run's own, from before the archive was renewed
+    town.join(options)
+    assert sorted(options.journal.read_text().splitlines(True)) == lines
+    town.pack(options)
+    assert lzma.decompress((tmp_path / "town.jsonl.xz").read_bytes()) == options.journal.read_bytes()
 
 
 def test_lines_of_other_runs_are_joined_once(tmp_path, capsys):
