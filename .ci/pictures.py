@@ -31,6 +31,8 @@ from csg.town.world import evaluate, exogenous, factual, graph_document  # noqa:
 PAIRS = ("town_counterfactual", "town_day_to_night", "town_two_interventions")
 ALONE = {"town_from_image": ("counterfactual", "from the picture alone: {}"), "town_by_hand": ("edited", "concepts by hand, no graph")}
 SHEETS = ("town_baselines", "any_editor")
+DRAWN = {"sd35_counterfactual": "SD3.5", "flux_counterfactual": "Flux.1 dev", "qwen_image_counterfactual": "Qwen-Image",
+         "z_image_counterfactual": "Z-Image"}  # their models cannot be had here: the question is shown, no picture
 SIDE, GAP = 440, 28
 
 
@@ -216,7 +218,19 @@ def sheet_page(client, name):
     return fitted(run(client, prompts.read(name))("Compare"), 960, 640)
 
 
-THUMBNAILS = dict.fromkeys(PAIRS, pair_page) | dict.fromkeys(ALONE, alone_page) | dict.fromkeys(SHEETS, sheet_page)
+def drawn_page(_, name):
+    """What a workflow asks, as a graph, and of which model."""
+    prompt = prompt_of(name)
+    (_, editor), = nodes_of(prompt, "CSG_GraphEditor")
+    (_, follows), = nodes_of(prompt, "CSG_Propagate")
+    graph = read_json(editor["graph_json"]).do({i["concept"]: i["value"] for _, i in nodes_of(prompt, "CSG_Intervene")})
+    page = draw(propagate(graph, parse_assignments(follows["values"]))).convert("RGB")
+    write(ImageDraw.Draw(page), (page.width - 44, 28), DRAWN[name], 22, MUTED, anchor="ra")
+    return page
+
+
+THUMBNAILS = {name: page for names, page in ((PAIRS, pair_page), (ALONE, alone_page), (SHEETS, sheet_page), (DRAWN, drawn_page))
+              for name in names}
 PAGES = {"keep-preserved": keep_preserved_page, "undo-drift": lambda client: undo_drift_page(),
          "audit": lambda client: audit_page(), "instruction": lambda client: instruction_page()}
 

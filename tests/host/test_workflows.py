@@ -8,11 +8,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))
-EXTRAS = ("nodes_primitive", "nodes_string", "nodes_latent", "nodes_post_processing")  # in the order in which they import each other
+EXTRAS = (  # in the order in which they import each other
+    "nodes_primitive", "nodes_string", "nodes_latent", "nodes_post_processing", "nodes_flux", "nodes_model_advanced",
+)  # fmt: skip
 FILES = {
-    "CheckpointLoaderSimple": ("checkpoints", "ckpt_name"),
-    "CLIPLoader": ("text_encoders", "clip_name"),
-    "LoadImage": ("input", "image"),
+    "CheckpointLoaderSimple": {"ckpt_name": "checkpoints"},
+    "CLIPLoader": {"clip_name": "text_encoders"},
+    "DualCLIPLoader": {"clip_name1": "text_encoders", "clip_name2": "text_encoders"},
+    "LoadImage": {"image": "input"},
+    "UNETLoader": {"unet_name": "diffusion_models"},
+    "VAELoader": {"vae_name": "vae"},
 }
 
 
@@ -36,7 +41,7 @@ def files(tmp_path, monkeypatch):
     """Lays out empty files where ComfyUI looks for the models and pictures that a workflow names."""
     import folder_paths
 
-    folders = {name: tmp_path / name for name, _ in FILES.values()}
+    folders = {name: tmp_path / name for fields in FILES.values() for name in fields.values()}
     for name, folder in folders.items():
         folder.mkdir()
         monkeypatch.setitem(folder_paths.folder_names_and_paths, name, ([str(folder)], {".safetensors"}))
@@ -55,9 +60,8 @@ def validated(prompt):
 def test_comfyui_accepts_it(known, files, path):
     prompt = json.loads(path.read_text(encoding="utf-8"))
     for node in prompt.values():
-        if node["class_type"] in FILES:
-            folder, name = FILES[node["class_type"]]
-            (files[folder] / node["inputs"][name]).touch()
+        for field, folder in FILES.get(node["class_type"], {}).items():
+            (files[folder] / node["inputs"][field]).touch()
     valid, error, outputs, node_errors = validated(prompt)
     assert valid, (error, node_errors)
     assert not node_errors
