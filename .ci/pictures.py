@@ -220,10 +220,10 @@ def sheet_page(client, name):
 
 def drawn_page(_, name):
     """What a workflow asks, as a graph, and of which model."""
-    prompt = prompt_of(name)
-    (_, editor), = nodes_of(prompt, "CSG_GraphEditor")
-    (_, follows), = nodes_of(prompt, "CSG_Propagate")
-    graph = read_json(editor["graph_json"]).do({i["concept"]: i["value"] for _, i in nodes_of(prompt, "CSG_Intervene")})
+    prompt = prompts.read(name)
+    editor, = prompts.of_class(prompt, "CSG_GraphEditor")
+    follows, = prompts.of_class(prompt, "CSG_Propagate")
+    graph = read_json(editor["graph_json"]).do({i["concept"]: i["value"] for i in prompts.of_class(prompt, "CSG_Intervene")})
     page = draw(propagate(graph, parse_assignments(follows["values"]))).convert("RGB")
     write(ImageDraw.Draw(page), (page.width - 44, 28), DRAWN[name], 22, MUTED, anchor="ra")
     return page
