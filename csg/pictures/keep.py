@@ -33,7 +33,7 @@ def pasted(original: Tensor, edited: Tensor, alpha: Tensor) -> Tensor:
     """`edited` over `original`, IMAGEs of one size, by alpha (B, H, W); where alpha is 0 or 1 the pixel is one of theirs, bit by bit."""
     alpha = alpha[..., None].to(edited.device)
     mixed = original + alpha * (edited - original)
-    return torch.where(alpha <= 0, original, torch.where(alpha >= 1, edited, mixed))
+    return torch.where(alpha >= 1, edited, mixed)
 
 
 def keep_preserved(original: Tensor, edited: Tensor, masks: Tensor, feather: float = FEATHER) -> tuple[Tensor, Tensor]:

@@ -183,8 +183,8 @@ def test_a_batch_is_undone_picture_by_picture(photograph):
 
 def test_a_border_that_the_editor_cut_off_is_the_originals(photograph):
     original, wanted, _ = photograph
-    image, mask, _ = undo_drift(original, drifted(wanted, Drift((0, 0), (1.06, 1.06))))
-    assert torch.equal(image[:, :8], original[:, :8]) and not mask[:, :8].any()
+    image, mask, _ = undo_drift(original, drifted(wanted, Drift((0, 0), (1.06, 1.06))), torch.ones(1, 320, 320))
+    assert mask[:, 160, 160] == 1 and torch.equal(image[:, :8], original[:, :8]) and not mask[:, :8].any()
 
 
 def broken(image):

@@ -9,7 +9,7 @@ from csg.pictures.keep import keep_preserved, soft_edge
 @pytest.fixture
 def pair():
     generator = torch.Generator().manual_seed(1)
-    return torch.rand(1, 40, 48, 3, generator=generator), torch.rand(1, 40, 48, 3, generator=generator)
+    return tuple(torch.rand(1, 40, 48, 3, generator=generator) ** 2 for _ in range(2))  # squared: differences round
 
 
 def box(top, bottom, left, right, value=1.0):
