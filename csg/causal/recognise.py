@@ -12,8 +12,8 @@ BLANKS = "\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u300
 
 _AROUND = re.compile(rf"(?:[{BLANKS}]+|//[^\n]*|\#[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _KEYWORD = re.compile(
-    rf"(?:strict[{BLANKS}]+)?(?P<kind>dag|pdag|mag|pag|digraph|graph)(?![\w.-])[{BLANKS}]*"
-    rf'(?:"[^"\\]{{0,200}}"|[\w.-]{{1,200}})?[{BLANKS}]*\{{',
+    rf"(?:strict[{BLANKS}]+)?(?P<kind>dag|pdag|mag|pag|digraph|graph)(?![\w.-])"
+    rf'(?:[{BLANKS}]*(?:"[^"\\]{{0,200}}"|[\w.-]{{1,200}}))?[{BLANKS}]*\{{',
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*\n(.*?)^[ \t]*(?:```|~~~)", re.DOTALL | re.MULTILINE)
@@ -76,11 +76,10 @@ def _inside(text: str) -> Recognised | None:
     """A graph in the first fence that holds one, or anywhere in a program, up to its closing brace."""
     for fence in _FENCE.finditer(text):
         start = _AROUND.match(text, fence.start(1), fence.end(1)).end()
-        part = _on_its_lines(text, start, fence.end(1))
         if text.startswith("{", start):
-            return Recognised("json", part)
+            return Recognised("json", _on_its_lines(text, start, fence.end(1)))
         if (keyword := _KEYWORD.match(text, start)) is not None:
-            return Recognised(_format(keyword), part)
+            return Recognised(_format(keyword), _on_its_lines(text, start, fence.end(1)))
     keyword = next((k for k in _KEYWORD.finditer(text) if not text[k.start() - 1 : k.start()].isalnum()), None)
     if keyword is None:
         return None

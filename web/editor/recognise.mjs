@@ -9,8 +9,8 @@ export const BLANKS = String.raw`\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028
 
 const AROUND = new RegExp(String.raw`(?:[${BLANKS}]+|//[^\n]*|#[^\n]*|/\*[^]*?\*/)*`, "uy");
 const WORD = String.raw`[\p{L}\p{N}_.\-]`;
-const KEYWORD = String.raw`(?:strict[${BLANKS}]+)?(?<kind>dag|pdag|mag|pag|digraph|graph)(?!${WORD})[${BLANKS}]*` +
-  String.raw`(?:"[^"\\]{0,200}"|${WORD}{1,200})?[${BLANKS}]*\{`;
+const KEYWORD = String.raw`(?:strict[${BLANKS}]+)?(?<kind>dag|pdag|mag|pag|digraph|graph)(?!${WORD})` +
+  String.raw`(?:[${BLANKS}]*(?:"[^"\\]{0,200}"|${WORD}{1,200}))?[${BLANKS}]*\{`;
 const FENCE = /^[ \t]*(?:```|~~~)[^\n]*\n([^]*?)^[ \t]*(?:```|~~~)/gm;
 const STRINGS_AND_BRACES = /"[^"\\]*(?:\\[^][^"\\]*)*"|\/\/[^\n]*|\/\*[^]*?\*\/|[{}]/g;
 const ARROWS = /[^{}[\]\n]*(?:->|<-|[\u2190\u2192\u2194])[^\n]*/y;
@@ -76,10 +76,9 @@ function inside(text) {
     const begin = fence.index + fence[0].indexOf("\n") + 1;
     const end = begin + fence[1].length;
     const start = Math.min(after(AROUND, text, begin), end);
-    const part = onItsLines(text, start, end);
-    if (text[start] === "{") return { format: "json", text: part };
+    if (text[start] === "{") return { format: "json", text: onItsLines(text, start, end) };
     const keyword = keywordAt(text, start);
-    if (keyword) return { format: keyword.format, text: part };
+    if (keyword) return { format: keyword.format, text: onItsLines(text, start, end) };
   }
   for (const match of text.matchAll(new RegExp(KEYWORD, "giu"))) {
     if (/[\p{L}\p{N}]$/u.test(text.slice(Math.max(0, match.index - 2), match.index))) continue;

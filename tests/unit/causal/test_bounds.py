@@ -1,6 +1,7 @@
 """What a stranger's text may become: bounded in size, and read in proportion to its length."""
 
 import sys
+import time
 from itertools import pairwise
 
 import pytest
@@ -81,6 +82,17 @@ def test_twice_the_text_is_twice_the_work(unit):
     work = [calls_of(refused("digraph {" + unit * (200 << k) + "]")) for k in range(4)]
     steps = [more - less for less, more in pairwise(work)]
     assert steps[-1] <= 2.6 * max(steps[-2], 50), work
+
+
+@pytest.mark.parametrize(("head", "unit"), [("x\n", "```\n"), ("x digraph", " "), ("", " \n"), ("x ", "digraph ")])
+def test_a_graph_is_sought_in_time_in_proportion_to_the_text(head, unit):
+    def seconds(size):
+        begin = time.process_time()
+        refused(head + unit * (size // len(unit)))()
+        return time.process_time() - begin
+
+    seconds(1_000)
+    assert seconds(400_000) < 12 * max(seconds(100_000), 0.02)
 
 
 def test_phrases_are_exchanged_in_one_walk_however_many_nearly_match():
