@@ -15,26 +15,12 @@ from ..csg.vlm.protocol import VisionLanguageModel
 from . import host_vlm, inputs, sockets
 
 CATEGORY = "CSG/evaluation"
-MAX_SEED = 0xFFFFFFFFFFFFFFFF
 ASKING = (
-    io.Int.Input(
-        "max_tokens",
-        default=MAX_TOKENS,
-        min=16,
-        max=32768,
-        optional=True,
-        advanced=True,
-        tooltip="The longest answer, in tokens. A yes needs few; models that think aloud need more.",
+    inputs.max_tokens(
+        MAX_TOKENS, "The longest answer, in tokens. A yes needs few; models that think aloud need more.", optional=True, least=16
     ),
-    io.Int.Input(
-        "seed",
-        default=0,
-        min=0,
-        max=MAX_SEED,
-        optional=True,
-        advanced=True,
-        control_after_generate=io.ControlAfterGenerate.fixed,
-        tooltip="The model's random seed. Answers are taken greedily, so it matters only to servers that sample all the same.",
+    inputs.seed(
+        "The model's random seed. Answers are taken greedily, so it matters only to servers that sample all the same.", optional=True
     ),
 )
 JUDGE = sockets.VLM.Input("vlm", tooltip="The vision-language model that judges. Better not the one that made the counterfactual.")

@@ -21,7 +21,6 @@ from ..csg.causal.merge import edited, remembered, sample_text
 from . import host_vlm, inputs, sockets
 
 CATEGORY = "CSG/graph"
-MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 
 class GraphEditor(io.ComfyNode):
@@ -126,37 +125,17 @@ def _vlm_inputs() -> list[io.Input]:
             optional=True,
             tooltip="The factual picture, for the VLM to look at. Without it the VLM reasons from the graph alone.",
         ),
-        io.Float.Input(
-            "temperature",
-            default=0.2,
-            min=0.0,
-            max=2.0,
-            step=0.05,
+        inputs.temperature(
+            0.2,
+            "How freely the VLM answers. The paper uses 0.2; above 1 answers contradict each other. Unused without a VLM.",
             optional=True,
-            advanced=True,
-            tooltip="How freely the VLM answers. The paper uses 0.2; above 1 answers contradict each other. "
-            "Unused without a VLM.",
         ),
-        io.Int.Input(
-            "max_tokens",
-            default=3072,
-            min=64,
-            max=32768,
+        inputs.max_tokens(
+            3072,
+            "The longest answer of the VLM, in tokens. The paper uses 3072; too few cut the answer short. Unused without a VLM.",
             optional=True,
-            advanced=True,
-            tooltip="The longest answer of the VLM, in tokens. The paper uses 3072; too few cut the answer short. "
-            "Unused without a VLM.",
         ),
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=MAX_SEED,
-            optional=True,
-            advanced=True,
-            control_after_generate=io.ControlAfterGenerate.fixed,
-            tooltip="The VLM's random seed: the same seed gives the same answer. Unused without a VLM.",
-        ),
+        inputs.seed("The VLM's random seed: the same seed gives the same answer. Unused without a VLM.", optional=True),
         inputs.prompts(),
     ]
 

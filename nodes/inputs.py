@@ -8,6 +8,8 @@ from comfy_api.latest import io
 
 from . import host_vlm
 
+MAX_SEED = 0xFFFFFFFFFFFFFFFF
+
 
 class WithPrompts:
     """Of a node with the input `prompts`: it runs again when a prompt that it asks has changed in the chosen folder."""
@@ -25,4 +27,26 @@ def prompts() -> io.Combo.Input:
     return io.Combo.Input(
         "prompts", options=host_vlm.prompt_folders(), default=host_vlm.BUILT_IN_PROMPTS, optional=True, advanced=True,
         tooltip="Whose prompts to use: the built-in ones, or a folder of your own in csg_prompts in ComfyUI's user folder.",
+    )  # fmt: skip
+
+
+def seed(tooltip: str, optional: bool = False) -> io.Int.Input:
+    """The random seed of a vision-language model."""
+    return io.Int.Input(
+        "seed", default=0, min=0, max=MAX_SEED, optional=optional, advanced=optional or None,
+        control_after_generate=io.ControlAfterGenerate.fixed, tooltip=tooltip,
+    )  # fmt: skip
+
+
+def temperature(default: float, tooltip: str, optional: bool = False) -> io.Float.Input:
+    """How freely a vision-language model answers."""
+    return io.Float.Input(
+        "temperature", default=default, min=0.0, max=2.0, step=0.05, optional=optional, advanced=True, tooltip=tooltip,
+    )  # fmt: skip
+
+
+def max_tokens(default: int, tooltip: str, optional: bool = False, least: int = 64) -> io.Int.Input:
+    """The longest answer of a vision-language model."""
+    return io.Int.Input(
+        "max_tokens", default=default, min=least, max=32768, optional=optional, advanced=True, tooltip=tooltip,
     )  # fmt: skip

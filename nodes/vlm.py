@@ -16,31 +16,23 @@ from ..csg.vlm.suggest import suggest_interventions
 from . import host_vlm, inputs, sockets
 
 CATEGORY = "CSG/vision-language model"
-MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 VLM_OUTPUT = sockets.VLM.Output("vlm", tooltip="The model, ready to be asked. It is loaded at the first question.")
 VLM_INPUT = sockets.VLM.Input("vlm", tooltip="The vision-language model to ask, from one of the three VLM nodes.")
 IMAGE = io.Image.Input(
     "image", tooltip="The picture. Only the first of a batch is looked at, at most 1024 pixels wide or high."
 )
-SEED = io.Int.Input(
-    "seed", default=0, min=0, max=MAX_SEED, control_after_generate=io.ControlAfterGenerate.fixed,
-    tooltip="The model's random seed: the same seed gives the same answer, where the backend keeps that promise.",
-)  # fmt: skip
+SEED = inputs.seed("The model's random seed: the same seed gives the same answer, where the backend keeps that promise.")
 
 
 def _temperature(default: float) -> io.Float.Input:
-    return io.Float.Input(
-        "temperature", default=default, min=0.0, max=2.0, step=0.05, advanced=True,
-        tooltip=f"How freely the model answers. The paper uses {default}; above 1 the JSON it writes falls apart.",
-    )  # fmt: skip
+    return inputs.temperature(
+        default, f"How freely the model answers. The paper uses {default}; above 1 the JSON it writes falls apart."
+    )
 
 
 def _max_tokens(default: int) -> io.Int.Input:
-    return io.Int.Input(
-        "max_tokens", default=default, min=64, max=32768, advanced=True,
-        tooltip=f"The longest answer, in tokens. The paper uses {default}; too few cut the answer short.",
-    )  # fmt: skip
+    return inputs.max_tokens(default, f"The longest answer, in tokens. The paper uses {default}; too few cut the answer short.")
 
 
 class VLMFromTextEncoder(io.ComfyNode):

@@ -64,3 +64,9 @@ def test_the_root_module_imports_nothing():
 def test_set_up_can_be_read_by_an_old_python():
     """So that an old Python can say in one line that it is too old, where newer syntax would end in a traceback."""
     ast.parse((ROOT / ".ci" / "setup.py").read_text(), feature_version=(3, 7))
+
+
+def test_every_package_is_bound_by_an_import_contract():
+    bound = {source for contract in PROJECT["tool"]["importlinter"]["contracts"] for source in contract["source_modules"]}
+    packages = {f"csg.{path.parent.name}" for path in (ROOT / "csg").glob("*/__init__.py")}
+    assert packages and not packages - bound
