@@ -77,8 +77,8 @@ def check_folder(folder: Path) -> None:
 def _config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise VLMError(f"The folder {folder.name} is no model folder: {CONFIG} cannot be read ({error}).") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise VLMError(f"The folder {folder.name} is no model folder: {CONFIG} cannot be read ({str(error)[:200]}).") from None
     return config if isinstance(config, dict) else {}
 
 
@@ -128,6 +128,8 @@ class LocalVLM:
         place: Place = Here(),
         progress: Progress = silent,
     ) -> None:
+        if attention not in ATTENTIONS:  # transformers takes other words for the name of a repository to fetch code from
+            raise VLMError(f"Got the attention {attention[:40]!r}; expected one of {', '.join(ATTENTIONS)}.")
         check_folder(folder)
         self._folder = folder
         self._dtype = dtype
@@ -223,13 +225,18 @@ def _inputs(processor: Any, question: Question) -> Any:
         raise VLMError("The model's folder has no chat template, so it cannot be asked. Use an instruct model.")
     content = [{"type": "image", "image": image} for image in question.images]
     content.append({"type": "text", "text": question.prompt})
-    return processor.apply_chat_template(
-        [{"role": "user", "content": content}],
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-    )
+    try:
+        return processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+    except Exception as error:  # a template is a program of the folder's, and may do anything wrong
+        raise VLMError(
+            f"The model's chat template fails ({type(error).__name__}: {str(error)[:200]}). The folder may be damaged: download it again."
+        ) from error
 
 
 def _sampling(question: Question) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from .protocol import VLMError
 BUILT_IN = Path(__file__).parent / "prompts"
 NAMES = tuple(sorted(path.stem for path in BUILT_IN.glob("*.txt")))
 MAX_DATA_CHARACTERS = 40_000
+MAX_JSON_CHARACTERS = 200_000
 MAX_FILE_CHARACTERS = 20_000
 
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
@@ -37,8 +38,16 @@ def fenced(text: str) -> str:
 
 
 def fenced_json(data: Any) -> str:
-    """Return data as JSON between the same markers; angle brackets become JSON escapes."""
+    """Return data as JSON between the same markers; angle brackets become JSON escapes.
+
+    Raises VLMError for more than MAX_JSON_CHARACTERS: cut, it would be no JSON, and every question costs its length.
+    """
     text = json.dumps(data, ensure_ascii=False)
+    if len(text) > MAX_JSON_CHARACTERS:
+        raise VLMError(
+            f"The graph has {len(text)} characters for the model to read; at most {MAX_JSON_CHARACTERS} are sent. "
+            "Shorten its descriptions and reasons."
+        )
     escaped = _INVISIBLE.sub(" ", text).replace("<", "\\u003c").replace(">", "\\u003e")
     return f"<data>\n{escaped}\n</data>"
 

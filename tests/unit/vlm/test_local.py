@@ -258,3 +258,25 @@ def test_damaged_weights_are_told(folder, tmp_path):
     (broken / "model.safetensors").write_bytes(b"\x00" * 100)
     with pytest.raises(VLMError, match="broken cannot be loaded"):
         ask(LocalVLM(broken))
+
+
+def test_a_config_nested_without_end_and_a_foreign_attention_are_told(folder, tmp_path):
+    damaged = shutil.copytree(folder, tmp_path / "deep")
+    (damaged / "config.json").write_text('{"a":' * 20_000 + "1" + "}" * 20_000)
+    with pytest.raises(VLMError, match=r"deep is no model folder: config\.json cannot be read"):
+        LocalVLM(damaged)
+    with pytest.raises(VLMError, match="Got the attention 'someone/kernels'; expected one of sdpa"):
+        LocalVLM(folder, attention="someone/kernels")
+
+
+def test_a_chat_template_that_fails_is_told(folder, tmp_path):
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    for file in damaged.glob("chat_template*"):
+        file.write_text("{{ messages.no.such.thing.at.all }}")
+    for name in ("tokenizer_config.json", "processor_config.json"):
+        if (damaged / name).is_file():
+            config = json.loads((damaged / name).read_text())
+            if "chat_template" in config:
+                (damaged / name).write_text(json.dumps(config | {"chat_template": "{{ messages.no.such.thing.at.all }}"}))
+    with pytest.raises(VLMError, match="chat template fails"):
+        ask(LocalVLM(damaged), PICTURE, max_tokens=2)

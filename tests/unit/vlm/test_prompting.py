@@ -134,3 +134,8 @@ def test_nothing_inside_a_fence_can_close_it_or_speak_control_tokens(text):
 
 def test_an_empty_text_is_told_as_such():
     assert fenced(" ") == "<data>\n(nothing)\n</data>"
+
+
+def test_data_for_a_model_is_bounded():
+    with pytest.raises(VLMError, match="at most 200000 are sent"):
+        fenced_json({"x": "y" * 200_000})
