@@ -19,16 +19,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +34,7 @@ PACK = "causal-semantic-guidance"
 LOOPBACK = "127.0.0.1"
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 Prompt = Mapping[str, Mapping[str, Any]]
+Answer = TypeVar("Answer")
 
 
 class ComfyError(RuntimeError):
@@ -86,22 +84,24 @@ class ComfyClient:
 
     def fetch(self, path: str, **query: str) -> bytes:
         """The raw answer to a GET."""
-        address = f"{self.url}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
-        return self._open(urllib.request.Request(address))
+        return _waited_for(self._ask("GET", path, params=query))
 
     def post(self, path: str, value: Any) -> Any:
         """The JSON answer to a POST of a JSON value; None when it is empty."""
-        request = urllib.request.Request(self.url + path, json.dumps(value).encode(), {"Content-Type": "application/json"})
-        return json.loads(self._open(request) or "null")
+        return json.loads(_waited_for(self._ask("POST", path, json=value)) or "null")
 
-    def _open(self, request: urllib.request.Request) -> bytes:
+    async def _ask(self, method: str, path: str, **options: Any) -> bytes:
+        import aiohttp
+
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.read()
-        except urllib.error.HTTPError as error:
-            raise ComfyError(_refusal(error.code, error.read().decode(errors="replace"))) from error
-        except OSError as error:
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as session, \
+                    session.request(method, self.url + path, **options) as answer:
+                body = await answer.read()
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             raise ComfyError(f"no ComfyUI answers at {self.url}: {error}. Is the server running?") from error
+        if answer.status >= 400:
+            raise ComfyError(_refusal(answer.status, body.decode(errors="replace")))
+        return body
 
     def nodes(self) -> dict[str, Any]:
         """Every node type that the server offers, with its inputs and outputs."""
@@ -109,18 +109,20 @@ class ComfyClient:
 
     def upload_image(self, path: str | Path) -> str:
         """Put an image into the server's input folder; returns the name that LoadImage takes."""
-        path, boundary = Path(path), uuid.uuid4().hex
-        head = (f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{path.name}"\r\n'
-                "Content-Type: application/octet-stream\r\n\r\n")
-        body = head.encode() + path.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
-        kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        entry = json.loads(self._open(urllib.request.Request(f"{self.url}/upload/image", body, kind)))
+        path = Path(path)
+        entry = json.loads(_waited_for(self._upload(path.name, path.read_bytes())))
         return "/".join(filter(None, (entry.get("subfolder"), entry["name"])))
+
+    async def _upload(self, name: str, content: bytes) -> bytes:
+        import aiohttp
+
+        form = aiohttp.FormData()
+        form.add_field("image", content, filename=name, content_type="application/octet-stream")
+        return await self._ask("POST", "/upload/image", data=form)
 
     def run(self, prompt: Prompt, on_progress: Callable[[Progress], None] | None = None) -> Run:
         """Queue a prompt and wait for its end. Raises ComfyError with the node and its message when one fails."""
-        with ThreadPoolExecutor(1) as pool:  # a loop of its own, so that callers may have one running
-            return pool.submit(asyncio.run, self._run(prompt, on_progress)).result()
+        return _waited_for(self._run(prompt, on_progress))
 
     async def _run(self, prompt: Prompt, on_progress: Callable[[Progress], None] | None) -> Run:
         import aiohttp
@@ -128,14 +130,14 @@ class ComfyClient:
         begin = time.monotonic()
         async with aiohttp.ClientSession() as session, \
                 session.ws_connect(f"{self.url}/ws?clientId={self.client_id}", max_msg_size=0) as socket_:
-            queued = await asyncio.to_thread(self.post, "/prompt", {"prompt": prompt, "client_id": self.client_id})
+            queued = json.loads(await self._ask("POST", "/prompt", json={"prompt": prompt, "client_id": self.client_id}))
             watch = _Watch(queued["prompt_id"], prompt, on_progress)
             try:
                 await asyncio.wait_for(_follow(socket_, watch), self.timeout)
             except asyncio.TimeoutError:
-                await asyncio.to_thread(self.post, "/interrupt", {})
+                await self._ask("POST", "/interrupt", json={})
                 raise ComfyError(f"the prompt did not end within {self.timeout:.0f} s and was interrupted") from None
-        entry = await asyncio.to_thread(self.get, f"/history/{watch.prompt_id}")
+        entry = json.loads(await self._ask("GET", f"/history/{watch.prompt_id}"))
         outputs = entry.get(watch.prompt_id, {}).get("outputs", {})
         return Run(watch.prompt_id, outputs, time.monotonic() - begin, frozenset(watch.cached))
 
@@ -144,6 +146,12 @@ class ComfyClient:
         entries = run.outputs.get(node, {}).get("images", [])
         keys = ("filename", "subfolder", "type")
         return [self.fetch("/view", **{key: entry[key] for key in keys}) for entry in entries]
+
+
+def _waited_for(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """What a coroutine returns, from a loop of its own: the caller may have one running."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 @dataclass
