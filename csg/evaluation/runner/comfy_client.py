@@ -116,7 +116,7 @@ class ComfyClient:
     async def _upload(self, name: str, content: bytes) -> bytes:
         import aiohttp
 
-        form = aiohttp.FormData()
+        form = aiohttp.FormData(quote_fields=False)  # names with spaces or umlauts stay as they are
         form.add_field("image", content, filename=name, content_type="application/octet-stream")
         return await self._ask("POST", "/upload/image", data=form)
 
