@@ -160,8 +160,8 @@ class Propagate(inputs.WithPrompts, io.ComfyNode):
                     multiline=True,
                     default="",
                     placeholder="ground = wet",
-                    tooltip="Values of descendants by hand, one `concept = value` per line. They win over the VLM's. "
-                    "A descendant that nobody sets keeps its factual value.",
+                    tooltip="Values of descendants by hand, one `concept = value` per line. What was clicked in the editor comes "
+                    "first, then these, then the VLM's. A descendant that nobody sets keeps its factual value.",
                 ),
                 *_vlm_inputs(),
             ],
@@ -185,7 +185,7 @@ class Propagate(inputs.WithPrompts, io.ComfyNode):
         seed: int = 0,
         prompts: str = host_vlm.BUILT_IN_PROMPTS,
     ) -> io.NodeOutput:
-        by_hand = parse_assignments(values)
+        by_hand = {**parse_assignments(values), **graph.effects}
         question = (vlm, image, graph, by_hand, temperature, max_tokens, seed)
         result = propagate(graph, by_hand) if vlm is None else _asked(*question, prompts=prompts)
         report = result.report()

@@ -128,7 +128,7 @@ class Counterfactual:
     def graph_after(self) -> CausalGraph:
         """Return the graph in which the counterfactual has become the fact, nothing pending."""
         concepts = tuple(replace(c, value=self[c.name].counterfactual) for c in self.graph.concepts)
-        return replace(self.graph, base_prompt=self.prompt, concepts=concepts, interventions={})
+        return replace(self.graph, base_prompt=self.prompt, concepts=concepts, interventions={}, effects={})
 
     def table(self) -> dict[str, dict[str, str]]:
         """Return what the editor shows of each concept, as plain JSON data."""
@@ -142,8 +142,22 @@ class Counterfactual:
         lines = [actions or "No intervention: nothing changes."]
         lines += [_line(change) for change in self.changes if change.role != "preserved"]
         lines += [f"preserved: {', '.join(preserved)}"] if preserved else []
-        lines += [f"note: {note}" for note in self.notes]
+        lines += [f"note: {note}" for note in (*self.notes, *_unspoken(self.graph))]
         return "\n".join([*lines, f"prompt: {self.prompt}"])
+
+
+def _unspoken(graph: CausalGraph) -> list[str]:
+    """Return a note on the concepts whose factual phrase does not stand in the base prompt, where there is one."""
+    phrases = {concept.name: concept.phrase().strip() for concept in graph.concepts}
+    missing = [f"{name} ({phrase!r})" for name, phrase in phrases.items() if phrase and not stands(graph.base_prompt, phrase)]
+    if not (missing and graph.base_prompt.strip()):
+        return []
+    return [f"the base prompt lacks the words of {', '.join(missing)}; an edit may not find them. Add them to it."]
+
+
+def stands(text: str, phrase: str) -> bool:
+    """Whether a phrase stands in a text as whole words, whatever their case."""
+    return re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def _line(change: Change) -> str:

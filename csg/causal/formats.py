@@ -43,6 +43,7 @@ def graph_from_data(data: Any) -> CausalGraph:
         concepts=tuple(_concept(item, f"concepts[{i}]") for i, item in enumerate(root.take("concepts", list))),
         edges=tuple(_edge(item, f"edges[{i}]") for i, item in enumerate(root.take("edges", list, ()))),
         interventions=_texts(root.take("interventions", dict, {}), "interventions"),
+        effects=_texts(root.take("effects", dict, {}), "effects"),
         extra=root.rest(),
     )
 
@@ -56,6 +57,8 @@ def graph_to_data(graph: CausalGraph) -> dict[str, Any]:
         "edges": [_edge_data(edge) for edge in graph.edges],
         "interventions": dict(graph.interventions),
     }
+    if graph.effects:
+        data["effects"] = dict(graph.effects)
     return _with_extra(data, graph.extra)
 
 

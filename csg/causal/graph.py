@@ -177,9 +177,11 @@ class Edge:
 class CausalGraph:
     """Concepts, the edges between them, the prompt of the factual picture and the pending do()s.
 
+    `effects` are the values that the artist expects of descendants of the do()s.
+
     Raises GraphError, naming the culprit, for more than 64 concepts, a name used twice, an edge with
-    an unknown end or drawn twice, a cycle of confirmed edges, and an intervention on an unknown
-    concept or value.
+    an unknown end or drawn twice, a cycle of confirmed edges, and an intervention or an effect that
+    names an unknown concept or value.
     """
 
     base_prompt: str = ""
@@ -187,18 +189,20 @@ class CausalGraph:
     edges: tuple[Edge, ...] = ()
     interventions: Mapping[str, str] = field(default_factory=FrozenMap)
     extra: Mapping[str, Any] = field(default_factory=FrozenMap)
+    effects: Mapping[str, str] = field(default_factory=FrozenMap)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "concepts", tuple(self.concepts))
         object.__setattr__(self, "edges", tuple(self.edges))
-        pending = {normal(name): normal(value) for name, value in self.interventions.items()}
-        object.__setattr__(self, "interventions", FrozenMap(pending))
+        for key in ("interventions", "effects"):
+            pending = {normal(name): normal(value) for name, value in getattr(self, key).items()}
+            object.__setattr__(self, key, FrozenMap(pending))
         object.__setattr__(self, "extra", FrozenMap(self.extra))
         _check_length("The base prompt", self.base_prompt, MAX_PROMPT)
         self._check_concepts()
         self._check_edges()
         self._check_acyclic()
-        for name, value in self.interventions.items():
+        for name, value in (*self.interventions.items(), *self.effects.items()):
             self[name].phrase(value)
 
     def _check_concepts(self) -> None:

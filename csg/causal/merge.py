@@ -131,6 +131,7 @@ def rename(graph: CausalGraph, old: str, new: str) -> CausalGraph:
         concepts=tuple(replace(concept, name=named(concept.name)) for concept in graph.concepts),
         edges=tuple(replace(edge, cause=named(edge.cause), effect=named(edge.effect)) for edge in graph.edges),
         interventions={named(name): value for name, value in graph.interventions.items()},
+        effects={named(name): value for name, value in graph.effects.items()},
     )
 
 
@@ -165,7 +166,18 @@ class _Merging:
         extra = _keys(*(side.extra for side in self.sides))
         edges = self.edges({concept.name for concept in concepts})
         interventions = self.interventions({concept.name: concept for concept in concepts})
-        return CausalGraph(base_prompt or "", tuple(concepts), tuple(edges), interventions, extra)
+        effects = self.effects({concept.name: concept for concept in concepts})
+        return CausalGraph(base_prompt or "", tuple(concepts), tuple(edges), interventions, extra, effects)
+
+    def effects(self, merged: Mapping[str, Concept]) -> dict[str, str]:
+        """Return what is to follow: the artist's word where there is one."""
+        base, mine, theirs = (side.effects for side in self.sides)
+        found = {}
+        for name in dict.fromkeys([*mine, *theirs]):
+            value = (theirs if mine.get(name) == base.get(name) else mine).get(name)
+            if name in merged and value in merged[name].values:
+                found[name] = value
+        return found
 
     def interventions(self, merged: Mapping[str, Concept]) -> dict[str, str]:
         _, mine, theirs = (side.interventions for side in self.sides)
@@ -220,7 +232,7 @@ class _Merging:
 
     def values(self, base: Concept | None, mine: Concept, theirs: Concept, factual: str) -> dict[str, str]:
         """Return the domain: values that one side removed and the other left alone are gone."""
-        needed = {factual, self.sides[1].interventions.get(mine.name)}
+        needed = {factual, self.sides[1].interventions.get(mine.name), self.sides[1].effects.get(mine.name)}
         untouched = base is not None and list(base.values) == list(mine.values)
         first, second = (theirs, mine) if untouched else (mine, theirs)
         found = {}

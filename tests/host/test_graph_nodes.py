@@ -200,3 +200,16 @@ def test_the_graph_in_a_help_page_can_be_pasted(comfy, name):
     page = (Path(__file__).parents[2] / "web" / "docs" / f"CSG_{name}.md").read_text(encoding="utf-8")
     text = page.split("```")[1].partition("\n")[2]
     assert comfy.run({"1": editor(text)}, outputs=["1"]).value(1).descendants(["weather"]) == {"ground"}
+
+
+def test_what_was_clicked_in_the_editor_comes_before_text_and_vlm(comfy):
+    asked = {**STREET, "interventions": {"weather": "rainy"}, "effects": {"ground": "wet"}}
+    prompt = {"1": editor(asked), "3": node("Propagate", graph=["1", 0], values="ground = dry")}
+    outcome = comfy.run(prompt, outputs=["3"])
+    assert outcome.value(3)["ground"].counterfactual == "wet"
+    assert outcome.value(3, 1).splitlines()[:3] == [
+        "do(weather = rainy)", "intervened: weather: sunny -> rainy, intervention", "descendant: ground: dry -> wet, by hand"]  # fmt: skip
+    vlm = ScriptedVLM()
+    graph = comfy.run({"1": editor({**asked, "effects": {"ground": "dry"}})}, outputs=["1"]).value(1)
+    counterfactual, _ = comfy.nodes.NODE_CLASS_MAPPINGS["CSG_Propagate"].execute(graph, "", vlm).args
+    assert (counterfactual["ground"].counterfactual, counterfactual["ground"].source) == ("dry", "by hand")

@@ -21,7 +21,7 @@ def text(name):
     return (GRAPHS / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["weather", "hostile", "empty", "circle", "earlier"])
+@pytest.mark.parametrize("name", ["weather", "hostile", "empty", "circle", "earlier", "expected"])
 @pytest.mark.parametrize("form", formats.FORMATS)
 def test_a_fixture_is_read_whole_and_written_byte_for_byte(name, form):
     graph = formats.read_graph(text(f"{name}.{form}"))

@@ -11,7 +11,7 @@ import { recognise } from "../../web/editor/recognise.mjs";
 
 const folder = new URL("../fixtures/graphs/", import.meta.url);
 const text = (file) => readFileSync(new URL(file, folder), "utf8");
-const names = ["weather", "hostile", "empty", "circle", "earlier"];
+const names = ["weather", "hostile", "empty", "circle", "earlier", "expected"];
 const forms = { json: [readJson, writeJson], dagitty: [readDagitty, writeDagitty], dot: [readDot, writeDot] };
 
 for (const name of names) {

@@ -7,6 +7,7 @@
 import {
   GraphError, conceptOf, cycleClosedBy, edgeOf, forwardEdges, makeConcept, makeEdge, makeGraph,
 } from "./model.mjs";
+import { phraseOf } from "./phrases.mjs";
 
 /**
  * @param {Graph} graph
@@ -53,7 +54,42 @@ export const addConcept = (graph, fields) =>
   makeGraph({ ...graph, concepts: [...graph.concepts, makeConcept(fields)] });
 
 /**
- * Removes concepts with every edge that touches them and every do() on them.
+ * Some concepts and the edges between them, alone.
+ * @param {Graph} graph
+ * @param {ReadonlySet<string>} names
+ */
+export const part = (graph, names) => makeGraph({
+  concepts: graph.concepts.filter(({ name }) => names.has(name)),
+  edges: graph.edges.filter(({ cause, effect }) => names.has(cause) && names.has(effect)),
+});
+
+/**
+ * Adds another graph's concepts and edges, under fresh names where theirs are taken.
+ * @param {Graph} graph
+ * @param {Graph} other
+ * @param {number} shift pixels, right and down, from where they stood
+ */
+export function include(graph, other, shift) {
+  /** @type {Map<string, string>} */ const names = new Map();
+  const added = other.concepts.reduce((whole, each) => {
+    const free = whole.concepts.every(({ name }) => name !== each.name);
+    names.set(each.name, free ? each.name : freshName(whole, each.name.replace(/ \d+$/, "")));
+    const position = each.position && /** @type {Point} */ ([each.position[0] + shift, each.position[1] + shift]);
+    return addConcept(whole, { ...each, name: names.get(each.name) ?? each.name, position });
+  }, graph);
+  const end = (/** @type {string} */ name) => names.get(name) ?? name;
+  return makeGraph({ ...added, edges: [...added.edges, ...other.edges.map((each) => makeEdge({ ...each, cause: end(each.cause), effect: end(each.effect) }))] });
+}
+
+/** What a file of another program only names can be there or not. @param {Graph} graph @param {string} absent the value's name */
+export const withAbsence = (graph, absent) => makeGraph({
+  ...graph,
+  concepts: graph.concepts.map((each) =>
+    (each.values.size === 1 && each.value === "present" ? makeConcept({ ...each, values: new Map([...each.values, [absent, ""]]) }) : each)),
+});
+
+/**
+ * Removes concepts with every edge that touches them, every do() on them and what was to become of them.
  * @param {Graph} graph
  * @param {Iterable<string>} names
  */
@@ -64,6 +100,7 @@ export function removeConcepts(graph, names) {
     concepts: graph.concepts.filter(({ name }) => !gone.has(name)),
     edges: graph.edges.filter(({ cause, effect }) => !gone.has(cause) && !gone.has(effect)),
     interventions: new Map([...graph.interventions].filter(([name]) => !gone.has(name))),
+    effects: new Map([...graph.effects].filter(([name]) => !gone.has(name))),
   });
 }
 
@@ -85,6 +122,7 @@ export function renameConcept(graph, from, to, extracted) {
       (each.name === from ? makeConcept({ ...each, name, extra: extracted ? traced(each, name, extracted) : each.extra }) : each)),
     edges: graph.edges.map((each) => makeEdge({ ...each, cause: renamed(each.cause), effect: renamed(each.effect) })),
     interventions: new Map([...graph.interventions].map(([old, value]) => [renamed(old), value])),
+    effects: new Map([...graph.effects].map(([old, value]) => [renamed(old), value])),
   });
 }
 
@@ -118,7 +156,7 @@ export function addValue(graph, name, value, phrase) {
   const key = value.trim();
   if (!key) throw new GraphError("empty_value", { name });
   if (conceptOf(graph, name).values.has(key)) return graph;
-  return withConcept(graph, name, (old) => makeConcept({ ...old, values: new Map([...old.values, [key, phrase ?? key]]) }));
+  return withConcept(graph, name, (old) => makeConcept({ ...old, values: new Map([...old.values, [key, phrase ?? phraseOf(key)]]) }));
 }
 
 /**

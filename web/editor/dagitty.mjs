@@ -80,6 +80,7 @@ export function revise(before, text, extracted) {
     concepts,
     edges: [...said.edges.values()].map((edge) => revisedEdge(graph, edge)),
     interventions: revisedInterventions(graph, said, concepts),
+    effects: new Map([...graph.effects].filter(([name, value]) => concepts.some((each) => each.name === name && each.values.has(value)))),
   });
 }
 

@@ -4,6 +4,7 @@
  * @import { Graph, Scope } from "./model.mjs"
  */
 import { clash, disconnect, intervene, refusal, release, withConcept, withEdge } from "./commands.mjs";
+import { expect } from "./effects.mjs";
 import { GraphError, conceptOf, edgeOf, makeConcept, makeEdge, makeGraph } from "./model.mjs";
 
 /**
@@ -14,7 +15,8 @@ import { GraphError, conceptOf, edgeOf, makeConcept, makeEdge, makeGraph } from 
  */
 export function removeValue(graph, name, value) {
   if (conceptOf(graph, name).value === value) throw new GraphError("factual_value", { name, value });
-  const freed = graph.interventions.get(name) === value ? release(graph, name) : graph;
+  const released = graph.interventions.get(name) === value ? release(graph, name) : graph;
+  const freed = graph.effects.get(name) === value ? expect(released, name, value) : released;
   return withConcept(freed, name, (old) =>
     makeConcept({ ...old, values: new Map([...old.values].filter(([key]) => key !== value)) }));
 }
@@ -31,12 +33,15 @@ export function renameValue(graph, name, from, to) {
   if (!key) throw new GraphError("empty_value", { name });
   if (conceptOf(graph, name).values.has(key)) throw new GraphError("duplicate_value", { name, value: key });
   const forced = graph.interventions.get(name) === from;
-  const renamed = withConcept(forced ? release(graph, name) : graph, name, (old) => makeConcept({
+  const expected = graph.effects.get(name) === from;
+  const released = forced ? release(graph, name) : graph;
+  const renamed = withConcept(expected ? expect(released, name, from) : released, name, (old) => makeConcept({
     ...old,
     value: old.value === from ? key : old.value,
     values: new Map([...old.values].map(([value, phrase]) => (value === from ? [key, phrase] : [value, phrase]))),
   }));
-  return forced ? intervene(renamed, name, key) : renamed;
+  const again = forced ? intervene(renamed, name, key) : renamed;
+  return expected ? expect(again, name, key) : again;
 }
 
 /**

@@ -85,7 +85,7 @@ function lineOf(reason, text) {
  * @returns {Graph}
  */
 export function fromObject(source) {
-  const { version = VERSION, base_prompt, concepts, edges, interventions, ...extra } = record(source, "graph");
+  const { version = VERSION, base_prompt, concepts, edges, interventions, effects, ...extra } = record(source, "graph");
   if (!Number.isInteger(version)) throw bad("version", version, String(VERSION));
   if (Number(version) > VERSION) throw new GraphError("bad_version", { version, expected: VERSION });
   return makeGraph({
@@ -93,6 +93,7 @@ export function fromObject(source) {
     concepts: list(concepts, "concepts").map((each, index) => readConcept(each, `concepts[${index}]`)),
     edges: list(edges, "edges", []).map((each, index) => readEdge(each, `edges[${index}]`)),
     interventions: strings(interventions ?? {}, "interventions"),
+    effects: strings(effects ?? {}, "effects"),
     extra,
   });
 }
@@ -231,6 +232,7 @@ export function toObject(graph) {
     concepts: graph.concepts.map(conceptObject),
     edges: graph.edges.map(edgeObject),
     interventions: Object.fromEntries(graph.interventions),
+    ...(graph.effects.size && { effects: Object.fromEntries(graph.effects) }),
     ...graph.extra,
   };
 }
@@ -282,11 +284,12 @@ const listed = (value) =>
  * @param {Graph} graph
  * @returns {string}
  */
-export function meaningOf({ basePrompt, concepts, edges, interventions }) {
+export function meaningOf({ basePrompt, concepts, edges, interventions, effects }) {
   return JSON.stringify([
     basePrompt,
     concepts.map(({ name, value, values, scope }) => [name, value, [...values].sort(), scope]).sort(),
     edges.map(({ cause, effect, status }) => [cause, effect, status]).sort(),
     [...interventions].sort(),
+    ...(effects.size ? [[...effects].sort()] : []),
   ]);
 }

@@ -88,7 +88,17 @@ class Merging {
     const extra = keys(base.extra, mine.extra, theirs.extra);
     const bare = makeGraph({ basePrompt, concepts, extra });
     const graph = this.edges(bare);
-    return makeGraph({ ...graph, interventions: this.interventions(byName(graph)) });
+    const merged = byName(graph);
+    return makeGraph({ ...graph, interventions: this.interventions(merged), effects: this.effects(merged) });
+  }
+
+  /** What is to follow: mine where I said it. @param {ReadonlyMap<string, Concept>} merged */
+  effects(merged) {
+    const [base, mine, theirs] = [this.graphs.base, this.graphs.mine, this.graphs.theirs].map((each) => each.effects);
+    return new Map([...new Set([...mine.keys(), ...theirs.keys()])].flatMap((name) => {
+      const value = mine.get(name) === base.get(name) ? theirs.get(name) : mine.get(name);
+      return value !== undefined && merged.get(name)?.values.has(value) ? [/** @type {const} */ ([name, value])] : [];
+    }));
   }
 
   /** @param {ReadonlyMap<string, Concept>} merged */
@@ -190,7 +200,7 @@ class Merging {
    * @param {string} factual
    */
   values(base, mine, theirs, factual) {
-    const needed = new Set([factual, this.graphs.mine.interventions.get(mine.name)]);
+    const needed = new Set([factual, this.graphs.mine.interventions.get(mine.name), this.graphs.mine.effects.get(mine.name)]);
     const untouched = base && [...base.values.keys()].join("\0") === [...mine.values.keys()].join("\0");
     const [first, second] = untouched ? [theirs, mine] : [mine, theirs];
     const all = new Set([...first.values.keys(), ...second.values.keys()]);

@@ -22,8 +22,9 @@
  * }} Edge
  * @typedef {{
  *   basePrompt: string, concepts: readonly Concept[], edges: readonly Edge[],
- *   interventions: ReadonlyMap<string, string>, extra: Readonly<Record<string, unknown>>
- * }} Graph
+ *   interventions: ReadonlyMap<string, string>, effects: ReadonlyMap<string, string>,
+ *   extra: Readonly<Record<string, unknown>>
+ * }} Graph `effects`: what the artist says becomes of descendants of the pending do()s
  * @typedef {"factual" | "intervened" | "held" | "affected" | "preserved"} Role
  */
 
@@ -88,6 +89,9 @@ export function makeEdge(fields) {
   return Object.freeze({ reason: "", status: "confirmed", extra: {}, ...fields, cause, effect });
 }
 
+/** @param {ReadonlyMap<string, string>} [values] of concepts @returns {Map<string, string>} */
+const normalised = (values) => new Map([...(values ?? [])].map(([name, value]) => [normal(name), normal(value)]));
+
 /**
  * A validated graph. Throws GraphError naming the culprit.
  * @param {Partial<Graph>} [fields]
@@ -100,7 +104,8 @@ export function makeGraph(fields = {}) {
     edges: [],
     extra: {},
     ...fields,
-    interventions: new Map([...(fields.interventions ?? [])].map(([name, value]) => [normal(name), normal(value)])),
+    interventions: normalised(fields.interventions),
+    effects: normalised(fields.effects),
   });
   checkLength("base_prompt", graph.basePrompt, MAX.prompt);
   checkConcepts(graph);
@@ -159,7 +164,7 @@ function checkEdges(graph) {
 
 /** @param {Graph} graph */
 function checkInterventions(graph) {
-  for (const [name, value] of graph.interventions) {
+  for (const [name, value] of [...graph.interventions, ...graph.effects]) {
     const { values } = conceptOf(graph, name);
     if (!values.has(value)) throw new GraphError("outside_domain", { name, value, domain: listed(values) });
   }

@@ -146,6 +146,7 @@ def test_report_tells_the_whole_story():
         "preserved: car, light",
         "note: puddles has no proposal and keeps its value 'none'.",
         "note: car was proposed as 'gone' but stays 'red': it is no descendant of the intervention.",
+        "note: the base prompt lacks the words of light ('daylight'); an edit may not find them. Add them to it.",
         "prompt: Rain, wet ground and a red car in front of a yellow house",
     ]
 
@@ -166,3 +167,24 @@ def test_only_the_intervened_and_their_descendants_ever_change(graph, data):
         assert result[name].counterfactual == value
     after = result.graph_after()
     assert all(after[name].value == result[name].counterfactual for name in graph.names)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "missing"),
+    [
+        ("a red house, dry ground", []),
+        ("A RED HOUSE on Dry Ground", []),
+        ("a red houseboat", ["house ('a red house')", "ground ('dry ground')"]),
+        ("a red house on sand", ["ground ('dry ground')"]),
+        ("  ", []),
+    ],
+)
+def test_the_report_names_what_the_base_prompt_leaves_out(prompt, missing):
+    concepts = (
+        Concept("house", "red", {"red": "a red house", "blue": "a blue house"}),
+        Concept("ground", "dry", {"dry": "dry ground"}),
+        Concept("car", "none", {"none": "", "red": "a red car"}),
+    )
+    graph = CausalGraph(prompt, concepts, interventions={"house": "blue"})
+    notes = [line for line in propagate(graph, {}).report().splitlines() if line.startswith("note: the base prompt")]
+    assert [note.split("words of ")[1].split(";")[0] for note in notes] == ([", ".join(missing)] if missing else [])
