@@ -20,13 +20,13 @@ from demo import Edit, filled  # noqa: E402
 
 from csg.causal.counterfactual import propagate  # noqa: E402
 from csg.causal.drawing import draw  # noqa: E402
-from csg.causal.formats import parse_assignments, read_json  # noqa: E402
+from csg.causal.formats import read_json  # noqa: E402
 from csg.causal.lettering import font_for  # noqa: E402
 from csg.evaluation.runner import prompts  # noqa: E402
 from csg.evaluation.runner.comfy_client import ComfyServer  # noqa: E402
 from csg.evaluation.sheets import INK, MUTED, PAPER  # noqa: E402
 from csg.town.render import render  # noqa: E402
-from csg.town.world import evaluate, exogenous, factual, graph_document  # noqa: E402
+from csg.town.world import evaluate, exogenous, graph_document  # noqa: E402
 
 PAIRS = ("town_counterfactual", "town_day_to_night", "town_two_interventions")
 ALONE = {"town_from_image": ("counterfactual", "from the picture alone: {}"), "town_by_hand": ("edited", "concepts by hand, no graph")}
@@ -45,7 +45,9 @@ def run(client, prompt):
 
 def do_words(prompt):
     """What is asked, as "do(weather = rainy, house = blue)"."""
-    asked = [f"{i['concept']} = {i['value'] or 'as it is'}" for i in prompts.of_class(prompt, "CSG_Intervene")]
+    asked = [f"{name} = {value}" for i in prompts.of_class(prompt, "CSG_GraphEditor") if i["graph_json"]
+             for name, value in read_json(i["graph_json"]).interventions.items()]
+    asked += [f"{i['concept']} = {i['value'] or 'as it is'}" for i in prompts.of_class(prompt, "CSG_Intervene")]
     return f"do({', '.join(asked)})"
 
 
@@ -83,11 +85,9 @@ def fitted(picture, width, height):
 
 def story(before, after, prompt):
     """The README's picture: what is, the graph with its intervention, what would have been."""
-    asked, = prompts.of_class(prompt, "CSG_Intervene")
-    follows, = prompts.of_class(prompt, "CSG_Propagate")
-    seed = prompts.of_class(prompt, "PrimitiveInt")[0]["value"]
-    graph = read_json(json.dumps(graph_document(factual(seed)))).do({asked["concept"]: asked["value"]})
-    shown = fitted(draw(propagate(graph, parse_assignments(follows["values"]))), 720, SIDE + 60)
+    editor, = prompts.of_class(prompt, "CSG_GraphEditor")
+    graph = read_json(editor["graph_json"])
+    shown = fitted(draw(propagate(graph, graph.effects)), 720, SIDE + 60)
     page = Image.new("RGB", (2 * SIDE + 720 + 2 * GAP, SIDE + 100), PAPER)
     pen = ImageDraw.Draw(page)
     page.paste(shown, (GAP + SIDE, 20))
@@ -119,7 +119,7 @@ def keep_preserved_page(client):
     nodes = {name: entry["class_type"] for name, entry in prompt.items()}
     sampler = next(name for name, kind in nodes.items() if kind == "CSG_Sampler")
     decoded = next(name for name, kind in nodes.items() if kind == "VAEDecode" and prompt[name]["inputs"]["samples"] == [sampler, 0])
-    original = next(name for name, kind in nodes.items() if kind == "CSG_TownScene" and not prompt[name]["inputs"]["do"])
+    original = next(name for name, kind in nodes.items() if kind == "CSG_TownScene" and "counterfactual" not in prompt[name]["inputs"])
     kept = {"original": [original, 0], "edited": [decoded, 0], "masks": ["grown", 0], "feather": 8.0}
     prompt |= {"grown": {"class_type": "GrowMask", "inputs": {"mask": [sampler, 1], "expand": 16, "tapered_corners": False},
                          "_meta": {"title": "grown"}},

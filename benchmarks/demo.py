@@ -78,16 +78,20 @@ def scenes(interventions: Sequence[str], number: int) -> list[int]:
     return list(islice(filter(changed_by_all, count()), number))
 
 
+def question(edit: Edit) -> str:
+    """The editor's text: the scene's graph with its do() and what follows from it."""
+    scene = world.graph_document(world.factual(edit.seed))
+    asked = {"interventions": dict(edit.do), "effects": edit.consequences()}
+    return json.dumps({**scene, **asked, "extracted": scene})
+
+
 def filled(template: Prompt, edit: Edit) -> Prompt:
-    """The workflow for one edit: scene, do() and the consequences set by hand."""
-    (concept, value), = edit.do.items()
-    done = f"{concept} = {value}"
+    """The workflow for one edit: scene, do() and what follows, in the graph."""
     return prompts.filled(template, {
         "Factual scene": {"seed": edit.seed},
-        "Exact counterfactual": {"seed": edit.seed, "do": done},
-        "Intervention": {"concept": concept, "value": value},
-        "Propagate by hand": {"values": "\n".join(f"{n} = {v}" for n, v in edit.consequences().items())},
-        "Score": {"seed": edit.seed, "do": done},
+        "Exact counterfactual": {"seed": edit.seed},
+        "Causal graph": {"graph_json": question(edit)},
+        "Score": {"seed": edit.seed},
     })
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
+from ..csg.causal.counterfactual import Counterfactual
 from ..csg.causal.formats import parse_assignments, read_json
 from ..csg.town import score, world
 from ..csg.town.render import render
@@ -18,6 +19,10 @@ SEED = io.Int.Input("seed", default=7, min=0, max=2**63 - 1, tooltip="Number of 
 DO = io.String.Input(
     "do", default="", multiline=False,
     tooltip="Interventions, as `weather = rainy; time = night`. Empty: the scene as it is.",
+)  # fmt: skip
+QUESTION = sockets.Counterfactual.Input(
+    "counterfactual", optional=True,
+    tooltip="The question from the graph: its interventions are asked of the scene too, so that nothing has to be written twice.",
 )  # fmt: skip
 
 
@@ -53,7 +58,7 @@ class TownScene(io.ComfyNode):
             category=CATEGORY,
             description="Renders a scene of the toy world, factual or under interventions, with its true causal graph.",
             search_aliases=["demo", "toy", "town", "ground truth", "exact counterfactual", "csg"],
-            inputs=[SEED, DO],
+            inputs=[SEED, DO, QUESTION],
             outputs=[
                 io.Image.Output("image", tooltip="The picture, 256 x 256. With interventions: the exact counterfactual."),
                 sockets.Graph.Output("graph", tooltip="The world's true concepts, values and edges."),
@@ -62,9 +67,9 @@ class TownScene(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, seed: int, do: str = "") -> io.NodeOutput:
+    def execute(cls, seed: int, do: str = "", counterfactual: Counterfactual | None = None) -> io.NodeOutput:
         noise = world.exogenous(seed)
-        values = world.evaluate(noise, parse_assignments(do))
+        values = world.evaluate(noise, asked(do, counterfactual))
         graph = read_json(json.dumps(world.graph_document(values)))
         return io.NodeOutput(image_of(render(noise, values)[0]), graph, world.caption(values))
 
@@ -83,6 +88,7 @@ class TownScore(io.ComfyNode):
                 io.Image.Input("image", tooltip="The edited picture, 256 x 256."),
                 SEED, DO,
                 io.Image.Input("reconstruction", optional=True, tooltip="The replay without edits: adds its error to the report."),
+                QUESTION,
             ],
             outputs=[
                 io.Float.Output("effectiveness", tooltip="Share of the changed concepts that read as the intervention demands, 0 to 1."),
@@ -92,11 +98,17 @@ class TownScore(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, image: torch.Tensor, seed: int, do: str, reconstruction: torch.Tensor | None = None) -> io.NodeOutput:
+    def execute(cls, image: torch.Tensor, seed: int, do: str, reconstruction: torch.Tensor | None = None,
+                counterfactual: Counterfactual | None = None) -> io.NodeOutput:  # fmt: skip
         again = None if reconstruction is None else pixels(reconstruction)
-        result = score.score(pixels(image), seed, parse_assignments(do), again)
+        result = score.score(pixels(image), seed, asked(do, counterfactual), again)
         excess = float("nan") if result.excess_error is None else result.excess_error
         return io.NodeOutput(result.effectiveness, excess, result.to_json(), ui={"text": [result.to_json()]})
+
+
+def asked(do: str, counterfactual: Counterfactual | None) -> dict[str, str]:
+    """The interventions of a text and of a counterfactual's graph; the graph's word stands."""
+    return {**parse_assignments(do), **(counterfactual.graph.interventions if counterfactual else {})}
 
 
 def image_of(picture: np.ndarray) -> torch.Tensor:

@@ -83,3 +83,16 @@ def test_missing_files_are_refused_by_name(known, files):
     prompt = json.loads((ROOT / "workflows" / "api" / "sdxl_counterfactual.json").read_text(encoding="utf-8"))
     *_, node_errors = validated(prompt)
     assert {prompt[node]["class_type"] for node in node_errors} == {"CheckpointLoaderSimple", "LoadImage"}
+
+
+def test_another_question_is_asked_of_the_town_template_in_its_graph_alone(known):
+    prompt = json.loads((ROOT / "workflows" / "api" / "town_counterfactual.json").read_text(encoding="utf-8"))
+    nodes = {node["_meta"]["title"]: name for name, node in prompt.items()}
+    assert not [node for node in prompt.values() if node["class_type"] == "CSG_Intervene"]
+    editor = prompt[nodes["Causal graph"]]["inputs"]
+    asked = {"interventions": {"time": "night"}, "effects": {"lamp": "on", "windows": "lit", "headlights": "on"}}
+    editor["graph_json"] = json.dumps({**json.loads(editor["graph_json"]), **asked})
+    outcome = known.run(prompt, outputs=[nodes["Score"]])
+    assert outcome.value(int(nodes["Score"])) == 1
+    readings = json.loads(outcome.value(int(nodes["Score"]), 2))["readings"]
+    assert {name: readings[name]["expected"] for name in ("time", "lamp", "weather")} == {"time": "night", "lamp": "on", "weather": "sunny"}

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
+import { readJson } from "../../web/editor/json.mjs";
+import { phraseOf, speak, stands, unspoken } from "../../web/editor/phrases.mjs";
 import { applyPreset, offersPresets, PRESETS } from "../../web/presets.mjs";
 
 const node = (comfyClass, values) => ({
@@ -48,4 +50,39 @@ test("the captions' preset is what the Town workflow has, and the paper's leads 
 test("only nodes that a preset sets offer presets", () => {
   assert.ok(offersPresets(node("CSG_Invert", {})) && offersPresets(node("CSG_EncodeEdits", {})));
   assert.ok(!offersPresets(node("KSampler", {})));
+});
+
+test("what presets and templates show is said in the words of their concepts", () => {
+  const texts = readdirSync(new URL("../../web/editor/presets/", import.meta.url)).map((file) =>
+    [file, readFileSync(new URL(`../../web/editor/presets/${file}`, import.meta.url), "utf8")]);
+  for (const file of readdirSync(new URL("../../workflows/", import.meta.url)).filter((each) => each.endsWith(".json"))) {
+    const { nodes } = JSON.parse(readFileSync(new URL(`../../workflows/${file}`, import.meta.url), "utf8"));
+    for (const { type, widgets_values: [text] = [] } of nodes) if (type === "CSG_GraphEditor" && text) texts.push([file, text]);
+  }
+  assert.ok(texts.length >= 6);
+  for (const [file, text] of texts) {
+    const graph = readJson(text);
+    assert.deepEqual([[...unspoken(graph)], Boolean(graph.basePrompt)], [[], true], file);
+  }
+});
+
+test("words stand in a caption whole, in any case", () => {
+  for (const [text, phrase, there] of [
+    ["A Red House, dry ground", "a red house", true], ["a red houseboat", "a red house", false],
+    ["dry (ground)", "dry (ground)", true], ["", "house", false], ["雨、黒い雲", "雨", true], ["snowy road", "snow", false],
+  ]) assert.equal(stands(text, phrase), there, `${phrase} in ${text}`);
+});
+
+test("a mark is mended by putting the words in", () => {
+  const graph = readJson(JSON.stringify({ base_prompt: "a street.", concepts: [
+    { name: "ground", value: "dry", values: { dry: "dry ground" } }, { name: "car", value: "none", values: { none: "", red: "a red car" } }] }));
+  assert.deepEqual([...unspoken(graph)], ["ground"]);
+  assert.equal(speak(graph, "ground").basePrompt, "a street, dry ground");
+  assert.equal(unspoken(speak(graph, "ground")).size, 0);
+  assert.equal(unspoken({ ...graph, basePrompt: "" }).size, 0);
+});
+
+test("nothing to see gets the empty phrase, and no name is doubled", () => {
+  assert.deepEqual(["none", "reading", "Sunglasses"].map((value) => phraseOf(value, "glasses")), ["", "reading glasses", "Sunglasses"]);
+  assert.deepEqual(["off", "no", "without", "absent", "on"].map((value) => phraseOf(value, "lamp")), ["", "", "", "", "on lamp"]);
 });

@@ -7,8 +7,11 @@ import demo
 import pytest
 from PIL import Image
 
+from csg.causal.formats import graph_from_data
+from csg.causal.merge import edited
 from csg.evaluation.runner import prompts
 from csg.town import world
+from csg.town.world import factual, graph_document
 
 
 def picture():
@@ -46,8 +49,11 @@ def test_the_workflow_is_filled_for_one_edit():
     prompt = demo.filled(template, edit)
     nodes = prompts.ids(prompt)
     assert prompt[nodes["Factual scene"]]["inputs"]["seed"] == edit.seed
-    assert prompt[nodes["Score"]]["inputs"]["do"] == prompt[nodes["Exact counterfactual"]]["inputs"]["do"] == "time = night"
-    assert "windows = lit" in prompt[nodes["Propagate by hand"]]["inputs"]["values"].splitlines()
+    graph, conflicts = edited(prompt[nodes["Causal graph"]]["inputs"]["graph_json"], graph_from_data(graph_document(factual(edit.seed))))
+    assert (graph.interventions, graph.effects["windows"], conflicts) == ({"time": "night"}, "lit", [])
+    for title in ("Score", "Exact counterfactual"):
+        asked = prompt[nodes[title]]["inputs"]
+        assert asked["do"] == "" and asked["counterfactual"] == [nodes["Propagate by hand"], 0]
     assert json.dumps(template) == before
 
 
