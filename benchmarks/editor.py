@@ -50,8 +50,6 @@ DRAG = """async frames => {
     const fire = (type, dx, dy) => (type === 'pointerdown' ? body : scene).dispatchEvent(new PointerEvent(type,
         { bubbles: true, pointerId: 1, button: 0, buttons: 1, clientX: x + 20 + dx, clientY: y + 5 + dy }));
     scene.setPointerCapture = () => {};
-    fire('pointerover', 0, 0);
-    while (!window.editor.gestures) await new Promise(requestAnimationFrame);
     let spent = 0;
     const preview = window.editor.preview.bind(window.editor);
     window.editor.preview = places => {

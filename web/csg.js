@@ -8,19 +8,11 @@ import { applyPreset, offersPresets, PRESETS } from "./presets.mjs";
 
 /** The pack's, as in pyproject.toml. */
 const VERSION = "0.1.0";
-/** The modules of the first drawing, and those that come when they are used. */
-const FIRST = "card card_view compact curve dom editor empty history i18n json layout memory model node painter palette scene" +
-  " text_size toolbar viewport";
-const LATER = "actions carried commands dagitty details dot dot_meaning files gestures inspector keyboard links menu merge picture quick_entry" +
-  " recognise results text_tab";
+const START = "editor/all.mjs";
 const NODE = "CSG_GraphEditor";
 const SIZE = [800, 600];
 const KEPT = "csg.editor.version";
 /** @type {ReturnType<typeof prepare> | undefined} */ let ready;
-/** The editors that were ever needed: what a run reports waits for those still being loaded. @type {Promise<unknown> | undefined} */
-let coming;
-/** What runs report is told in its order: a mask belongs to the counterfactual before it. @type {Promise<void>} */
-let reports = Promise.resolve();
 
 /** @param {any} node shows the drawing instead of its text box; the text stays the value */
 function showDrawing(node) {
@@ -30,13 +22,14 @@ function showDrawing(node) {
   text.options.hidden = true;
   const element = document.createElement("div");
   element.className = "csg-host";
-  const widget = node.addDOMWidget("drawing", "CSG_DRAWING", element, { serialize: false, hideOnZoom: false, getMinHeight: () => 320 });
+  const widget = node.addDOMWidget("drawing", "CSG_DRAWING", element, { serialize: false, hideOnZoom: false, hideInPanel: true, getMinHeight: () => 320 });
   widget.serialize = false;
+  Object.defineProperty(widget, "width", { get: () => undefined, set: () => {} }); // ComfyUI's properties panel sets its own: the node's counts.
   node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
   const added = node.onAdded;
   node.onAdded = (/** @type {unknown[]} */ ...rest) => {
     added?.apply(node, rest);
-    coming = Promise.all([coming, load(node, element, text)]).then(() => {});
+    load(node, element, text);
   };
 }
 
@@ -52,42 +45,27 @@ async function load(node, element, text) {
   }
 }
 
-/** @param {{node: string, output: Record<string, unknown>}} detail what a node that ran sends to the page */
-async function tell(detail) {
-  const { report } = await import("./editor/node.mjs");
-  await report(detail, app.rootGraph ?? app.graph);
-}
-
-/** @param {{prompt_id?: string}} detail the run that is over */
-async function end(detail) {
-  const { ended } = await import("./editor/node.mjs");
-  await ended(detail);
-}
-
-/** One after the other, once there is an editor. @param {string} event @param {(detail: any) => Promise<void>} act */
+/** Tells the editors what a run reports, once there is one. @param {string} event @param {(editors: any, detail: any) => void} act */
 function listen(event, act) {
   api.addEventListener(event, (/** @type {CustomEvent} */ { detail }) => {
-    if (coming) reports = reports.then(() => coming).then(() => act(detail)).catch(console.error);
+    ready?.then((editors) => act(editors, detail)).catch(console.error);
   });
 }
 
-/** Asks for all that the first drawing needs at once: one thing after the other would each wait for a turn of a busy page. */
+/** The editor's code, its style sheet and its words, asked for at once. */
 async function prepare() {
   const style = document.createElement("link"); // A sheet, so that ComfyUI's themes reach it.
   Object.assign(style, { rel: "stylesheet", href: addressOf("editor/style.css") });
   const styled = new Promise((resolve) => { style.onload = style.onerror = resolve; });
   document.head.append(style);
   const words = api.getCustomNodesI18n().catch(() => ({}));
-  const modules = ["vendor/dagre", ...FIRST.split(" ").map((name) => `editor/${name}`)].map((name) => import(addressOf(`${name}.mjs`)));
-  const [messages] = await Promise.all([words, styled, ...modules]);
-  const { mount } = await import("./editor/node.mjs");
-  return { mount, messages: messages ?? {} };
+  const [editors, messages] = await Promise.all([import(addressOf(START)), words, styled]);
+  return { ...editors, messages: messages ?? {} };
 }
 
 /** Asks the server again for every module, once after each update: ComfyUI lets browsers keep them, so that old and new would meet. */
 async function refresh() {
-  const files = ["presets", ...`${FIRST} ${LATER}`.split(" ").map((name) => `editor/${name}`)];
-  if (changed()) await Promise.allSettled(files.map((file) => fetch(addressOf(`${file}.mjs`), { cache: "reload" })));
+  if (changed()) await Promise.allSettled([START, "presets.mjs"].map((file) => again(addressOf(file), new Set())));
 }
 
 /** Whether this browser had another version; a store that is full or closed to us remembers none. */
@@ -99,6 +77,14 @@ function changed() {
   } catch {
     return false;
   }
+}
+
+/** A module and those that it imports. @param {string} address @param {Set<string>} asked */
+async function again(address, asked) {
+  if (asked.has(address)) return;
+  asked.add(address);
+  const code = await (await fetch(address, { cache: "reload" })).text();
+  await Promise.all([...code.matchAll(/^(?:import|export) [^;]*?"(\.[^"]+)";/gms)].map(([, path]) => again(new URL(path, address).href, asked)));
 }
 
 /** @param {string} file of this folder */
@@ -114,7 +100,7 @@ app.registerExtension({
     return [null, ...PRESETS.map((preset) => ({ content: preset.name, callback: () => applyPreset(node, preset) }))];
   },
   setup() {
-    listen("executed", tell);
-    for (const event of ["execution_success", "execution_error", "execution_interrupted"]) listen(event, end);
+    listen("executed", (editors, detail) => editors.report(detail, app.rootGraph ?? app.graph));
+    for (const event of ["execution_success", "execution_error", "execution_interrupted"]) listen(event, (editors, detail) => editors.ended(detail));
   },
 });

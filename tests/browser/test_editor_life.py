@@ -37,7 +37,7 @@ def test_intervene_queue_and_find_the_result_after_a_reload(drawing):
     drawing.card("ground").locator(".result", has_text="dry → wet").wait_for()
     assert drawing.root.get_attribute("data-stale") == "false"
     drawing.press("Intervene")
-    drawing.chip("house", "blue").click()  # the first touch of this page: what hands can do is still loaded
+    drawing.chip("house", "blue").click()
     drawing.page.wait_for_function("root => root.dataset.stale === 'true'", arg=drawing.root.element_handle())
 
 

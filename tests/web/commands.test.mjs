@@ -207,3 +207,20 @@ for (const [text, code, line] of [
     assert.throws(() => revise(graph, text), (error) => error.code === code && error.details.line === line);
   });
 }
+
+test("concepts are copied with the edges between them, under names that nobody has", () => {
+  const chosen = commands.part(graph, new Set(["weather", "ground"]));
+  assert.deepEqual([chosen.concepts.length, chosen.edges.length, chosen.interventions.size, chosen.basePrompt], [2, 1, 0, ""]);
+  const placed = commands.place(chosen, new Map([["weather", [10, 20]]]));
+  const twice = commands.include(commands.include(graph, placed, 36), placed, 36);
+  assert.deepEqual(twice.concepts.map(({ name }) => name), ["weather", "ground", "umbrella", "weather 2", "ground 2", "weather 3", "ground 3"]);
+  assert.deepEqual(twice.edges.slice(2).map(({ cause, effect }) => [cause, effect]), [["weather 2", "ground 2"], ["weather 3", "ground 3"]]);
+  assert.deepEqual([conceptOf(twice, "weather 2").position, conceptOf(twice, "ground 2").position], [[46, 56], null]);
+  assert.deepEqual([...twice.interventions], [["weather", "rainy"]]);
+});
+
+test("what another program's file only names can be there or not", () => {
+  const foreign = commands.withAbsence(readJson(JSON.stringify({ concepts: [
+    { name: "rain", value: "present", values: { present: "rain" } }, { name: "sky", value: "blue" }] })), "absent");
+  assert.deepEqual(foreign.concepts.map(({ values }) => [...values]), [[["present", "rain"], ["absent", ""]], [["blue", "blue"]]]);
+});

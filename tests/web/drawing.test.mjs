@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync, statSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import test from "node:test";
 
 import { between, cutMark, cutPath, headOf, pathOf, pointAt } from "../../web/editor/curve.mjs";
@@ -79,37 +79,17 @@ test("ComfyUI finds one entry only", () => {
   assert.deepEqual(readdirSync(web, { recursive: true }).filter((file) => file.endsWith(".js")), ["csg.js"]);
 });
 
-/** What the browser fetches before anyone touches the editor: static imports from the entry on. */
-function firstLoad(file, seen = new Set()) {
-  if (seen.has(file)) return seen;
-  seen.add(file);
-  const code = readFileSync(new URL(file, web), "utf8");
-  const imports = [...code.matchAll(/^(?:import|export)[^;]*?from "(\.[^"]+)";/gms)].map(([, path]) => new URL(path, new URL(file, web)).pathname);
-  for (const path of imports) {
-    if (path.startsWith(web.pathname)) firstLoad(path.slice(web.pathname.length), seen);
-  }
-  return seen;
-}
-
-test("the code of the first drawing stays under 126 KB besides dagre", () => {
-  const files = [...firstLoad("csg.js"), ...firstLoad("editor/node.mjs")].filter((file) => !file.startsWith("vendor/"));
-  assert.ok(files.includes("editor/scene.mjs"));
-  const size = files.reduce((sum, file) => sum + statSync(new URL(file, web)).size, 0);
-  assert.ok(size < 126_000, `${size} bytes`);
-});
-
-test("after an update every module is asked for again", () => {
+test("after an update the editor's modules are asked for again", () => {
   const door = readFileSync(new URL("csg.js", web), "utf8");
   const version = /^version\s*=\s*"(.+)"/m.exec(readFileSync(new URL("../pyproject.toml", web), "utf8"))?.[1];
   assert.equal(/const VERSION = "(.+)"/.exec(door)?.[1], version);
-  const listed = [...listedIn(door, "FIRST"), ...listedIn(door, "LATER")].sort();
-  assert.deepEqual(listed, readdirSync(new URL("editor/", web)).filter((file) => file.endsWith(".mjs")).sort());
+  const [, start] = /const START = "(.+)"/.exec(door);
+  const imports = new RegExp(/matchAll\(\/(.+)\/gms\)/.exec(door)[1], "gms");
+  const reached = new Set([start]);
+  for (const file of reached) {
+    const here = new URL(file, web);
+    for (const [, path] of readFileSync(here, "utf8").matchAll(imports)) reached.add(new URL(path, here).href.slice(web.href.length));
+  }
+  const modules = readdirSync(new URL("editor/", web)).filter((file) => file.endsWith(".mjs")).map((file) => `editor/${file}`);
+  assert.deepEqual([...reached].filter((file) => file.startsWith("editor/")).sort(), modules.sort());
 });
-
-test("the door asks at once for every module of the first drawing, and for no other", () => {
-  const wanted = [...firstLoad("editor/node.mjs")].map((file) => file.replace(/^editor\//, "")).filter((file) => !file.startsWith("vendor/"));
-  assert.deepEqual(listedIn(readFileSync(new URL("csg.js", web), "utf8"), "FIRST").sort(), wanted.sort());
-});
-
-/** @param {string} door @param {string} name of a list of modules */
-const listedIn = (door, name) => [...new RegExp(`const ${name} = ([^;]+);`).exec(door)[1].matchAll(/[a-z_0-9]+/g)].map(([each]) => `${each}.mjs`);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { readAny } from "../../web/editor/files.mjs";
+import { readAny } from "../../web/editor/formats.mjs";
 import { describe, revise } from "../../web/editor/dagitty.mjs";
 import { readJson, toObject, writeJson } from "../../web/editor/json.mjs";
 import { edgeOf, makeGraph } from "../../web/editor/model.mjs";

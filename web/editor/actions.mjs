@@ -5,9 +5,11 @@
  * @import { GraphError, Point } from "./model.mjs"
  */
 import * as commands from "./commands.mjs";
+import { expect, unlock } from "./effects.mjs";
 import { reasonOf } from "./i18n.mjs";
 import { clear } from "./layout.mjs";
-import { conceptOf, edgeKey, edgeOf } from "./model.mjs";
+import { conceptOf, edgeKey, edgeOf, roles } from "./model.mjs";
+import { speak } from "./phrases.mjs";
 
 export class Actions {
   /** @param {Editor} editor */
@@ -15,7 +17,7 @@ export class Actions {
     this.editor = editor;
   }
 
-  /** Picks a value: the factual one in Edit, do() in Intervene. @param {string} name @param {string} value */
+  /** Picks a value: the factual one in Edit; in Intervene do(), or what follows where a do() comes before. @param {string} name @param {string} value */
   choose(name, value) {
     const { editor } = this;
     const { t } = editor;
@@ -23,10 +25,38 @@ export class Actions {
       editor.run((graph) => commands.setValue(graph, name, value), { say: t("said.value", { name, value }) });
       return;
     }
+    if (roles(editor.graph).get(name) === "affected") return this.expect(name, value);
+    this.intervene(name, value);
+  }
+
+  /** do(name = value), whatever comes before it. @param {string} name @param {string} value */
+  intervene(name, value) {
+    const { editor } = this;
+    const { t } = editor;
     if (conceptOf(editor.graph, name).value === value) return this.hold(name);
     const released = editor.graph.interventions.get(name) === value;
     const say = released ? t("said.released", { name }) : t("said.do", { name, value });
     editor.run((graph) => commands.toggleDo(graph, name, value), { say });
+  }
+
+  /** Says what becomes of a descendant. @param {string} name @param {string} value */
+  expect(name, value) {
+    const { editor } = this;
+    const again = editor.graph.effects.get(name) === value;
+    editor.run((graph) => expect(graph, name, value), { say: editor.t(again ? "said.unexpected" : "said.expected", { name, value }) });
+  }
+
+  /** Cuts a descendant off from its causes, at the value that was to follow; or gives it back to them. @param {string} name */
+  lock(name) {
+    const { editor } = this;
+    const { graph } = editor;
+    if (graph.interventions.has(name)) return editor.run((now) => unlock(now, name), { say: editor.t("said.released", { name }) });
+    this.intervene(name, graph.effects.get(name) ?? conceptOf(graph, name).value);
+  }
+
+  /** Puts a concept's words into the picture's caption. @param {string} name */
+  speak(name) {
+    this.editor.run((graph) => speak(graph, name), { say: this.editor.t("said.spoken", { name }) });
   }
 
   /** The value at a place in the domain, from 1. @param {string} name @param {number} place */

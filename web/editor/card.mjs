@@ -32,6 +32,8 @@ const HEAD = 34;
 const GAP = 6;
 const ROWS = 2;
 const MORE = 34;
+/** Room for the lock at the right of the title. */
+const LOCK = 22;
 
 /**
  * @param {Concept} concept
@@ -39,7 +41,7 @@ const MORE = 34;
  * @returns {Card}
  */
 export function layOut(concept, result) {
-  const icons = concept.scope === "global" ? 20 : 0;
+  const icons = LOCK + (concept.scope === "global" ? 22 : 0);
   const title = fitted(concept.name, WIDTH - LEFT - RIGHT - icons - 4, FONTS.title);
   const { chips, more, moreAt, rows } = chipRows(concept);
   const chipsEnd = HEAD + rows * (CHIP_HEIGHT + GAP) + 4;

@@ -7,8 +7,8 @@
  * @import { Result } from "./results.mjs"
  * @import { Registry } from "./scene.mjs"
  * @typedef {{
- *   concept: Concept, card: Card, role: Role, forced: string | undefined, mode: "edit" | "intervene",
- *   colour: string, result: Result | undefined, stale: boolean, label: string
+ *   concept: Concept, card: Card, role: Role, forced: string | undefined, behind: boolean, expected: string | undefined, mode: "edit" | "intervene",
+ *   colour: string, result: Result | undefined, stale: boolean, unspoken: boolean, label: string
  * }} CardState
  */
 import { CHIP_HEIGHT, FONTS, OUTCOME, THUMB } from "./card.mjs";
@@ -40,6 +40,7 @@ export function drawCard(group, state, t, targets) {
     near(state, t, targets),
     far(state, t),
     ...badge(state, t),
+    state.unspoken ? words(concept, t, targets) : "",
     handle,
   );
 }
@@ -57,8 +58,9 @@ const tooltip = ({ name, value, values, description }) =>
 function near(state, t, targets) {
   const { concept, card, result } = state;
   const group = svg("g", { class: "near" }, svg("text", { class: "title", x: 18, y: 22 }, card.title));
+  if (state.mode === "intervene" && ["affected", "intervened", "held"].includes(state.role)) group.append(lock(state, t, targets));
   if (concept.scope === "global") group.append(smallIcon("globe", card.width - 26, 10, t("scope.global")));
-  for (const chip of card.chips) group.append(drawChip(chip, state, targets));
+  for (const chip of card.chips) group.append(drawChip(chip, state, t, targets));
   if (card.moreAt) group.append(drawMore(card, concept.name, targets));
   if (result && card.told) group.append(drawResult(result, card.told, state, t));
   return group;
@@ -73,14 +75,35 @@ function near(state, t, targets) {
 const smallIcon = (name, x, y, title) =>
   svg("g", { class: "small-icon", transform: `translate(${x},${y}) scale(.9)` }, svg("title", {}, title), svg("path", { d: iconPath(name) }));
 
+/** A mark: the caption lacks its words; a click adds them. @param {Concept} concept @param {Translate} t @param {Registry} targets */
+function words({ name, value, values }, t, targets) {
+  const group = svg("g", { class: "words", transform: "translate(16,0)" },
+    svg("title", {}, t("words.missing", { phrase: values.get(value) })),
+    svg("circle", { r: 10 }), svg("path", { d: "M0,-5V1.5M0,4.8V5" }));
+  targets.set(group, { kind: "words", name });
+  return group;
+}
+
+/** Cuts a concept off from its causes. @param {CardState} state @param {Translate} t @param {Registry} targets */
+function lock({ concept, card, role }, t, targets) {
+  const right = concept.scope === "global" ? 50 : 28;
+  const group = svg("g", { class: "lock", "data-on": String(role !== "affected"), transform: `translate(${card.width - right},8)` },
+    svg("title", {}, t(role === "affected" ? "lock.cut" : "lock.release")),
+    svg("rect", { x: -4, y: -4, width: 24, height: 24, rx: 6 }), svg("path", { d: iconPath("lock"), transform: "translate(1,1) scale(.9)" }));
+  targets.set(group, { kind: "lock", name: concept.name });
+  return group;
+}
+
 /**
  * @param {Chip} chip
  * @param {CardState} state
+ * @param {Translate} t
  * @param {Registry} targets
  */
-function drawChip({ value, text, x, y, width }, { concept, forced }, targets) {
-  const kind = value === forced ? "forced" : value === concept.value ? "factual" : "other";
+function drawChip({ value, text, x, y, width }, { concept, forced, expected }, t, targets) {
+  const kind = value === forced ? "forced" : value === expected ? "expected" : value === concept.value ? "factual" : "other";
   const group = svg("g", { class: "chip", "data-kind": kind, transform: `translate(${x},${y})` },
+    svg("title", {}, [value, concept.values.get(value) || t("panel.no_phrase")].join("\n").slice(0, 600)),
     svg("rect", { width, height: CHIP_HEIGHT, rx: CHIP_HEIGHT / 2 }),
     svg("text", { x: width / 2, y: 15.5 }, text));
   targets.set(group, { kind: "chip", name: concept.name, value });
@@ -98,14 +121,14 @@ function drawMore({ moreAt, more }, name, targets) {
 }
 
 /** What is read from afar: the name, the value and the verdict, large; from farther still the name alone. @param {CardState} state @param {Translate} t */
-function far({ concept, card, forced, result, stale }, t) {
-  const value = forced ?? (result?.counterfactual !== concept.value ? result?.counterfactual : undefined);
+function far({ concept, card, forced, expected, result, stale }, t) {
+  const value = forced ?? expected ?? (result?.counterfactual !== concept.value ? result?.counterfactual : undefined);
   const judged = result?.effective !== undefined;
   const room = card.width - 28;
   const [name, shown] = ["24px", "22px"].map((size) => FONTS.title.replace("14px", size));
   const alone = Math.round(Math.max(28, Math.min(40, (14 * room) / widthOf(concept.name.slice(0, 60), FONTS.title))));
   const middle = card.height / 2;
-  return svg("g", { class: "far", "data-stale": String(stale && forced === undefined && value !== undefined) },
+  return svg("g", { class: "far", "data-stale": String(stale && forced === undefined && expected === undefined && value !== undefined) },
     svg("text", { class: "far-name", x: 18, y: middle - 6 }, fitted(concept.name, room - (judged ? 32 : 0), name)),
     svg("text", { class: "far-value", x: 18, y: middle + 20 }, fitted(value ? `→ ${value}` : concept.value, room, shown)),
     svg("text", { class: "far-alone", x: 18, y: middle + alone * 0.35, style: `font-size: ${alone}px` },
@@ -114,17 +137,17 @@ function far({ concept, card, forced, result, stale }, t) {
 }
 
 /** @param {CardState} state @param {Translate} t @returns {SVGElement[]} */
-function badge({ concept, card, role, forced }, t) {
-  const text = badgeText(role, concept, forced, t);
+function badge({ concept, card, role, forced, behind, expected }, t) {
+  const text = role === "affected" && expected !== undefined ? t("badge.expected", { value: expected }) : badgeText(role, concept, forced, t);
   if (!text) return [];
   const shown = fitted(text, card.width - 72, BADGE);
   const locked = role !== "affected";
   const width = widthOf(shown, BADGE) + (locked ? 32 : 18);
-  const inner = svg("g", {},
+  const inner = svg("g", {}, behind && svg("title", {}, t("label.behind")),
     svg("rect", { x: -width, width, height: 22, rx: 11 }),
     locked && svg("path", { class: "badge-icon", transform: `translate(${8 - width},4.5) scale(.8)`, d: iconPath(role === "held" ? "pin" : "lock") }),
     svg("text", { x: (locked ? 24 : 9) - width, y: 15 }, shown));
-  return [svg("g", { class: "badge", transform: `translate(${card.width - 10},-14)` }, inner)];
+  return [svg("g", { class: "badge", "data-behind": String(behind), "data-open": String(role === "affected" && expected === undefined), transform: `translate(${card.width - 10},-14)` }, inner)];
 }
 
 /**

@@ -4,6 +4,7 @@
  * @import { Editor } from "./editor.mjs"
  */
 import { html } from "./dom.mjs";
+import { Files } from "./files.mjs";
 
 export const PRESETS = ["portrait", "street", "landscape", "still-life", "town"];
 
@@ -11,11 +12,8 @@ export class Empty {
   /** @param {Editor} editor */
   constructor(editor) {
     const { t } = editor;
-    const open = async (/** @type {string} */ name) => {
-      const { Files } = await import("./files.mjs");
-      await new Files(editor).preset(name);
-    };
+    const files = new Files(editor);
     this.element = html("div", { class: "csg-empty" }, html("p", {}, t("notice.empty")),
-      html("p", { class: "presets" }, ...PRESETS.map((name) => html("button", { type: "button", class: "wide", onclick: () => open(name) }, t(`presets.${name}`)))));
+      html("p", { class: "presets" }, ...PRESETS.map((name) => html("button", { type: "button", class: "wide", onclick: () => files.preset(name) }, t(`presets.${name}`)))));
   }
 }

@@ -3,22 +3,13 @@
  *
  * @import { Editor } from "./editor.mjs"
  */
-import { readDagitty, writeDagitty } from "./dagitty.mjs";
+import { withAbsence } from "./commands.mjs";
 import { html } from "./dom.mjs";
-import { readDot, writeDot } from "./dot.mjs";
-import { readJson, writeJson } from "./json.mjs";
+import { WRITERS, readAny } from "./formats.mjs";
 import { forget } from "./memory.mjs";
-import { recognise } from "./recognise.mjs";
+import { pictureOf, rasterOf } from "./picture.mjs";
 
-const READERS = { json: readJson, dagitty: readDagitty, dot: readDot };
-const WRITERS = { json: writeJson, dagitty: writeDagitty, dot: writeDot };
 const LARGEST = 1_000_000;
-
-/** A graph in whichever format it is written. @param {string} text */
-export function readAny(text) {
-  const { format, text: part } = recognise(text);
-  return READERS[format](part);
-}
 
 export class Files {
   /** @param {Editor} editor */
@@ -49,7 +40,7 @@ export class Files {
   /** The graph is replaced in one step that can be undone. @param {string} text @param {string} from */
   #replace(text, from) {
     const { editor } = this;
-    const done = editor.run(() => forget(readAny(text)), { say: editor.t("said.opened", { name: from }) });
+    const done = editor.run(() => withAbsence(forget(readAny(text)), editor.t("fresh.absent")), { say: editor.t("said.opened", { name: from }) });
     if (!done) return;
     editor.painter.forget();
     editor.select([], null);
@@ -60,7 +51,6 @@ export class Files {
   async save(form) {
     const { editor } = this;
     if (form === "svg" || form === "png") {
-      const { pictureOf, rasterOf } = await import("./picture.mjs");
       const drawing = await pictureOf(editor.scene);
       return download(form === "svg" ? new Blob([drawing.text], { type: "image/svg+xml" }) : await rasterOf(drawing), form);
     }

@@ -19,14 +19,14 @@ const TWICE = 350;
 export class Gestures {
   /** @type {Map<number, PointerEvent>} */ #down = new Map();
   /** @type {Gesture | null} */ #gesture = null;
+  /** Whether a pointer gives the keyboard to what it touches. */ attending = false;
   /** @type {{time: number, x: number, y: number}} */ #lastTap = { time: 0, x: 0, y: 0 };
 
   /**
    * @param {Editor} editor
    * @param {AbortSignal} signal
-   * @param {PointerEvent[]} early what the pointer did while this was loaded
    */
-  constructor(editor, signal, early) {
+  constructor(editor, signal) {
     this.editor = editor;
     const stage = editor.scene.element;
     /** @type {Record<string, (event: any) => void>} */
@@ -36,7 +36,9 @@ export class Gestures {
       pointerup: (event) => this.#lift(event),
       pointercancel: (event) => this.#abandon(event),
     };
-    for (const event of early) acts[event.type](event);
+    stage.addEventListener("pointerdown", (event) => hold(stage, event), { signal });
+    // Or else the browser lets what was flicked glide on, and takes the next tap anywhere for a hand that stops it.
+    stage.addEventListener("touchstart", (event) => event.preventDefault(), { signal, passive: false });
     for (const [type, act] of Object.entries(acts)) stage.addEventListener(type, act, { signal });
     stage.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
     editor.element.addEventListener("wheel", (event) => this.#wheel(event), { signal, passive: false });
@@ -52,6 +54,7 @@ export class Gestures {
     if (this.#down.size > 2) return;
     const target = event.button === 1 ? null : scene.targetOf(event.target);
     this.#attend(target);
+    if (target && !event.shiftKey && !this.editor.selected.has(keyOf(target))) this.editor.select([keyOf(target)], keyOf(target));
     this.#gesture = this.#begin(event, target);
   }
 
@@ -59,13 +62,15 @@ export class Gestures {
   #attend(target) {
     const { editor } = this;
     const key = target && keyOf(target);
+    this.attending = true;
     (key ? editor.scene.elementOf(key) : editor.scene.element)?.focus({ preventScroll: true });
     if (!editor.element.contains(document.activeElement)) editor.scene.element.focus({ preventScroll: true });
+    this.attending = false;
   }
 
   /** @param {PointerEvent} event @param {Target | null} target @returns {Gesture} */
   #begin(event, target) {
-    if (!target) return this.#panning(event);
+    if (!target) return event.shiftKey && event.button === 0 ? this.#framing(event) : this.#panning(event);
     if (target.kind === "rim" && this.editor.mode === "edit") return this.#connecting(event, target.name);
     if ("name" in target) return this.#moving(event, target);
     return this.#tapping(event, () => this.#tapEdge(target));
@@ -145,6 +150,25 @@ export class Gestures {
     };
   }
 
+  /** A frame drawn over concepts selects them, beside those that were. @param {PointerEvent} start @returns {Gesture} */
+  #framing(start) {
+    const { scene, viewport, selected } = this.editor;
+    const from = viewport.point(start);
+    /** @type {string[]} */ let inside = [];
+    return {
+      move: (event) => {
+        const box = boxBetween(from, viewport.point(event));
+        scene.showFrame(box);
+        inside = [...scene.boxes].filter(([, each]) => touch(box, each)).map(([name]) => name);
+      },
+      end: () => {
+        scene.showFrame(null);
+        this.editor.select(new Set([...selected, ...inside]), inside.at(-1) ?? this.editor.focus);
+      },
+      cancel: () => scene.showFrame(null),
+    };
+  }
+
   /** @param {PointerEvent} event */
   #tapGround(event) {
     const { editor } = this;
@@ -203,13 +227,15 @@ export class Gestures {
     if (event.shiftKey) return editor.select(toggled(editor.selected, name), name);
     editor.select([name], name);
     if (kind === "chip" && value !== undefined) return editor.actions.choose(name, value);
+    if (kind === "words") return editor.actions.speak(name);
+    if (kind === "lock") return editor.actions.lock(name);
     const unread = editor.mode === "intervene" && editor.scene.element.classList.contains("far");
     if (kind === "more" || twice || unread) editor.setPanel(true, twice && editor.mode === "edit" ? "name" : "values");
   }
 
   /** @param {Point} point */
-  async #add(point) {
-    (await this.editor.quick()).addAt(point);
+  #add(point) {
+    this.editor.quick.addAt(point);
   }
 
   /** @param {Exclude<Target, {name: string}>} target */
@@ -289,8 +315,23 @@ export class Gestures {
   }
 }
 
+/** The canvas below gets nothing of a pointer that is down here. @param {Element} stage @param {PointerEvent} event */
+function hold(stage, event) {
+  if (event.button > 1) return;
+  event.stopPropagation();
+  event.preventDefault();
+  stage.setPointerCapture(event.pointerId);
+}
+
 /** @param {Target} target */
 const keyOf = (target) => ("name" in target ? target.name : edgeKey(target));
+
+/** @param {Point} one @param {Point} other */
+const boxBetween = ([a, b], [c, d]) => ({ x: Math.min(a, c), y: Math.min(b, d), width: Math.abs(a - c), height: Math.abs(b - d) });
+
+/** @typedef {import("./layout.mjs").Box} Box @param {Box} one @param {Box} other */
+const touch = (one, other) =>
+  one.x < other.x + other.width && other.x < one.x + one.width && one.y < other.y + other.height && other.y < one.y + one.height;
 
 /** @param {PointerEvent} start @param {PointerEvent} event */
 const far = (start, event) => Math.hypot(event.clientX - start.clientX, event.clientY - start.clientY) > STILL;

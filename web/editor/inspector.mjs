@@ -10,8 +10,9 @@
 import * as commands from "./commands.mjs";
 import * as details from "./details.mjs";
 import { html, icon, iconButton } from "./dom.mjs";
-import { conceptOf, edgeKey } from "./model.mjs";
+import { conceptOf, edgeKey, roles } from "./model.mjs";
 import { colourOf } from "./palette.mjs";
+import { unspoken } from "./phrases.mjs";
 
 export class Inspector {
   #pressed = false;
@@ -133,7 +134,15 @@ export class Inspector {
     const name = this.#line("name", concept.name, (text) => (graph) => commands.renameConcept(graph, this.#now(concept.name), text, this.editor.extracted), { "aria-label": this.t("panel.name") });
     name.addEventListener("change", () => this.#follow(this.#now(concept.name), name.value.trim()));
     const remove = html("button", { type: "button", class: "wide remove", onclick: () => editor.actions.remove() }, icon("trash"), this.t("panel.remove"));
-    return [this.#heading(this.t("concept"), dot), this.#labelled(this.t("panel.name"), name), ...this.#editParts(concept), ...this.#result(concept), ...this.#links(concept), remove];
+    return [this.#heading(this.t("concept"), dot), this.#labelled(this.t("panel.name"), name), ...this.#words(concept), ...this.#editParts(concept), ...this.#result(concept), ...this.#links(concept), remove];
+  }
+
+  /** How to mend a caption that lacks its words. @param {Concept} concept */
+  #words({ name, value, values }) {
+    const { actions, graph } = this.editor;
+    if (!unspoken(graph).has(name)) return [];
+    return [html("p", { class: "hint warning" }, this.t("words.missing", { phrase: values.get(value) })),
+      html("button", { type: "button", class: "wide", "data-field": "speak", onclick: () => actions.speak(this.#now(name)) }, this.t("words.add"))];
   }
 
   /** A renamed concept stays selected. @param {string} from @param {string} to */
@@ -184,11 +193,22 @@ export class Inspector {
   #doParts({ name, value: factual, values }) {
     const { editor } = this;
     const forced = editor.graph.interventions.get(name);
+    const follows = roles(editor.graph).get(name) === "affected";
     const choices = [...values.keys()].map((value, index) => html("button", {
       type: "button", class: "choice", "data-field": index === 0 ? "values" : `do ${value}`, "aria-pressed": String(value === forced),
-      onclick: () => editor.actions.choose(name, value),
+      onclick: () => editor.actions.intervene(name, value),
     }, value, value === factual && html("small", {}, this.t("panel.is_factual"))));
-    return [html("h4", {}, this.t("panel.do", { name })), html("div", { class: "choices" }, ...choices), this.#holdButton(name, factual, forced)];
+    return [...(follows ? this.#expectParts(name, factual, values) : []), html("h4", {}, this.t("panel.do", { name })), html("div", { class: "choices" }, ...choices), this.#holdButton(name, factual, forced)];
+  }
+
+  /** What follows, by hand. @param {string} name @param {string} factual @param {ReadonlyMap<string, string>} values */
+  #expectParts(name, factual, values) {
+    const { actions, graph } = this.editor;
+    const choices = [...values.keys()].map((value) => html("button", {
+      type: "button", class: "choice expected", "data-field": `expect ${value}`, "aria-pressed": String(value === graph.effects.get(name)),
+      onclick: () => actions.expect(name, value),
+    }, value, value === factual && html("small", {}, this.t("panel.is_factual"))));
+    return [html("h4", {}, this.t("panel.expect", { name })), html("div", { class: "choices" }, ...choices), html("p", { class: "hint" }, this.t("panel.expect_help"))];
   }
 
   /** @param {string} name @param {string} factual @param {string | undefined} forced */

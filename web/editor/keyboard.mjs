@@ -5,6 +5,7 @@
  * @import { Editor } from "./editor.mjs"
  * @import { Box } from "./layout.mjs"
  */
+import { showKeys } from "./menu.mjs";
 import { children, edgeKey, parents } from "./model.mjs";
 
 /** @typedef {"ArrowUp" | "ArrowDown" | "ArrowLeft" | "ArrowRight"} Arrow */
@@ -13,10 +14,9 @@ const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowR
 export class Keyboard {
   /** @type {string | null} the cause of an edge that is being drawn by keys */ #cause = null;
 
-  /** @param {Editor} editor @param {AbortSignal} signal @param {KeyboardEvent[]} early keys pressed while this was loaded */
-  constructor(editor, signal, early) {
+  /** @param {Editor} editor @param {AbortSignal} signal */
+  constructor(editor, signal) {
     this.editor = editor;
-    for (const event of early) this.#key(event);
     editor.element.addEventListener("keydown", (event) => this.#key(event), { signal });
     for (const type of ["keyup", "keypress"]) editor.element.addEventListener(type, (event) => event.stopPropagation(), { signal });
     editor.scene.element.addEventListener("focusin", (event) => this.#focused(event), { signal });
@@ -25,7 +25,7 @@ export class Keyboard {
   /** Focus by Tab or a screen reader selects as well. @param {FocusEvent} event */
   #focused(event) {
     const { editor } = this;
-    const target = editor.scene.targetOf(event.target);
+    const target = editor.gestures.attending ? null : editor.scene.targetOf(event.target);
     if (!target) return;
     const key = "name" in target ? target.name : edgeKey(target);
     if (editor.focus !== key) editor.select(this.#cause === null ? [key] : editor.selected, key);
@@ -34,7 +34,7 @@ export class Keyboard {
   /** @param {KeyboardEvent} event */
   #key(event) {
     const command = event.ctrlKey || event.metaKey;
-    if (!command || "zyaZYA".includes(event.key)) event.stopPropagation();
+    if (!command || "zyadZYAD".includes(event.key)) event.stopPropagation();
     if (isField(event.target)) return this.#fieldKey(event);
     const done = command ? this.#commandKey(event) : this.#plainKey(event);
     if (done) event.preventDefault();
@@ -59,6 +59,7 @@ export class Keyboard {
     const letter = key.toLowerCase();
     if (letter === "z" && !shiftKey) return editor.undo(), true;
     if (letter === "y" || letter === "z") return editor.redo(), true;
+    if (letter === "d") return editor.transfer.duplicate(), true;
     if (letter !== "a") return false;
     editor.select(editor.graph.concepts.map(({ name }) => name), editor.focus);
     return true;
@@ -101,11 +102,11 @@ export class Keyboard {
     Delete: () => this.editor.actions.remove(),
     Backspace: () => this.editor.actions.remove(),
     Escape: () => this.#escape(),
-    "?": () => this.editor.toolbar.showKeys(),
+    "?": () => showKeys(this.editor),
   };
 
-  async #add() {
-    (await this.editor.quick()).addNear(this.editor.focus);
+  #add() {
+    this.editor.quick.addNear(this.editor.focus);
   }
 
   /** @param {(name: string) => void} act */
@@ -158,7 +159,7 @@ export class Keyboard {
       this.#cause = null;
       return editor.say(editor.t("said.cancelled"));
     }
-    if (editor.gestures?.cancel()) return;
+    if (editor.gestures.cancel()) return;
     if (editor.panelOpen) return editor.setPanel(false);
     editor.select([], editor.focus);
   }

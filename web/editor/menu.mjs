@@ -4,6 +4,7 @@
  * @import { Editor } from "./editor.mjs"
  */
 import * as commands from "./commands.mjs";
+import { setBasePrompt } from "./details.mjs";
 import { html, iconButton } from "./dom.mjs";
 import { PRESETS } from "./empty.mjs";
 import { Files } from "./files.mjs";
@@ -19,7 +20,6 @@ export class Menu {
     this.files = new Files(editor);
     this.element = html("div", { class: "csg-menu", role: "menu", hidden: true, onkeydown: (/** @type {KeyboardEvent} */ event) => this.#key(event) });
     this.element.addEventListener("focusout", (event) => this.#left(event));
-    editor.element.append(this.element);
   }
 
   toggle() {
@@ -52,7 +52,7 @@ export class Menu {
   }
 
   #clear() {
-    this.editor.run((graph) => commands.removeConcepts(graph, graph.concepts.map(({ name }) => name)));
+    this.editor.run((graph) => setBasePrompt(commands.removeConcepts(graph, graph.concepts.map(({ name }) => name)), ""));
     this.editor.fit();
   }
 

@@ -3,20 +3,26 @@
  * from the nodes behind it.
  *
  * @import { Found } from "./results.mjs"
- * @import { Session } from "./editor.mjs"
+ * @import { Look } from "./editor.mjs"
  */
 import { Editor } from "./editor.mjs";
 import { translator } from "./i18n.mjs";
 import { meaningOf, readJson } from "./json.mjs";
+import { downstream, nodeCalled } from "./links.mjs";
 import { forget } from "./memory.mjs";
 import { GraphError } from "./model.mjs";
+import { join, nothing, resultsOf } from "./results.mjs";
 
 const TEXT = "graph_json";
 const KEPT = "csg_result";
 const PULSE = 200;
 const REMEMBERED = 12;
 
-/** @type {Map<string, {session: Session, runs: Map<string, Found>}>} how each node's editor was left */ const left = new Map();
+/** How each node's editor was left, by the workflow's tab and the node. @type {WeakMap<object, Map<string, {look: Look, runs: Map<string, Found>}>>} */
+const left = new WeakMap();
+/** @type {Look} */
+const FIRST = { mode: "edit", tab: "drawing", view: null, panel: false };
+const BYPASSED = 4;
 /** @type {Set<NodeEditor>} */ const live = new Set();
 
 /**
@@ -36,19 +42,18 @@ export function mount(node, element, { app, api, messages }) {
  * @param {{node: string, output: Record<string, unknown>, prompt_id?: string}} detail
  * @param {any} rootGraph
  */
-export async function report({ node: id, output, prompt_id: run }, rootGraph) {
+export function report({ node: id, output, prompt_id: run }, rootGraph) {
   if (!output || live.size === 0) return;
-  const { downstream, nodeCalled } = await import("./links.mjs");
   const node = nodeCalled(rootGraph, id);
   for (const each of live) {
-    if (each.node === node) await each.ran(output, run);
-    else if (downstream(each.node, rootGraph).has(node)) await each.found(output, run);
+    if (each.node === node) each.ran(output, run);
+    else if (downstream(each.node, rootGraph).has(node)) each.found(output, run);
   }
 }
 
 /** A run is over, well or not. @param {{prompt_id?: string}} detail */
-export async function ended({ prompt_id: run }) {
-  for (const each of live) await each.follow(run);
+export function ended({ prompt_id: run }) {
+  for (const each of live) each.follow(run);
 }
 
 class NodeEditor {
@@ -56,7 +61,8 @@ class NodeEditor {
   /** @type {string} */ #running = "";
   /** @type {string | undefined} the run that this node told its graph of last */ #run;
   /** @type {{output: Record<string, unknown>, run: string | undefined}[]} told before the graph it belongs to */ #early = [];
-  /** @type {string} the workflow's name and the node's: the same when ComfyUI builds the node anew */ #place;
+  /** @type {string} the graph's name and the node's: the same when ComfyUI builds the node anew, and in each copy of a workflow */ #place;
+  /** @type {object | undefined} the workflow that ComfyUI shows */ #workflow;
   /** @type {string | null} the text last read or written */ #text = null;
   /** Whether a graph was connected when the text was read. */
   #wasLinked = false;
@@ -80,10 +86,12 @@ class NodeEditor {
     });
     this.element = element;
     element.replaceChildren(this.editor.element);
-    this.#resume();
+    const resumed = this.#resume();
     this.#pulse();
+    const arriving = setTimeout(() => this.#arrive(resumed), PULSE);
     const timer = setInterval(() => (isPresent(node) ? this.#pulse() : leave()), PULSE);
     const leave = whenRemoved(node, () => {
+      clearTimeout(arriving);
       clearInterval(timer);
       this.#dispose();
     });
@@ -93,13 +101,21 @@ class NodeEditor {
     return this.node.widgets?.find((/** @type {any} */ each) => each.name === TEXT);
   }
 
+  /** As the editor was left, when ComfyUI builds its node anew. @returns {boolean} whether it was there before */
   #resume() {
-    const before = left.get(this.#place);
-    if (before) this.editor.resume(before.session);
-    this.#runs = before?.runs ?? this.#runs;
+    this.#workflow = this.#shown;
+    const before = this.#workflow && left.get(this.#workflow)?.get(this.#place);
+    if (before) this.editor.resume(before.look);
+    this.#runs = before?.runs ?? new Map();
     const { found, meaning, upstream } = this.node.properties?.[KEPT] ?? {};
     if (found) this.#runs.set((this.#running = String(meaning)), found);
-    if (upstream) this.#takeUpstream(String(upstream)).then(() => this.#show());
+    if (upstream) this.#takeUpstream(String(upstream));
+    return Boolean(before);
+  }
+
+  /** @returns {any} the workflow in the page's active tab */
+  get #shown() {
+    return this.comfy.app.extensionManager?.workflow?.activeWorkflow;
   }
 
   /** Looks for what no event tells: a value set by others, the canvas's zoom, a link. */
@@ -107,7 +123,30 @@ class NodeEditor {
     const { app } = this.comfy;
     if (!this.element.isConnected && this.node.graph === app.canvas?.graph) this.#claim();
     this.editor.setOuter(app.canvas?.ds?.scale ?? 1);
+    this.editor.element.classList.toggle("bypassed", this.node.mode === BYPASSED);
     this.#read();
+  }
+
+  /**
+   * ComfyUI builds a tab's nodes before it says which tab they are of; and it keeps what runs reported to a tab that was not shown.
+   * @param {boolean} resumed as the tab before was left, of which this may be a copy
+   */
+  #arrive(resumed) {
+    const workflow = this.#shown;
+    if (workflow !== this.#workflow) {
+      if (!this.#resume() && resumed) this.editor.resume(FIRST);
+      this.#show();
+    }
+    const outputs = Object.entries(workflow?.changeTracker?.nodeOutputs ?? {});
+    const ours = outputs.filter(([id]) => nodeCalled(this.#root, id) === this.node);
+    for (const [, output] of ours) this.ran(output);
+    const behind = downstream(this.node, this.#root);
+    for (const [id, output] of outputs) if (behind.has(nodeCalled(this.#root, id))) this.found(output);
+  }
+
+  get #root() {
+    const { app } = this.comfy;
+    return app.rootGraph ?? app.graph;
   }
 
   /** A new link alone takes no step of undo away from a text that was edited. */
@@ -118,7 +157,7 @@ class NodeEditor {
     if (!fresh && linked === this.#wasLinked) return;
     this.#text = text;
     this.#wasLinked = linked;
-    if (!linked) this.upstream = this.editor.upstream = null;
+    if (!linked) this.upstream = this.editor.session.upstream = null;
     const untouched = this.#untouched(text);
     if (!fresh && linked && !untouched) return;
     this.editor.load(untouched ? "" : text);
@@ -155,42 +194,41 @@ class NodeEditor {
   }
 
   /** The node itself ran. @param {Record<string, any>} output @param {string} [run] */
-  async ran({ graph, extracted }, run) {
+  ran({ graph, extracted }, run) {
     this.#read();
-    if (extracted?.[0]) await this.#takeUpstream(extracted[0]);
-    else if (this.#linked && graph?.[0] && this.#untouched(this.#text ?? "")) await this.#takeUpstream(graph[0]);
+    if (extracted?.[0]) this.#takeUpstream(extracted[0]);
+    else if (this.#linked && graph?.[0] && this.#untouched(this.#text ?? "")) this.#takeUpstream(graph[0]);
     if (graph?.[0]) this.#running = digestOf(forget(readJson(graph[0])));
     if (this.upstream) this.#keep({ ...this.node.properties[KEPT], upstream: this.upstream });
-    await this.follow(run);
+    this.follow(run);
     this.#show();
   }
 
   /** A graph that cannot be read is not there. @param {string} text */
-  async #takeUpstream(text) {
+  #takeUpstream(text) {
     try {
       const graph = forget(readJson(text));
       this.upstream = text;
-      await this.editor.setUpstream(graph);
+      this.editor.setUpstream(graph);
     } catch (error) {
       if (!(error instanceof GraphError)) throw error;
     }
   }
 
   /** A node behind this one ran; ComfyUI tells what it has cached in any order. @param {Record<string, unknown>} output @param {string} [run] */
-  async found(output, run) {
-    if (run === undefined || run === this.#run) await this.#join(output);
+  found(output, run) {
+    if (run === undefined || run === this.#run) this.#join(output);
     else this.#early.push({ output, run });
   }
 
   /** Takes in what was told of a run before its graph was known. @param {string} [run] */
-  async follow(run) {
+  follow(run) {
     this.#run = run;
-    for (const early of this.#early.splice(0)) if (early.run === run) await this.#join(early.output);
+    for (const early of this.#early.splice(0)) if (early.run === run) this.#join(early.output);
   }
 
   /** @param {Record<string, unknown>} output */
-  async #join(output) {
-    const { join, nothing } = await import("./results.mjs");
+  #join(output) {
     const meaning = this.#running || digestOf(this.editor.graph);
     const found = join(this.#runs.get(meaning) ?? nothing(), output);
     if (!found) return;
@@ -198,21 +236,20 @@ class NodeEditor {
     this.#runs.set(meaning, found);
     shorten(this.#runs);
     this.#keep({ meaning, found, ...(this.upstream && { upstream: this.upstream }) });
-    await this.#show();
+    this.#show();
   }
 
   /** Results are saved with the workflow; its draft, which a reload shows, is written only when told of a change. @param {object} kept */
   #keep(kept) {
-    const { app, api } = this.comfy;
+    const { api } = this.comfy;
     if (JSON.stringify(kept) === JSON.stringify(this.node.properties[KEPT])) return;
     this.node.properties[KEPT] = kept;
-    api.dispatchCustomEvent("graphChanged", (app.rootGraph ?? app.graph).serialize());
+    api.dispatchCustomEvent("graphChanged", this.#root.serialize());
   }
 
   /** Shows the results of this very graph, or else the last ones, marked stale. */
-  async #show() {
+  #show() {
     if (this.#runs.size === 0) return;
-    const { resultsOf } = await import("./results.mjs");
     const own = this.#runs.get(digestOf(this.editor.graph));
     const found = own ?? /** @type {Found} */ ([...this.#runs.values()].at(-1));
     this.editor.setResults(resultsOf(found, (image) => this.#address(image)), !own);
@@ -232,9 +269,10 @@ class NodeEditor {
   }
 
   #dispose() {
-    left.delete(this.#place);
-    left.set(this.#place, { session: this.editor.session, runs: this.#runs });
-    shorten(left);
+    if (this.#workflow) {
+      const places = left.get(this.#workflow) ?? new Map();
+      left.set(this.#workflow, places.set(this.#place, { look: this.editor.look, runs: this.#runs }));
+    }
     live.delete(this);
     this.editor.dispose();
   }

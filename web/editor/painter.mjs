@@ -12,6 +12,7 @@ import { layOut } from "./card.mjs";
 import { arrange, spread } from "./layout.mjs";
 import { isCut, roles } from "./model.mjs";
 import { colourOf } from "./palette.mjs";
+import { unspoken } from "./phrases.mjs";
 
 const FURTHEST = 20000;
 
@@ -28,7 +29,8 @@ export class Painter {
     const { editor } = this;
     const { graph } = editor;
     const parts = roles(graph);
-    const cards = new Map(graph.concepts.map((concept, index) => [concept.name, this.#card(concept, index, parts)]));
+    const missing = unspoken(graph);
+    const cards = new Map(graph.concepts.map((concept, index) => [concept.name, this.#card(concept, index, parts, missing)]));
     const sizeOf = (/** @type {string} */ name) => /** @type {CardState} */ (cards.get(name)).card;
     this.places = spread(arrange(graph, sizeOf, this.#known()), sizeOf);
     const edges = graph.edges.map((edge) => this.#edge(edge, parts));
@@ -81,12 +83,15 @@ export class Painter {
    * @param {Concept} concept
    * @param {number} index
    * @param {Map<string, Role>} parts
+   * @param {Set<string>} missing
    * @returns {CardState}
    */
-  #card(concept, index, parts) {
+  #card(concept, index, parts, missing) {
     const { graph, mode, results, stale } = this.editor;
-    const role = parts.get(concept.name) ?? "factual";
     const result = telling(results.get(concept.name));
+    const own = graph.interventions.get(concept.name);
+    const behind = own === undefined && !stale && result?.role === "intervened" ? result.counterfactual : undefined;
+    const role = behind === undefined ? (parts.get(concept.name) ?? "factual") : "intervened";
     return {
       concept,
       role,
@@ -94,14 +99,17 @@ export class Painter {
       result,
       stale,
       card: this.#layOut(concept, result),
-      forced: graph.interventions.get(concept.name),
+      forced: own ?? behind,
+      behind: behind !== undefined,
+      expected: role === "affected" ? graph.effects.get(concept.name) : undefined,
       colour: colourOf(index),
-      label: this.#label(concept, role),
+      unspoken: missing.has(concept.name),
+      label: [this.#label(concept, role, own ?? behind), behind === undefined ? "" : this.editor.t("label.behind"), missing.has(concept.name) ? this.editor.t("words.missing_short") : ""].filter(Boolean).join(" "),
     };
   }
 
-  /** What a screen reader says of a concept. @param {Concept} concept @param {Role} role */
-  #label({ name, value, values }, role) {
+  /** What a screen reader says of a concept. @param {Concept} concept @param {Role} role @param {string | undefined} forced */
+  #label({ name, value, values }, role, forced) {
     const { t, graph, results, stale } = this.editor;
     const listed = (/** @type {string[]} */ names) => names.join(", ") || t("none");
     const ends = (/** @type {"cause" | "effect"} */ end, /** @type {"cause" | "effect"} */ own) => listed(graph.edges
@@ -111,7 +119,8 @@ export class Painter {
     return [
       t("label.concept", { name, value }),
       t("label.values", { names: listed([...values.keys()]) }),
-      role === "factual" ? "" : t(`role.${role}`, { value: graph.interventions.get(name) }),
+      role === "factual" ? "" : t(`role.${role}`, { value: forced }),
+      role === "affected" && graph.effects.has(name) ? t("label.expected", { value: graph.effects.get(name) }) : "",
       t("label.causes", { names: ends("cause", "effect") }),
       t("label.effects", { names: ends("effect", "cause") }),
       result ? t("label.result", { factual: result.factual, counterfactual: result.counterfactual }) : "",

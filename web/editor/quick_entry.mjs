@@ -8,6 +8,7 @@
 import * as commands from "./commands.mjs";
 import { html } from "./dom.mjs";
 import { conceptOf, makeConcept, makeGraph } from "./model.mjs";
+import { phraseOf } from "./phrases.mjs";
 
 /** Pixels kept free around. */
 const EDGE = 6;
@@ -76,14 +77,14 @@ export class QuickEntry {
     if (!text) return this.editor.visit(name);
     const entry = readEntry(text);
     const done = this.editor.run((graph) => entered(graph, name, entry), { merge: `add ${name}` });
-    this.editor.history.seal();
+    this.editor.session.history.seal();
     this.editor.visit(done ? entry.name : name);
   }
 
   /** As if it had never been added. @param {string} name */
   #takeBack(name) {
     const { editor } = this;
-    if (editor.history.canUndo && editor.graph.concepts.some((each) => each.name === name)) editor.undo();
+    if (editor.session.history.canUndo && editor.graph.concepts.some((each) => each.name === name)) editor.undo();
     editor.say(editor.t("said.cancelled"));
     (editor.scene.elementOf(editor.focus) ?? editor.scene.element).focus({ preventScroll: true });
   }
@@ -108,7 +109,7 @@ export function readEntry(text) {
 function entered(graph, from, { name, values }) {
   const renamed = commands.renameConcept(graph, from, name);
   const domain = values.length
-    ? new Map(values.map((value) => [value, `${value} ${name}`]))
+    ? new Map(values.map((value) => [value, phraseOf(value, name)]))
     : new Map([...conceptOf(renamed, name).values].map(([value, phrase]) => [value, phrase === from ? name : phrase]));
   const concepts = renamed.concepts.map((each) =>
     (each.name === name ? makeConcept({ ...each, value: [...domain.keys()][0], values: domain }) : each));

@@ -6,7 +6,7 @@
  * @import { Translate } from "./i18n.mjs"
  * @import { Box, Flow } from "./layout.mjs"
  * @import { Edge, Point } from "./model.mjs"
- * @typedef {{kind: "card" | "rim" | "chip" | "more", name: string, value?: string}
+ * @typedef {{kind: "card" | "rim" | "chip" | "more" | "lock" | "words", name: string, value?: string}
  *   | {kind: "edge" | "confirm" | "reject", cause: string, effect: string}} Target
  * @typedef {WeakMap<Element, Target>} Registry
  * @typedef {{edge: Edge, cut: boolean, flows: boolean, dim: boolean, label: string}} EdgeState
@@ -40,7 +40,8 @@ export class Scene {
     this.edgeLayer = svg("g", { class: "edges" });
     this.cardLayer = svg("g", { class: "cards" });
     this.ghost = svg("path", { class: "ghost" });
-    this.viewport = svg("g", { class: "viewport" }, this.edgeLayer, this.cardLayer, this.ghost);
+    this.frame = svg("rect", { class: "frame", visibility: "hidden", rx: 4 });
+    this.viewport = svg("g", { class: "viewport" }, this.edgeLayer, this.cardLayer, this.ghost, this.frame);
     this.element = svg("svg", { class: "csg-scene", role: "group", "aria-label": t("graph") }, this.viewport);
     keepsKeys(this.element);
   }
@@ -219,6 +220,12 @@ export class Scene {
     const pairs = new Set(names.slice(1).map((effect, index) => edgeKey({ cause: names[index], effect })));
     for (const [key, { group }] of this.#edges) group.classList.toggle("refused", pairs.has(key));
     for (const [name, group] of this.#cards) group.classList.toggle("refused", names.includes(name));
+  }
+
+  /** @param {Box | null} box drawn round what is being selected */
+  showFrame(box) {
+    for (const [key, value] of Object.entries(box ?? {})) this.frame.setAttribute(key, String(value));
+    this.frame.setAttribute("visibility", box ? "visible" : "hidden");
   }
 
   /** @param {string | null} name the concept that an edge being drawn would reach */

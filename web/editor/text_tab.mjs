@@ -7,7 +7,7 @@
  */
 import { describe, revise } from "./dagitty.mjs";
 import { html } from "./dom.mjs";
-import { readAny } from "./files.mjs";
+import { readAny } from "./formats.mjs";
 import { reasonOf } from "./i18n.mjs";
 import { EMPTY } from "./model.mjs";
 

@@ -2,9 +2,10 @@
  * The line above the drawing: modes, tabs, history, layout and a menu; and the facts below it.
  *
  * @import { Editor } from "./editor.mjs"
- * @import { Menu } from "./menu.mjs"
  */
 import { html, icon, iconButton } from "./dom.mjs";
+import { open } from "./effects.mjs";
+import { Menu } from "./menu.mjs";
 
 /** Milliseconds without a change. */
 const REST = 120;
@@ -22,17 +23,17 @@ export class Toolbar {
     this.undo = iconButton(this.t("do.undo"), "undo", () => editor.undo());
     this.redo = iconButton(this.t("do.redo"), "redo", () => editor.redo());
     this.panel = iconButton(this.t("do.panel"), "panel", () => editor.setPanel(!editor.panelOpen));
-    /** @type {Menu | null} */ this.menu = null;
-    this.more = iconButton(this.t("do.more"), "more", () => this.#toggleMenu(), { "aria-haspopup": "menu", "aria-expanded": "false" });
+    this.more = iconButton(this.t("do.more"), "more", () => this.menu.toggle(), { "aria-haspopup": "menu", "aria-expanded": "false" });
+    this.menu = new Menu(editor, this.more);
     this.element = html("header", { class: "csg-toolbar", role: "toolbar", "aria-label": this.t("do.toolbar") },
       this.modes, this.#add(), html("span", { class: "gap" }),
       html("span", { class: "group drawing-only" }, this.undo, this.redo,
-        iconButton(this.t("do.arrange"), "layout", () => this.#act("arrange"), { class: "csg-button fold" }), iconButton(this.t("do.fit"), "fit", () => editor.fit(), { class: "csg-button fold" }), this.panel),
+        iconButton(this.t("do.arrange"), "layout", () => editor.actions.arrange(), { class: "csg-button fold" }), iconButton(this.t("do.fit"), "fit", () => editor.fit(), { class: "csg-button fold" }), this.panel),
       this.tabs, this.more);
   }
 
   #add() {
-    return html("button", { type: "button", class: "csg-button labelled edit-only", title: this.t("do.add_help"), onclick: async () => (await this.editor.quick()).addNear(null) },
+    return html("button", { type: "button", class: "csg-button labelled edit-only", title: this.t("do.add_help"), onclick: () => this.editor.quick.addNear(null) },
       icon("add"), html("span", {}, this.t("do.add")));
   }
 
@@ -79,37 +80,27 @@ export class Toolbar {
   #showNotice() {
     const { editor, t } = this;
     const { conflicts, graph, notice, stale } = editor;
+    const unsaid = open(graph);
     const proposed = graph.edges.filter(({ status }) => status === "proposed").length;
     const button = (/** @type {string} */ label, /** @type {() => void} */ act) => html("button", { type: "button", onclick: act }, label);
     const lines = [
       conflicts.length && html("p", { class: "warning", title: t("conflict.found", { count: conflicts.length }) }, t("conflict.title", { count: conflicts.length }), button(t("conflict.show"), () => this.#showConflicts())),
       stale && html("p", { class: "stale", title: t("result.stale") }, t("result.stale_short")),
-      proposed > 0 && html("p", {}, t("notice.proposed", { count: proposed }), button(t("notice.confirm_all"), () => this.#act("confirmAll"))),
-      graph.interventions.size > 0 && html("p", {}, t("notice.pending", { count: graph.interventions.size }), button(t("notice.release_all"), () => this.#act("releaseAll"))),
+      proposed > 0 && html("p", {}, t("notice.proposed", { count: proposed }), button(t("notice.confirm_all"), () => editor.actions.confirmAll())),
+      unsaid.length > 0 && html("p", { class: "open", title: t("notice.open_help") }, html("span", {}, t("notice.open", { names: unsaid.join(", ") })), button(t("notice.open_first"), () => this.#visitOpen(unsaid[0]))),
+      graph.interventions.size > 0 && html("p", {}, t("notice.pending", { count: graph.interventions.size }), button(t("notice.release_all"), () => editor.actions.releaseAll())),
     ];
     notice.replaceChildren(...lines.filter((each) => each instanceof HTMLElement));
   }
 
-  /** @param {"arrange" | "confirmAll" | "releaseAll"} action */
-  async #act(action) {
-    (await this.editor.hands())[action]();
+  /** @param {string} name a concept without a value that follows */
+  #visitOpen(name) {
+    if (this.editor.mode === "edit") this.editor.setMode("intervene");
+    this.editor.visit(name);
   }
 
   #showConflicts() {
     this.editor.select([], null);
     this.editor.setPanel(true);
-  }
-
-  /** The menu is loaded when it is first asked for. */
-  async #toggleMenu() {
-    const { Menu } = await import("./menu.mjs");
-    this.menu ??= new Menu(this.editor, this.more);
-    this.menu.toggle();
-  }
-
-  /** The list of keys, over the drawing. */
-  async showKeys() {
-    const { showKeys } = await import("./menu.mjs");
-    showKeys(this.editor);
   }
 }
