@@ -45,7 +45,7 @@ def test_a_batch_is_edited_as_its_pictures_are_one_by_one(lab, singles, mask, pr
 def test_a_batch_is_inverted_as_its_pictures_are_with_the_same_draws(lab, pictures, singles, monkeypatch):
     batch = {"samples": torch.cat([picture["samples"] for picture in pictures])}
     draw = lab.inversion.reference_path
-    apart = lambda latent, sigmas, seed: torch.cat([draw(one[None], sigmas, seed) for one in latent], 1)  # noqa: E731
+    apart = lambda latent, sigmas, *how: torch.cat([draw(one[None], sigmas, *how) for one in latent], 1)  # noqa: E731
     monkeypatch.setattr(lab.inversion, "reference_path", apart)
     found, expected = lab.invert(batch, source=lab.source)[0], joined(singles)
     assert gap(found.noises, expected.noises) < 5e-3 and gap(found.path, expected.path) < 1e-3
