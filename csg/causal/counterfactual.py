@@ -149,15 +149,10 @@ class Counterfactual:
 def _unspoken(graph: CausalGraph) -> list[str]:
     """Return a note on the concepts whose factual phrase does not stand in the base prompt, where there is one."""
     phrases = {concept.name: concept.phrase().strip() for concept in graph.concepts}
-    missing = [f"{name} ({phrase!r})" for name, phrase in phrases.items() if phrase and not stands(graph.base_prompt, phrase)]
+    missing = [f"{name} ({phrase!r})" for name, phrase in phrases.items() if phrase and not stands_in(graph.base_prompt, phrase)]
     if not (missing and graph.base_prompt.strip()):
         return []
     return [f"the base prompt lacks the words of {', '.join(missing)}; an edit may not find them. Add them to it."]
-
-
-def stands(text: str, phrase: str) -> bool:
-    """Whether a phrase stands in a text as whole words, whatever their case."""
-    return re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def _line(change: Change) -> str:

@@ -70,6 +70,7 @@ test("words stand in a caption whole, in any case", () => {
   for (const [text, phrase, there] of [
     ["A Red House, dry ground", "a red house", true], ["a red houseboat", "a red house", false],
     ["dry (ground)", "dry (ground)", true], ["", "house", false], ["雨、黒い雲", "雨", true], ["snowy road", "snow", false],
+    ["a man\u2019s hat", "a man's hat", true], ["晴天的街道", "晴天", true], ["a dry\n  road", "dry road", true], ["cafe\u0301", "caf\u00e9", true],
   ]) assert.equal(stands(text, phrase), there, `${phrase} in ${text}`);
 });
 
