@@ -60,3 +60,27 @@ def test_other_suites_have_one_try(runner, tmp_path, monkeypatch, capsys):
     suite(tmp_path, "unit", TESTS)
     assert main(runner, monkeypatch, "unit") == 1
     assert "1 passed, 1 failed" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_two_suites_run_at_a_time_and_those_with_a_browser_alone(runner, tmp_path, monkeypatch, capfd):
+    """Two that wait for each other end only side by side; what each says stays in one piece."""
+    meet = """
+import time
+from pathlib import Path
+HERE = Path(__file__).resolve().parents[1]
+
+def test_meeting():
+    (HERE / "%s").touch()
+    for _ in range(600):
+        if (HERE / "%s").exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError("nobody came")
+"""
+    suite(tmp_path, "unit", meet % ("a", "b"))
+    suite(tmp_path, "host", meet % ("b", "a"))
+    suite(tmp_path, "browser", "def test_page(): pass\n")
+    assert main(runner, monkeypatch, "browser", "unit", "host") == 0
+    out = capfd.readouterr().out
+    assert "3 passed, 0 failed" in out.splitlines()[-1]
+    assert out.index("== browser") > max(out.index("-- unit"), out.index("-- host"))
