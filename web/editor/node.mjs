@@ -18,8 +18,9 @@ const KEPT = "csg_result";
 const PULSE = 200;
 const REMEMBERED = 12;
 
-/** How each node's editor was left, by the workflow's tab and the node. @type {WeakMap<object, Map<string, {look: Look, runs: Map<string, Found>}>>} */
-const left = new WeakMap();
+/** @type {Map<string, {look: Look, runs: Map<string, Found>}>} how each node's editor was left, by the workflow's tab and the node */ const left = new Map();
+/** For how many pulses an editor looks whether its tab is shown by now. */
+const ARRIVING = 20;
 /** @type {Look} */
 const FIRST = { mode: "edit", tab: "drawing", view: null, panel: false };
 const BYPASSED = 4;
@@ -61,8 +62,8 @@ class NodeEditor {
   /** @type {string} */ #running = "";
   /** @type {string | undefined} the run that this node told its graph of last */ #run;
   /** @type {{output: Record<string, unknown>, run: string | undefined}[]} told before the graph it belongs to */ #early = [];
-  /** @type {string} the graph's name and the node's: the same when ComfyUI builds the node anew, and in each copy of a workflow */ #place;
-  /** @type {object | undefined} the workflow that ComfyUI shows */ #workflow;
+  /** The tab's name, the graph's and the node's: the same when ComfyUI builds the node anew. */ #place = "";
+  #pulses = 0;
   /** @type {string | null} the text last read or written */ #text = null;
   /** Whether a graph was connected when the text was read. */
   #wasLinked = false;
@@ -75,7 +76,6 @@ class NodeEditor {
    */
   constructor(node, element, comfy, t) {
     this.node = node;
-    this.#place = `${node.graph.id} ${node.id}`;
     this.comfy = comfy;
     this.editor = new Editor({
       t,
@@ -88,10 +88,12 @@ class NodeEditor {
     element.replaceChildren(this.editor.element);
     const resumed = this.#resume();
     this.#pulse();
-    const arriving = setTimeout(() => this.#arrive(resumed), PULSE);
-    const timer = setInterval(() => (isPresent(node) ? this.#pulse() : leave()), PULSE);
+    const timer = setInterval(() => {
+      if (!isPresent(node)) return leave();
+      this.#pulse();
+      this.#arrive(resumed);
+    }, PULSE);
     const leave = whenRemoved(node, () => {
-      clearTimeout(arriving);
       clearInterval(timer);
       this.#dispose();
     });
@@ -103,8 +105,8 @@ class NodeEditor {
 
   /** As the editor was left, when ComfyUI builds its node anew. @returns {boolean} whether it was there before */
   #resume() {
-    this.#workflow = this.#shown;
-    const before = this.#workflow && left.get(this.#workflow)?.get(this.#place);
+    this.#place = this.#here;
+    const before = left.get(this.#place);
     if (before) this.editor.resume(before.look);
     this.#runs = before?.runs ?? new Map();
     const { found, meaning, upstream } = this.node.properties?.[KEPT] ?? {};
@@ -116,6 +118,10 @@ class NodeEditor {
   /** @returns {any} the workflow in the page's active tab */
   get #shown() {
     return this.comfy.app.extensionManager?.workflow?.activeWorkflow;
+  }
+
+  get #here() {
+    return `${this.#shown?.path} ${this.node.graph.id} ${this.node.id}`;
   }
 
   /** Looks for what no event tells: a value set by others, the canvas's zoom, a link. */
@@ -132,12 +138,14 @@ class NodeEditor {
    * @param {boolean} resumed as the tab before was left, of which this may be a copy
    */
   #arrive(resumed) {
-    const workflow = this.#shown;
-    if (workflow !== this.#workflow) {
+    this.#pulses += 1;
+    const moved = this.#place !== this.#here;
+    if (this.#pulses > (moved ? ARRIVING : 1)) return;
+    if (moved) {
       if (!this.#resume() && resumed) this.editor.resume(FIRST);
       this.#show();
     }
-    const outputs = Object.entries(workflow?.changeTracker?.nodeOutputs ?? {});
+    const outputs = Object.entries(this.#shown?.changeTracker?.nodeOutputs ?? {});
     const ours = outputs.filter(([id]) => nodeCalled(this.#root, id) === this.node);
     for (const [, output] of ours) this.ran(output);
     const behind = downstream(this.node, this.#root);
@@ -269,10 +277,9 @@ class NodeEditor {
   }
 
   #dispose() {
-    if (this.#workflow) {
-      const places = left.get(this.#workflow) ?? new Map();
-      left.set(this.#workflow, places.set(this.#place, { look: this.editor.look, runs: this.#runs }));
-    }
+    left.delete(this.#place);
+    left.set(this.#place, { look: this.editor.look, runs: this.#runs });
+    shorten(left);
     live.delete(this);
     this.editor.dispose();
   }
