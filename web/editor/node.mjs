@@ -121,7 +121,8 @@ class NodeEditor {
   }
 
   get #here() {
-    return `${this.#shown?.path} ${this.node.graph.id} ${this.node.id}`;
+    const { graph, id } = this.node;
+    return `${this.#shown?.path} ${graph === this.#root ? "" : graph.id} ${id}`;
   }
 
   /** Looks for what no event tells: a value set by others, the canvas's zoom, a link. */
