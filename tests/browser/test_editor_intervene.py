@@ -95,7 +95,8 @@ def test_a_template_is_asked_another_question_by_clicks_alone(drawing, server):
     end = drawing.editor.queue(timeout=600)
     assert end["end"] == "execution_success", end
     outputs = server.client.get(f"/history/{end['detail']['prompt_id']}")[end["detail"]["prompt_id"]]["outputs"].values()
-    score, *_ = (json.loads(text) for output in outputs for text in output.get("text", []) if text.startswith("{") and "excess_error" in text)
+    texts = [text for output in outputs for text in output.get("text", [])]
+    score, *_ = (json.loads(text) for text in texts if text.startswith("{") and "excess_error" in text)
     assert score["effectiveness"] == 1
     drawing.card("lamp").locator(".result", has_text="off → on").wait_for(state="attached")
     assert drawing.root.get_attribute("data-stale") == "false"
