@@ -117,6 +117,6 @@ DENIED = "Object.defineProperty(window, 'localStorage', { get() { throw new DOME
 @pytest.mark.parametrize("store", [FULL, DENIED], ids=["full", "denied"])
 def test_the_editor_comes_without_the_browsers_store(editor, store):
     """The page itself has started by then: it does not start without its store."""
-    editor.page.evaluate(store)
+    editor.page.evaluate(f"() => {{ {store} }}")  # bare, what it assigns would be taken for a function to call
     editor.set_up_nodes(["CSG_GraphEditor"])
     editor.page.locator(".csg-card").first.wait_for(timeout=60_000)
