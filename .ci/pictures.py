@@ -224,7 +224,7 @@ def drawn_page(_, name):
     editor, = prompts.of_class(prompt, "CSG_GraphEditor")
     follows, = prompts.of_class(prompt, "CSG_Propagate")
     graph = read_json(editor["graph_json"]).do({i["concept"]: i["value"] for i in prompts.of_class(prompt, "CSG_Intervene")})
-    page = draw(propagate(graph, parse_assignments(follows["values"]))).convert("RGB")
+    page = draw(propagate(graph, {**parse_assignments(follows["values"]), **graph.effects})).convert("RGB")
     write(ImageDraw.Draw(page), (page.width - 44, 28), DRAWN[name], 22, MUTED, anchor="ra")
     return page
 

@@ -101,6 +101,25 @@ def _holds(bounding, x, y, w, h):
 
 
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
+def test_the_editor_has_room_for_twelve_cards_and_their_values(path):
+    sizes = [node["size"] for node in read(path)["nodes"] if node["type"] == "CSG_GraphEditor"]
+    assert all(width >= 700 and height >= 690 for width, height in sizes), sizes
+
+
+@pytest.mark.parametrize("path", PROMPTS, ids=lambda path: path.stem)
+def test_the_question_is_written_once(path):
+    """In the editor, where the graph stands in it; behind it only where a model reads the graph from a picture."""
+    nodes = [(entry["class_type"], entry["inputs"]) for entry in read(path).values()]
+    assert not [inputs for kind, inputs in nodes if kind in ("CSG_TownScene", "CSG_TownScore") and inputs["do"]]
+    assert not [inputs for kind, inputs in nodes if kind == "CSG_Propagate" and inputs["values"]]
+    behind = [kind for kind, _ in nodes if kind == "CSG_Intervene"]
+    read_from_pictures = [kind for kind, _ in nodes if kind == "CSG_ExtractConcepts"]
+    assert not behind or read_from_pictures
+    graphs = [inputs["graph_json"] for kind, inputs in nodes if kind == "CSG_GraphEditor"]
+    assert all(json.loads(text)["interventions"] if text else read_from_pictures for text in graphs)
+
+
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
 def test_the_template_has_a_thumbnail(path):
     data = path.with_suffix(".jpg").read_bytes()
     width, height = jpeg_size(data)
