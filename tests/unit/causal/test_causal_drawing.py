@@ -7,13 +7,11 @@ from hypothesis import given, settings
 from PIL import ImageChops
 
 from csg.causal.counterfactual import propagate
-from csg.causal.curves import dashes, length, part
-from csg.causal.drawing import CUT, GOOD, INK, MAX_DASHES, PAPER, SLIPPED, draw
+from csg.causal.drawing import CUT, GOOD, INK, MAX_DASHES, PAPER, SLIPPED, dashes, draw, part
 from csg.causal.graph import CausalGraph, Concept, Edge
 from csg.causal.layout import lay_out
 from csg.causal.lettering import fitted, width_of
 from csg.causal.palette import PALETTE, concept_hex, concept_rgb
-from csg.causal.routing import routes
 from tests.unit.causal.random_graphs import graphs, plain_graphs
 
 BOX, GAP = (200.0, 60.0), (90.0, 30.0)
@@ -47,7 +45,7 @@ def test_layers_keep_boxes_apart_and_causes_on_the_left(graph):
 @given(plain_graphs())
 def test_edges_run_around_the_boxes_of_others(graph):
     layout = lay_out(graph, BOX, GAP)
-    for path in routes(graph.edges, layout, BOX).values():
+    for path in layout.paths.values():
         for x, y in path:
             assert not any(
                 abs(x - centre_x) < BOX[0] / 2 - 1e-6 and abs(y - centre_y) < BOX[1] / 2 - 1e-6
@@ -58,7 +56,7 @@ def test_edges_run_around_the_boxes_of_others(graph):
 def test_edges_start_at_the_cause_and_end_at_the_effect_in_ports_of_their_own():
     graph = chain(("root", "leaf"), ("middle", "leaf"), ("apart", "leaf"))
     layout = lay_out(graph, BOX, GAP)
-    ends = [path[-1] for path in routes(graph.edges, layout, BOX).values()]
+    ends = [path[-1] for path in layout.paths.values()]
     left_side = layout.centres["leaf"][0] - BOX[0] / 2
     assert all(math.isclose(x, left_side) for x, _ in ends)
     assert len({y for _, y in ends}) == 3
@@ -70,7 +68,7 @@ def test_a_proposed_edge_back_runs_from_right_to_left_around_the_boxes_between_b
     ways.append(Edge("leaf", "middle", status="proposed"))
     graph = CausalGraph("", [Concept(name, "a", VALUES) for name in names], ways)
     layout = lay_out(graph, BOX, GAP)
-    paths = routes(graph.edges, layout, BOX)
+    paths = layout.paths
     back = paths["leaf", "root"]
     xs = [x for x, _ in back]
     assert xs == sorted(xs, reverse=True)
@@ -78,6 +76,16 @@ def test_a_proposed_edge_back_runs_from_right_to_left_around_the_boxes_between_b
     assert math.isclose(xs[-1], layout.centres["root"][0] + BOX[0] / 2)
     there, again = paths["middle", "leaf"], paths["leaf", "middle"]
     assert min(math.dist(one, other) for one in there for other in again) > 8
+
+
+def test_edges_that_run_around_all_boxes_are_inside_the_picture():
+    names = [f"c{i}" for i in range(5)]
+    chained = [Edge(one, other) for one, other in zip(names, names[1:])]
+    jumps = [Edge(names[0], names[i]) for i in (2, 3, 4)] + [Edge(names[i], names[4]) for i in (1, 2)]
+    picture = draw(CausalGraph("", [Concept(name, "a") for name in names], chained + jumps))
+    width, height = picture.size
+    frame = [picture.crop((0, 0, width, 20)), picture.crop((0, height - 20, width, height))]
+    assert all(set(colours(side)) == {PAPER} for side in frame)
 
 
 def test_a_tangle_that_can_be_undone_is_undone():
@@ -199,8 +207,8 @@ def test_text_is_cut_to_its_room():
 
 def test_parts_and_dashes_of_a_path():
     path = [(0.0, 0.0), (10.0, 0.0), (10.0, 10.0)]
-    assert length(path) == 20
     assert part(path, 5, 15) == [(5.0, 0.0), (10.0, 0.0), (10.0, 5.0)]
+    assert part(path, -5, 90) == path and part(path, 3, 1) == [(3.0, 0.0), (3.0, 0.0)]
     assert dashes(path, 3, 2) == [[(0, 0), (3, 0)], [(5, 0), (8, 0)], [(10, 0), (10, 3)], [(10, 5), (10, 8)]]
     assert dashes(path, 7, 1) == [[(0, 0), (7, 0)], [(8, 0), (10, 0), (10, 5)], [(10, 6), (10, 10)]]
 
