@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import comfy.model_management
@@ -11,7 +12,7 @@ import comfy.model_patcher
 import torch
 from torch import Tensor
 
-from ..csg.diffusion.edits import Conditioning
+from ..csg.diffusion.edits import Conditioning, TextEncoder
 from ..csg.diffusion.inversion import Inversion
 from ..csg.diffusion.space import restored, squeezed
 
@@ -22,10 +23,22 @@ def zeros_conditioning(patcher: comfy.model_patcher.ModelPatcher) -> Conditionin
     pooled = (config.get("adm_in_channels") or 0) - 6 * 256
     if pooled <= 0 or not config.get("context_dim"):
         raise ValueError(
-            "This model has no zero conditioning of its own (only SDXL has). Encode an empty prompt with CLIP Text "
-            "Encode and connect it to `negative`."
+            "This model has no zero conditioning of its own (only SDXL has). Connect its CLIP to `clip` of the inversion. Or encode an empty "
+            "prompt with CLIP Text Encode and connect it to `negative`."
         )
     return [[torch.zeros(1, 77, config["context_dim"]), {"pooled_output": torch.zeros(1, pooled)}]]
+
+
+def empty_prompt(patcher: comfy.model_patcher.ModelPatcher, text: TextEncoder, source: Conditioning | None) -> Conditioning | None:
+    """What a model's own text encoder makes of no words; None for SDXL, whose unconditional is zeros.
+
+    Without a source prompt to carry it over from, guidance that is built into the model is 1: it is not to be counted twice.
+    """
+    with suppress(ValueError):
+        zeros_conditioning(patcher)
+        return None
+    embedded = source is None and patcher.model.model_config.unet_config.get("guidance_embed")
+    return [[context, more | {"guidance": 1.0} if embedded else more] for context, more in text.encode("")]
 
 
 CONTROL = ("control", "control_apply_to_uncond")

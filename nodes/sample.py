@@ -17,6 +17,7 @@ from ..csg.diffusion.schedule import AUTHORS, SCHEDULES, ddpm_timesteps, ledits_
 from . import host, host_model, host_replay, sockets
 from .host_lookback import patch_difference
 from .host_space import level_table
+from .host_words import ClipText
 
 CATEGORY = "CSG/sampling"
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -34,6 +35,10 @@ SOURCE_PROMPT = io.Conditioning.Input(
 NEGATIVE = io.Conditioning.Input(
     "negative", optional=True,
     tooltip="What unconditional means. Open: all zeros, SDXL's own. Needed for every other model: an encoded empty prompt.",
+)  # fmt: skip
+EMPTY_PROMPT = io.Clip.Input(
+    "clip", optional=True,
+    tooltip="In place of `negative`, for every model but SDXL: its text encoder, which then encodes the empty prompt. Guidance that is built into the model is set to 1.",
 )  # fmt: skip
 EDITS = sockets.Edits.Input("edits", tooltip="The concept edits, from Encode Concept Edits or Concept Edit.")
 INVERSION = sockets.Inversion.Input("inversion", tooltip="The inverted picture. One inversion serves any number of edits.")
@@ -107,8 +112,10 @@ INVERSION_OUTPUTS = [
 ]  # fmt: skip
 
 
-def _inversion_base(source: Conditioning | None, negative: Conditioning | None, guidance: float) -> Base:
+def _inversion_base(model: Any, source: Conditioning | None, negative: Conditioning | None, clip: Any, guidance: float) -> Base:  # noqa: ANN401
     """The reference ignores the guidance without a source prompt, and needs more than 1 for it to be guidance."""
+    if negative is None and clip is not None:
+        negative = host_model.empty_prompt(model, ClipText(clip), source)
     if source is None:
         return Base(UNCONDITIONAL, negative)
     return Base(SOURCE, negative, source, guidance)
@@ -139,17 +146,18 @@ class Invert(io.ComfyNode):
                                tooltip="diffusers: as most people run LEDITS++, ends at zero noise. authors: as in the authors' repository, reconstructs exactly and never zeroes noises."),
                 io.Int.Input("zero_noise_steps", default=3, min=0, max=50, advanced=True,
                              tooltip="The last noises are set to zero to avoid grain. Reference: 3. With schedule = authors none is zeroed."),
-                SOURCE_PROMPT, NEGATIVE,
+                SOURCE_PROMPT, NEGATIVE, EMPTY_PROMPT,
             ],
             outputs=INVERSION_OUTPUTS,
         )  # fmt: skip
 
     @classmethod
     def execute(cls, model: Any, latent: Mapping, steps: int, skip: float, source_guidance: float, seed: int,  # noqa: ANN401
-                schedule: str = "diffusers", zero_noise_steps: int = 3, source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
+                schedule: str = "diffusers", zero_noise_steps: int = 3, source: Any = None, negative: Any = None,  # noqa: ANN401
+                clip: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
         sigmas = ledits_levels(level_table(model), steps, skip, schedule)
         zero = 0 if schedule == AUTHORS else min(zero_noise_steps, steps)
-        base = _inversion_base(source, negative, source_guidance)
+        base = _inversion_base(model, source, negative, clip, source_guidance)
         settings = {"steps": steps, "skip": skip, "seed": seed, "schedule": schedule, "zero_noise_steps": zero}
         return _invert(model, latent, sigmas, DPM, base, settings, seed=seed, order=2, zero_noise_steps=zero)
 
@@ -174,17 +182,17 @@ class InvertDDPM(io.ComfyNode):
                 io.Int.Input("steps", default=100, min=2, max=500, tooltip="Steps over the whole noise range. Its paper: 100."),
                 io.Int.Input("skip_steps", default=36, min=0, max=499, tooltip="Noisiest steps left out. Its paper: 36 of 100; 0 to 40 is useful."),
                 io.Float.Input("source_guidance", default=3.5, min=1.0, max=30.0, step=0.1, tooltip="Guidance towards the source prompt. Its paper: 3.5."),
-                SEED, SOURCE_PROMPT, NEGATIVE,
+                SEED, SOURCE_PROMPT, NEGATIVE, EMPTY_PROMPT,
             ],
             outputs=INVERSION_OUTPUTS,
         )  # fmt: skip
 
     @classmethod
     def execute(cls, model: Any, latent: Mapping, steps: int, skip_steps: int, source_guidance: float, seed: int,  # noqa: ANN401
-                source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
+                source: Any = None, negative: Any = None, clip: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
         times = _kept(ddpm_timesteps(steps), skip_steps)
         sigmas = noise_levels(level_table(model), times, to_zero=False)
-        base = _inversion_base(source, negative, source_guidance)
+        base = _inversion_base(model, source, negative, clip, source_guidance)
         settings = {"steps": steps, "skip": skip_steps / steps, "seed": seed}
         return _invert(model, latent, sigmas, DDPM, base, settings, seed=seed, order=1, zero_noise_steps=1)
 
@@ -203,15 +211,16 @@ class InvertDDIM(io.ComfyNode):
                 io.Int.Input("steps", default=50, min=2, max=500, tooltip="Steps over the whole noise range. Usual: 50."),
                 io.Float.Input("source_guidance", default=1.0, min=1.0, max=30.0, step=0.1,
                                tooltip="Guidance while inverting. Usual: 1, since more makes the inversion inexact."),
-                SOURCE_PROMPT, NEGATIVE,
+                SOURCE_PROMPT, NEGATIVE, EMPTY_PROMPT,
             ],
             outputs=INVERSION_OUTPUTS,
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, model: Any, latent: Mapping, steps: int, source_guidance: float, source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401
+    def execute(cls, model: Any, latent: Mapping, steps: int, source_guidance: float, source: Any = None,  # noqa: ANN401
+                negative: Any = None, clip: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
         sigmas = noise_levels(level_table(model), ddpm_timesteps(steps), to_zero=False)
-        base = _inversion_base(source, negative, source_guidance)
+        base = _inversion_base(model, source, negative, clip, source_guidance)
         return _invert(model, latent, sigmas, DDIM, base, {"steps": steps, "skip": 0.0})
 
 
@@ -230,17 +239,17 @@ class InvertFlowEdit(io.ComfyNode):
                 io.Int.Input("skip_steps", default=17, min=0, max=499, tooltip="Noisiest steps left out. Its paper: 17 of 50 with SD3, 4 of 28 with Flux."),
                 io.Float.Input("source_guidance", default=3.5, min=1.0, max=30.0, step=0.1,
                                tooltip="Guidance towards the source prompt. Its paper: 3.5 with SD3, 1.5 with Flux."),
-                SEED, SOURCE_PROMPT, NEGATIVE,
+                SEED, SOURCE_PROMPT, NEGATIVE, EMPTY_PROMPT,
             ],
             outputs=INVERSION_OUTPUTS,
         )  # fmt: skip
 
     @classmethod
     def execute(cls, model: Any, latent: Mapping, steps: int, skip_steps: int, source_guidance: float, seed: int,  # noqa: ANN401
-                source: Any = None, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
+                source: Any = None, negative: Any = None, clip: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
         times = _kept(trailing_timesteps(steps), skip_steps)
         sigmas = noise_levels(level_table(model), times, to_zero=True)
-        base = _inversion_base(source, negative, source_guidance)
+        base = _inversion_base(model, source, negative, clip, source_guidance)
         settings = {"steps": steps, "skip": skip_steps / steps, "seed": seed}
         return _invert(model, latent, sigmas, FLOWEDIT, base, settings, seed=seed)
 
