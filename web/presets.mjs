@@ -17,6 +17,20 @@ const PAPERS = [["Paper: 100 steps", 100, 10], ["Balanced: 50 steps", 50, 5], ["
   }),
 );
 
+/** @type {Preset[]} a beginning for flow transformers, as their templates have it; see Which model in the help of DPM-Solver++ Inversion */
+const FAMILIES = [["SD3.5", 0.5], ["Flux.1 dev", 0.15], ["Qwen-Image, Z-Image and other flow models", 0.5]].map(([name, skip]) => ({
+  name: `${name}: 50 steps`,
+  values: {
+    CSG_Invert: { steps: 50, skip: Number(skip), source_guidance: 3.5 },
+    CSG_EncodeEdits: { scale: 5, threshold: 0.7, warmup: 5 },
+    CSG_ConceptEdit: { warmup: 5 },
+    CSG_Sampler: {
+      base: "unconditional", mask: "intersect", preserve: "blend", contrast: "unconditional", mask_source: "edit", cut: "quantile",
+      release: 0, release_below: 0,
+    },
+  },
+}));
+
 /** @type {Preset} what does best on the toy world, beyond the paper; it wants the source prompt at the inversion */
 const CAPTIONS = {
   name: "Captions, best on Town: 22 steps",
@@ -30,7 +44,7 @@ const CAPTIONS = {
   },
 };
 
-export const PRESETS = [...PAPERS, CAPTIONS];
+export const PRESETS = [...PAPERS, ...FAMILIES, CAPTIONS];
 
 /** @param {any} node @returns {boolean} whether presets are offered on this node */
 export const offersPresets = (node) => PRESETS.some(({ values }) => Object.hasOwn(values, node.comfyClass));

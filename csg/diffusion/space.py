@@ -83,7 +83,7 @@ def squeezed(x: Tensor) -> Tensor:
     if any(n != 1 for n in shape[2:-2]):
         raise ValueError(
             f"The latent is {tuple(shape)}: a clip of {shape[2]} frames, and edits are of still pictures. A VAE for video takes a batch of "
-            "pictures for a clip: encode one picture at a time, so that the latent is (1, channels, 1, height, width)."
+            "pictures for a clip: put Rebatch Images (batch_size 1) before VAE Encode, and every picture is edited by itself."
         )
     return x.reshape(*shape[:2], *shape[-2:])
 

@@ -110,12 +110,12 @@ def model(family="SD3", seed=0, dtype=torch.float32, **changes):
     return patcher
 
 
-def conditioning(family="SD3", seed=0, tokens=9, **more):
-    """CONDITIONING of a random text of this family."""
+def conditioning(family="SD3", seed=0, tokens=9, width=None, **more):
+    """CONDITIONING of a random text of this family; `width` numbers per token, or as many as its tiny network reads."""
     kind, generator = FAMILIES[family], torch.Generator().manual_seed(1000 + seed)
     extras = {"pooled_output": torch.randn(1, kind.pooled, generator=generator)} if kind.pooled else {}
     extras |= {name: torch.randn(1, *shape, generator=generator) for name, shape in kind.more.items()}
-    return [[torch.randn(1, tokens, kind.context, generator=generator), extras | more]]
+    return [[torch.randn(1, tokens, width or kind.context, generator=generator), extras | more]]
 
 
 def latent(family="SD3", height=16, width=16, batch=1, seed=0):

@@ -47,6 +47,22 @@ test("the captions' preset is what the Town workflow has, and the paper's leads 
   assert.deepEqual(shown(), shipped);
 });
 
+test("the preset of a family is what its template has", () => {
+  for (const [name, file] of [["SD3.5", "sd35"], ["Flux.1 dev", "flux"], ["Qwen-Image", "qwen_image"], ["Z-Image", "z_image"]]) {
+    const path = new URL(`../../workflows/api/${file}_counterfactual.json`, import.meta.url);
+    const nodes = Object.values(JSON.parse(readFileSync(path, "utf8"))).map(({ class_type, inputs }) => node(class_type, inputs));
+    for (const each of nodes) each.graph = { nodes };
+    const shown = () => nodes.map(({ widgets }) => widgets.map((widget) => widget.value));
+    const shipped = shown();
+    applyPreset(nodes[0], PRESETS[0]);
+    assert.notDeepEqual(shown(), shipped);
+    const preset = PRESETS.find((one) => one.name.includes(name));
+    assert.ok(preset, name);
+    applyPreset(nodes[0], preset);
+    assert.deepEqual(shown(), shipped, name);
+  }
+});
+
 test("only nodes that a preset sets offer presets", () => {
   assert.ok(offersPresets(node("CSG_Invert", {})) && offersPresets(node("CSG_EncodeEdits", {})));
   assert.ok(!offersPresets(node("KSampler", {})));
