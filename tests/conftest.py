@@ -3,6 +3,7 @@
 Under CSG_REQUIRE_ALL=1 a test that would be skipped for a missing part fails instead.
 """
 
+import json
 import os
 
 import pytest
@@ -30,8 +31,12 @@ def pytest_make_collect_report(collector):
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """A ComfyUI server of its own with this pack alone; everything it writes goes to a temporary folder."""
+    """A ComfyUI server of its own with this pack alone; everything it writes goes to a temporary folder, as do its LoRAs."""
     from csg.evaluation.runner.comfy_client import ComfyServer
 
-    with ComfyServer(workspace=tmp_path_factory.mktemp("comfyui"), threads=1) as running:
+    workspace = tmp_path_factory.mktemp("comfyui")
+    (workspace / "loras").mkdir()
+    models = workspace / "models.yaml"
+    models.write_text(json.dumps({"tests": {"loras": str(workspace / "loras")}}), encoding="utf-8")
+    with ComfyServer(workspace=workspace, threads=1, extra=("--extra-model-paths-config", str(models))) as running:
         yield running
