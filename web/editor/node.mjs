@@ -213,8 +213,9 @@ class NodeEditor {
     this.#show();
   }
 
-  /** A graph that cannot be read is not there. @param {string} text */
+  /** A graph that cannot be read is not there; nor is one that a run reported before its link was cut. @param {string} text */
   #takeUpstream(text) {
+    if (!this.#linked) return;
     try {
       const graph = forget(readJson(text));
       this.upstream = text;
