@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from unicodedata import normalize
 
-from .graph import MAX_PROMPT, CausalGraph, Concept, GraphError
+from .graph import MAX_PROMPT, CausalGraph, Concept, GraphError, normal
 
 ALL_CHANGES = "intervened + descendants"
 DESCENDANTS_ONLY = "descendants only (paper)"
@@ -233,7 +232,7 @@ def interventional_prompt(graph: CausalGraph, changes: Iterable[Change]) -> str:
 
 
 def _exchange(prompt: str, new_phrases: Mapping[str, list[str]]) -> str:
-    prompt = normalize("NFC", prompt)
+    prompt = normal(prompt)
     parts, done, exchanged = [], 0, set()
     for start, stop, old in _occurrences(prompt, [phrase for phrase in new_phrases if phrase.strip()]):
         parts += [prompt[done:start], _with_case_of(prompt[start:stop], new_phrases[old][0])]
@@ -253,7 +252,7 @@ def _exchange(prompt: str, new_phrases: Mapping[str, list[str]]) -> str:
 
 def stands_in(prompt: str, phrase: str) -> bool:
     """Whether a phrase stands in a prompt as whole words, so that it can be exchanged there."""
-    return bool(phrase.strip()) and bool(_occurrences(normalize("NFC", prompt), [phrase]))
+    return bool(phrase.strip()) and bool(_occurrences(normal(prompt), [phrase]))
 
 
 def _occurrences(prompt: str, phrases: Sequence[str]) -> list[tuple[int, int, str]]:
@@ -264,7 +263,7 @@ def _occurrences(prompt: str, phrases: Sequence[str]) -> list[tuple[int, int, st
     text, places = _canonical(prompt)
     matches = []
     for phrase in phrases:
-        sought, _ = _canonical(normalize("NFC", phrase).strip())
+        sought, _ = _canonical(normal(phrase).strip())
         at = text.find(sought)
         while at >= 0:
             stop = at + len(sought)

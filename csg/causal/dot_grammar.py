@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 
 from .dot_meaning import direction, html_text, invisible
-from .graph import MAX_CONCEPTS, MAX_EDGES, GraphError, normal, quoted
+from .graph import MAX_CONCEPTS, MAX_EDGES, MAX_NAME, GraphError, normal, quoted
 from .recognise import BLANKS
 
 MAX_DEPTH = 32
+MAX_TOKENS = 100_000  # words and marks: all concepts and edges that a graph may have need half of them
+MAX_LABEL = 20_000  # letters, tags and escapes of a label
 MAX_LOOKS = 100  # letters of an attribute that says how something looks; the longest that has a meaning is short
 KINDS = ("digraph", "graph", "dag", "pdag", "mag", "pag")
 
@@ -41,7 +43,7 @@ _ANGLE = re.compile("[<>]")
 _ESCAPE = re.compile(r"\\(\\|\"|\r?\n)", re.DOTALL)
 _OF_EDGES = frozenset(("dir", "arrowhead", "arrowtail", "style", "proposed", "csg"))
 _OF_NODES = frozenset(("label", "shape", "style", "pos", "value", "do", "csg", "csg_graph"))
-_LOOKS = frozenset(("dir", "arrowhead", "arrowtail", "style", "shape", "proposed"))
+_LOOKS = frozenset(("dir", "arrowhead", "arrowtail", "style", "shape", "proposed", "pos"))
 _OF_GRAPHS = frozenset(("csg_graph",))
 # Defaults are for how things look; what belongs to one node or edge is not handed on.
 _INHERITED = frozenset(("dir", "arrowhead", "arrowtail", "style", "label", "shape"))
@@ -92,7 +94,7 @@ class _Parser:
         self._read = Statements()
 
     def _scan(self) -> Iterator[_Token]:
-        position, after = 0, ""
+        position, after, count = 0, "", 0
         while True:
             if after == "=" and self._text.startswith("<", position):
                 token = self._html(position)
@@ -103,7 +105,9 @@ class _Parser:
                 token = _Token(str(match.lastgroup), match[0], position)
             position += len(token.text)
             if token.kind != "space":
-                after = token.text
+                after, count = token.text, count + 1
+                if count > MAX_TOKENS:
+                    self._refuse(f"the text has more than {MAX_TOKENS} words and marks; no graph needs so many", position)
                 yield token
 
     def _html(self, start: int) -> _Token:
@@ -249,6 +253,8 @@ class _Parser:
     def _node(self, name: str, start: int) -> str:
         """Note a node; a port and a point of the compass after its name say where edges are drawn."""
         name = normal(name)
+        if len(name) > MAX_NAME:
+            self._refuse(f"the name {quoted(name)} has {len(name)} characters; a graph holds at most {MAX_NAME} there", start)
         while self._accept(":"):
             self._name()
         self._read.nodes.setdefault(name, dict(self._defaults["node"]))
@@ -278,6 +284,8 @@ class _Parser:
             value = "".join(text[1:-1] for text in self._strings())
         else:
             value = self._name()
+        if key == "label" and len(value) > MAX_LABEL:
+            self._refuse(f"a label has {len(value)} characters; at most {MAX_LABEL} are read")
         if key in wanted:
             attributes[key] = value[:MAX_LOOKS] if key in _LOOKS else value
 

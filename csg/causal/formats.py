@@ -18,7 +18,18 @@ from typing import Any
 
 from . import dot_grammar
 from .dot_meaning import label_text
-from .graph import CausalGraph, Concept, Edge, GraphError, closest, first_repeated, normal, plainly, quoted
+from .graph import (
+    MAX_CONCEPTS,
+    CausalGraph,
+    Concept,
+    Edge,
+    GraphError,
+    closest,
+    first_repeated,
+    normal,
+    plainly,
+    quoted,
+)
 from .recognise import recognise
 
 VERSION = 1
@@ -38,9 +49,11 @@ def graph_from_data(data: Any) -> CausalGraph:
     version = root.take("version", int, VERSION)
     if version > VERSION:
         raise GraphError(f"The graph has the version {version}; up to {VERSION} is known. Update the node pack.")
+    if len(concepts := root.take("concepts", list)) > MAX_CONCEPTS:
+        raise GraphError(f"The graph has {len(concepts)} concepts; at most {MAX_CONCEPTS} are supported.")
     return CausalGraph(
         base_prompt=root.take("base_prompt", str, ""),
-        concepts=tuple(_concept(item, f"concepts[{i}]") for i, item in enumerate(root.take("concepts", list))),
+        concepts=tuple(_concept(item, f"concepts[{i}]") for i, item in enumerate(concepts)),
         edges=tuple(_edge(item, f"edges[{i}]") for i, item in enumerate(root.take("edges", list, ()))),
         interventions=_texts(root.take("interventions", dict, {}), "interventions"),
         effects=_texts(root.take("effects", dict, {}), "effects"),
@@ -172,7 +185,7 @@ def _short(number: float) -> float | int:
 
 # ---------------------------------------------------------------------------------------- JSON text
 
-_STRINGS_AND_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+_STRINGS_AND_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _BEYOND_UTF8 = re.compile("[\x7f\ud800-\udfff]")
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 import networkx as nx
 
@@ -50,7 +50,13 @@ class GraphError(ValueError):
 
 
 def normal(text: str) -> str:
-    """Return a name in the one form in which names are compared: Unicode's normal form C."""
+    """Return a text in the one form in which texts are compared: Unicode's normal form C.
+
+    Marks that follow one another are sorted in quadratic time: a text with more in a row than Unicode's own bound for
+    streams, 30, which no script needs, stays as it is. https://unicode.org/reports/tr15/#Stream_Safe_Text_Format
+    """
+    if text.isascii() or "M" * 31 in "".join(category(letter)[0] for letter in text):
+        return text
     return normalize("NFC", text)
 
 
@@ -99,9 +105,9 @@ class Concept:
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise GraphError("A concept has an empty name; give every concept a name.")
+        object.__setattr__(self, "name", normal(self.name))
         _check_length(f"The name {quoted(self.name)}", self.name, MAX_NAME)
         _check_length(f"The description of concept {quoted(self.name)}", self.description, MAX_TEXT)
-        object.__setattr__(self, "name", normal(self.name))
         object.__setattr__(self, "value", normal(self.value))
         values = self.values or {self.value: self.value}
         object.__setattr__(self, "values", FrozenMap({normal(value): phrase for value, phrase in values.items()}))

@@ -17,7 +17,8 @@ _KEYWORD = re.compile(
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*\n(.*?)^[ \t]*(?:```|~~~)", re.DOTALL | re.MULTILINE)
-_STRINGS_AND_BRACES = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|//[^\n]*|/\*.*?\*/|[{}]', re.DOTALL)
+# what is never closed ends with the text: seeking its end from every mark anew would take quadratic time
+_STRINGS_AND_BRACES = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|//[^\n]*|/\*.*?(?:\*/|\Z)|[{}]', re.DOTALL)
 _QUOTED = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _IN_QUOTES = re.compile(r"\\([\"'\\n])")
 _ARROWS = re.compile(r"[^{}\[\]\n]*(?:->|<-|[\u2190\u2192\u2194])[^\n]*")
@@ -27,14 +28,15 @@ _REFUSED = "This is {}, which is not read here. Save it as DOT (Graphviz), as DA
 _DAGITTY_KINDS = ("dag", "pdag", "mag", "pag")
 _NEIGHBOURS = (
     (re.compile(r"<\?xml|<graphml|<bif\b|<gexf\b", re.IGNORECASE), "XML (GraphML, XMLBIF or GEXF)"),
-    (re.compile(r"(network|net|node)\s+[^\n{]*\{", re.IGNORECASE), "BIF or NET, a Bayesian network"),
+    (re.compile(r"(network|net|node)\s[^{]{0,200}\{", re.IGNORECASE), "BIF or NET, a Bayesian network"),
     (re.compile(r"graph\s+(LR|RL|TB|TD|BT)\b|flowchart\b", re.IGNORECASE), "Mermaid"),
     (re.compile(r"graph\s*\[|Creator\b", re.IGNORECASE), "GML"),
     (re.compile(r"@startuml", re.IGNORECASE), "PlantUML"),
     (_OLD_DAGITTY, "DAGitty's old notation"),
     (re.compile(r"Graph Nodes:", re.IGNORECASE), "a graph of TETRAD or causal-learn"),
     (re.compile(r"[\w.]+[ \t]*(?:~~|=~|~)"), "a model of lavaan or a formula of R"),
-    (re.compile(r"(source|from|cause|parent)\"?[ \t]*[,;\t][ \t]*\"?(target|to|effect|child)\b", re.IGNORECASE), "a table of edges (CSV)"),
+    (re.compile(r"(source|from|cause|parent)\"?[ \t]{0,9}[,;\t][ \t]{0,9}\"?(target|to|effect|child)\b", re.IGNORECASE),
+     "a table of edges (CSV)"),
     (re.compile(r"(?:nodes|concepts|edges)[ \t]*:[ \t]*\n", re.IGNORECASE), "YAML"),
 )
 

@@ -5,7 +5,7 @@ import test from "node:test";
 import { readAny } from "../../web/editor/formats.mjs";
 import { describe, revise } from "../../web/editor/dagitty.mjs";
 import { readJson, toObject, writeJson } from "../../web/editor/json.mjs";
-import { edgeOf, makeGraph } from "../../web/editor/model.mjs";
+import { GraphError, edgeOf, makeGraph, normal } from "../../web/editor/model.mjs";
 
 const readings = JSON.parse(readFileSync(new URL("../fixtures/graphs/readings.json", import.meta.url), "utf8"));
 const pick = (graph, names, of) => Object.fromEntries(Object.keys(names ?? {}).map((name) => [name, of(graph.concepts.find((each) => each.name === name))]));
@@ -62,6 +62,25 @@ test("what is ours and damaged is refused, not guessed", () => {
   assert.throws(() => readJson('{"concepts": [], "concepts": []}'), { code: "json_repeated" });
   assert.throws(() => readJson(`{"concepts": [], "x": ${"[".repeat(101)}${"]".repeat(101)}}`), { code: "json_nested" });
   assert.equal(readJson('{"version": 1.0, "concepts": [], "note": "a \\" quoted [ { name"}').concepts.length, 0);
+});
+
+test("what would multiply is bounded first, and a text of 1 MB is read or refused at once", { timeout: 60_000 }, () => {
+  const fill = (head, unit, tail = "") => head + unit.repeat(Math.floor((1e6 - head.length - tail.length) / unit.length)) + tail;
+  const refused = (text, code) => assert.throws(() => readAny(text), { code });
+  for (const [unit, tail] of [["k=v ", "] }"], ["; ", ""], ['"a" + ', ""]]) refused(fill("digraph { a [", unit, tail), "too_many_words");
+  assert.equal(readAny(`digraph { a [${"k=v ".repeat(30_000)}] }`).concepts.length, 1);
+  refused(`digraph { node [label="${"x".repeat(20_001)}"]; a }`, "too_long");
+  refused(`digraph { "${"x".repeat(201)}" [label="\\N"] }`, "too_long");
+  refused(`{"concepts": [${Array(65).fill('{"name": "a", "value": "b"}').join()}]}`, "too_many");
+  for (const [head, unit] of [["x dag {", '\\"'], ["{", '\\"'], ["from", "\t"], ["net", " "], ["x\n", "```\n/*\n```\n"]]) {
+    assert.throws(() => readAny(fill(head, unit)), GraphError);
+  }
+  assert.equal(readAny(fill('digraph { a [pos="1', " ", 'x,2"] }')).concepts[0].position, null);
+});
+
+test("marks in endless rows are not sorted", { timeout: 60_000 }, () => {
+  assert.equal(normal(`a${"\u0301\u0316".repeat(200_000)}`).at(1), "\u0301");
+  assert.equal(normal(`a${"\u0301\u0316".repeat(15)}`), `\xe1${"\u0316".repeat(15)}${"\u0301".repeat(14)}`);
 });
 
 test("every text in a graph is bounded", () => {

@@ -9,7 +9,7 @@
  */
 import { labelText } from "./dot_meaning.mjs";
 import { MAX_NESTING, conceptObject, edgeObject, fromObject, parseJson, spaced, toObject } from "./json.mjs";
-import { GraphError } from "./model.mjs";
+import { GraphError, normal } from "./model.mjs";
 
 export const UNSAFE = /[\\\x00-\x1f\x7f\ud800-\udfff]/gu;
 
@@ -140,10 +140,10 @@ function nodeObject(name, attributes, upwards) {
 function foreignNode(name, attributes) {
   const label = labelText(attributes.get("label") ?? "", name, attributes.get("shape"));
   const [given, forced] = [attributes.get("value") ?? "", attributes.get("do") ?? ""];
-  const value = given.trim() ? given.normalize("NFC") : "present";
+  const value = given.trim() ? normal(given) : "present";
   const values = new Map([[value, label || (given.trim() ? value : name)]]);
   if (!given.trim()) values.set("absent", "");
-  const effect = forced.normalize("NFC");
+  const effect = normal(forced);
   if (forced.trim() && !values.has(effect)) values.set(effect, forced);
   return { value, values: Object.fromEntries(values) };
 }

@@ -8,7 +8,7 @@ import { renameConcept } from "./commands.mjs";
 import { attributeText, edgeAttributes, flagged, fromStatements, graphAttributes, identifiers, nodeAttributes, quote } from "./carried.mjs";
 import { parse } from "./dot.mjs";
 import { labelText } from "./dot_meaning.mjs";
-import { edgeOf, makeConcept, makeEdge, makeGraph } from "./model.mjs";
+import { edgeOf, makeConcept, makeEdge, makeGraph, normal } from "./model.mjs";
 
 /**
  * @param {string} text `dag { ... }`
@@ -107,12 +107,12 @@ function renamed(graph, said, extracted) {
  */
 function revisedConcept(graph, name, attributes) {
   const old = graph.concepts.find((each) => each.name === name);
-  const value = (attributes.get("value") ?? old?.value ?? "present").normalize("NFC");
+  const value = normal(attributes.get("value") ?? old?.value ?? "present");
   const label = labelText(attributes.get("label") ?? "", name, attributes.get("shape"));
   const phrase = label || (attributes.has("value") ? value : name);
   const values = new Map([...(old?.values ?? []), ...(old?.values.has(value) ? [] : [/** @type {const} */ ([value, phrase])])]);
-  const forced = attributes.get("do")?.normalize("NFC");
-  if (forced !== undefined && !values.has(forced)) values.set(forced, forced);
+  const forced = normal(attributes.get("do") ?? "");
+  if (attributes.has("do") && !values.has(forced)) values.set(forced, forced);
   return makeConcept({ ...old, name, value, values });
 }
 

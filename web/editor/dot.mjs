@@ -17,10 +17,14 @@
  */
 import { attributeText, fromStatements, identifiers, nodeAttributes, edgeAttributes, graphAttributes, quote, UNSAFE } from "./carried.mjs";
 import { direction, htmlText, invisible } from "./dot_meaning.mjs";
-import { GraphError, MAX_CONCEPTS, MAX_EDGES, edgeKey } from "./model.mjs";
+import { GraphError, MAX, MAX_CONCEPTS, MAX_EDGES, edgeKey, normal } from "./model.mjs";
 import { BLANKS } from "./recognise.mjs";
 
 const MAX_DEPTH = 32;
+/** Words and marks: all concepts and edges that a graph may have need half of them. */
+const MAX_TOKENS = 100_000;
+/** Letters, tags and escapes of a label. */
+const MAX_LABEL = 20_000;
 /** Letters of an attribute that says how something looks; the longest that has a meaning is short. */
 const MAX_LOOKS = 100;
 const KINDS = ["digraph", "graph", "dag", "pdag", "mag", "pag"];
@@ -37,7 +41,7 @@ const TOKEN = new RegExp([
 ].join("|"), "uy");
 const OF_EDGES = new Set(["dir", "arrowhead", "arrowtail", "style", "proposed", "csg"]);
 const OF_NODES = new Set(["label", "shape", "style", "pos", "value", "do", "exposure", "csg", "csg_graph"]);
-const LOOKS = new Set(["dir", "arrowhead", "arrowtail", "style", "shape", "proposed"]);
+const LOOKS = new Set(["dir", "arrowhead", "arrowtail", "style", "shape", "proposed", "pos"]);
 const OF_GRAPHS = new Set(["csg_graph"]);
 /** Defaults are for how things look; what belongs to one node or edge is not handed on. */
 const INHERITED = new Set(["dir", "arrowhead", "arrowtail", "style", "label", "shape"]);
@@ -54,6 +58,7 @@ class Parser {
   #position = 0;
   #depth = 0;
   #drawn = 0;
+  #tokens = 1;
   #after = "";
   /** @type {Defaults} */ #defaults = { node: new Map(), edge: new Map() };
   /** @type {Statements} */ #read = { graph: new Map(), nodes: new Map(), edges: new Map() };
@@ -112,6 +117,8 @@ class Parser {
   #take() {
     const token = this.next;
     if (token.kind !== "end") this.next = this.#scan();
+    this.#tokens += 1;
+    if (this.#tokens > MAX_TOKENS) throw this.#refusal("too_many_words", { limit: MAX_TOKENS });
     return token;
   }
 
@@ -246,11 +253,18 @@ class Parser {
 
   /** Notes a node; a port and a point of the compass after its name say where edges are drawn. @param {string} given */
   #node(given) {
-    const name = given.normalize("NFC");
+    const [name, start] = [normal(given), this.next.start];
+    this.#bounded("name", name, MAX.name, start);
     while (this.#accept(":")) this.#name();
     if (!this.#read.nodes.has(name)) this.#read.nodes.set(name, new Map(this.#defaults.node));
     if (this.#read.nodes.size > MAX_CONCEPTS) throw this.#refusal("too_many", { count: this.#read.nodes.size, limit: MAX_CONCEPTS });
     return name;
+  }
+
+  /** @param {string} what @param {string} text @param {number} limit in characters @param {number} [start] */
+  #bounded(what, text, limit, start) {
+    const count = text.length <= limit ? 0 : [...text].length;
+    if (count > limit) throw this.#refusal("too_long", { what, count, limit }, start);
   }
 
   #name() {
@@ -279,6 +293,7 @@ class Parser {
     const quoted = key === "label" && this.next.kind === "string";
     const value = this.next.kind === "html" ? htmlText(this.#take().text.slice(1, -1))
       : quoted ? this.#strings().map((text) => text.slice(1, -1)).join("") : this.#name();
+    if (key === "label") this.#bounded("label", value, MAX_LABEL);
     if (wanted.has(key)) attributes.set(key, LOOKS.has(key) ? value.slice(0, MAX_LOOKS) : value);
   }
 

@@ -4,7 +4,7 @@
  *
  * @import { Concept, Edge, Graph, Point } from "./model.mjs"
  */
-import { GraphError, makeConcept, makeEdge, makeGraph } from "./model.mjs";
+import { GraphError, MAX_CONCEPTS, makeConcept, makeEdge, makeGraph } from "./model.mjs";
 
 export const VERSION = 1;
 /** Levels of objects and lists in one another. */
@@ -45,7 +45,7 @@ export function parseJson(text, deepest = MAX_NESTING) {
 /** @param {string} text @param {number} deepest */
 function checkNesting(text, deepest) {
   let depth = 0;
-  for (const [mark] of text.matchAll(/"[^"\\]*(?:\\[^][^"\\]*)*"|[[\]{}]/g)) {
+  for (const [mark] of text.matchAll(/"[^"\\]*(?:\\[^][^"\\]*)*(?:"|\\?$)|[[\]{}]/g)) {
     depth += "[{".includes(mark) ? 1 : "]}".includes(mark) ? -1 : 0;
     if (depth > deepest) throw new GraphError("json_nested", { limit: deepest });
   }
@@ -90,12 +90,19 @@ export function fromObject(source) {
   if (Number(version) > VERSION) throw new GraphError("bad_version", { version, expected: VERSION });
   return makeGraph({
     basePrompt: string(base_prompt, "base_prompt", ""),
-    concepts: list(concepts, "concepts").map((each, index) => readConcept(each, `concepts[${index}]`)),
+    concepts: several(concepts).map((each, index) => readConcept(each, `concepts[${index}]`)),
     edges: list(edges, "edges", []).map((each, index) => readEdge(each, `edges[${index}]`)),
     interventions: strings(interventions ?? {}, "interventions"),
     effects: strings(effects ?? {}, "effects"),
     extra,
   });
+}
+
+/** A list of concepts that is short enough to be looked at. @param {unknown} got */
+function several(got) {
+  const concepts = list(got, "concepts");
+  if (concepts.length > MAX_CONCEPTS) throw new GraphError("too_many", { count: concepts.length, limit: MAX_CONCEPTS });
+  return concepts;
 }
 
 /**

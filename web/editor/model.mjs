@@ -31,7 +31,7 @@
 export const MAX_CONCEPTS = 64;
 export const MAX_EDGES = MAX_CONCEPTS * (MAX_CONCEPTS - 1);
 /** The bounds of csg/causal/graph.py, in characters; of values, in number. */
-const MAX = { name: 200, phrase: 400, text: 4_000, prompt: 20_000, values: 100 };
+export const MAX = { name: 200, phrase: 400, text: 4_000, prompt: 20_000, values: 100 };
 
 /** Letters that a detail of a refusal may have; a name has 60. @type {Record<string, number>} */
 const LONG_DETAILS = { path: 240, domain: 240, reason: 240 };
@@ -58,8 +58,12 @@ export class GraphError extends Error {
   }
 }
 
-/** A name in the one form in which names are compared: Unicode's normal form C. @param {string} text */
-const normal = (text) => text.normalize("NFC");
+/**
+ * A text in the one form in which texts are compared: Unicode's normal form C. Marks that follow one another are sorted in
+ * quadratic time: a text with more in a row than Unicode's own bound for streams, 30, stays as it is.
+ * @param {string} text
+ */
+export const normal = (text) => (/\p{M}{31}/u.test(text) ? text : text.normalize("NFC"));
 
 /**
  * @param {Partial<Concept> & {name: string, value: string}} fields

@@ -3,7 +3,7 @@
  *
  * @import { Graph } from "./model.mjs"
  */
-import { conceptOf, makeGraph } from "./model.mjs";
+import { conceptOf, makeGraph, normal } from "./model.mjs";
 
 /** Values that say there is nothing to see. */
 const NOTHING = new Set(["none", "no", "off", "without", "absent", "gone", "nothing", "无", "没有", "不在", "なし", "ない"]);
@@ -36,7 +36,7 @@ export function stands(text, phrase) {
 
 /** @param {string} text */
 const canonical = (text) =>
-  text.normalize("NFC").toLowerCase().replace(/[\u2018\u2019\u02bc]/g, "'").replace(/[\u2010\u2011]/g, "-").replace(/\s+/g, " ");
+  normal(text).toLowerCase().replace(/[\u2018\u2019\u02bc]/g, "'").replace(/[\u2010\u2011]/g, "-").replace(/\s+/g, " ");
 
 /** Whether two neighbouring letters belong to one word. @param {string} before @param {string} after */
 const inOneWord = (before, after) =>

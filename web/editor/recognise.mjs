@@ -12,7 +12,8 @@ const WORD = String.raw`[\p{L}\p{N}_.\-]`;
 const KEYWORD = String.raw`(?:strict[${BLANKS}]+)?(?<kind>dag|pdag|mag|pag|digraph|graph)(?!${WORD})` +
   String.raw`(?:[${BLANKS}]*(?:"[^"\\]{0,200}"|${WORD}{1,200}))?[${BLANKS}]*\{`;
 const FENCE = /^[ \t]*(?:```|~~~)[^\n]*\n([^]*?)^[ \t]*(?:```|~~~)/gm;
-const STRINGS_AND_BRACES = /"[^"\\]*(?:\\[^][^"\\]*)*"|\/\/[^\n]*|\/\*[^]*?\*\/|[{}]/g;
+// what is never closed ends with the text: seeking its end from every mark anew would take quadratic time
+const STRINGS_AND_BRACES = /"[^"\\]*(?:\\[^][^"\\]*)*(?:"|\\?$)|\/\/[^\n]*|\/\*[^]*?(?:\*\/|$)|[{}]/g;
 const ARROWS = /[^{}[\]\n]*(?:->|<-|[\u2190\u2192\u2194])[^\n]*/y;
 const MODEL_STRING = /\[[^[\]"{}\n,]+\](?:\[[^[\]"{}\n,]+\])+[ \t\r\n]*$/y;
 const QUOTED = /[^"\\]*(?:\\[^][^"\\]*)*/y;
@@ -20,14 +21,14 @@ const DAGITTY_KINDS = ["dag", "pdag", "mag", "pag"];
 /** @type {[RegExp, string][]} */
 const NEIGHBOURS = [
   [/<\?xml|<graphml|<bif\b|<gexf\b/iy, "XML (GraphML, XMLBIF, GEXF)"],
-  [/(network|net|node)\s+[^\n{]*\{/iy, "BIF / NET"],
+  [/(network|net|node)\s[^{]{0,200}\{/iy, "BIF / NET"],
   [/graph\s+(LR|RL|TB|TD|BT)\b|flowchart\b/iy, "Mermaid"],
   [/graph\s*\[|Creator\b/iy, "GML"],
   [/@startuml/iy, "PlantUML"],
   [/\S+ +[1EOUA](?: +@-?[\d.]+,-?[\d.]+)? *(?:\n|$)/y, "DAGitty (old notation)"],
   [/Graph Nodes:/iy, "TETRAD, causal-learn"],
   [/[\p{L}\p{N}_.]+[ \t]*(?:~~|=~|~)/uy, "lavaan, R"],
-  [/(source|from|cause|parent)"?[ \t]*[,;\t][ \t]*"?(target|to|effect|child)\b/iy, "CSV"],
+  [/(source|from|cause|parent)"?[ \t]{0,9}[,;\t][ \t]{0,9}"?(target|to|effect|child)\b/iy, "CSV"],
   [/(?:nodes|concepts|edges)[ \t]*:[ \t]*\n/iy, "YAML"],
 ];
 
@@ -75,7 +76,7 @@ function inside(text) {
   for (const fence of text.matchAll(FENCE)) {
     const begin = fence.index + fence[0].indexOf("\n") + 1;
     const end = begin + fence[1].length;
-    const start = Math.min(after(AROUND, text, begin), end);
+    const start = begin + after(AROUND, fence[1], 0);
     if (text[start] === "{") return { format: "json", text: onItsLines(text, start, end) };
     const keyword = keywordAt(text, start);
     if (keyword) return { format: keyword.format, text: onItsLines(text, start, end) };

@@ -9,7 +9,7 @@ import pytest
 from csg.causal import dot_grammar
 from csg.causal.counterfactual import propagate
 from csg.causal.formats import read_graph
-from csg.causal.graph import MAX_PROMPT, CausalGraph, Concept, Edge, GraphError, closest, plainly, quoted
+from csg.causal.graph import MAX_PROMPT, CausalGraph, Concept, Edge, GraphError, closest, normal, plainly, quoted
 
 
 def test_groups_multiply_only_so_far():
@@ -84,7 +84,10 @@ def test_twice_the_text_is_twice_the_work(unit):
     assert steps[-1] <= 2.6 * max(steps[-2], 50), work
 
 
-@pytest.mark.parametrize(("head", "unit"), [("x\n", "```\n"), ("x digraph", " "), ("", " \n"), ("x ", "digraph ")])
+@pytest.mark.parametrize(("head", "unit"), [
+    ("x\n", "```\n"), ("x digraph", " "), ("", " \n"), ("x ", "digraph "), ("x dag {", '\\"'), ("x dag {", "/*"), ("{", '\\"'),
+    ("from", "\t"), ("net", " "), ("dag {", "/**/"),
+])  # fmt: skip
 def test_a_graph_is_sought_in_time_in_proportion_to_the_text(head, unit):
     def seconds(size):
         begin = time.process_time()
@@ -93,6 +96,31 @@ def test_a_graph_is_sought_in_time_in_proportion_to_the_text(head, unit):
 
     seconds(1_000)
     assert seconds(400_000) < 12 * max(seconds(100_000), 0.02)
+
+
+@pytest.mark.parametrize("unit", ["k=v ", "; ", "[] ", '"a" + '])
+def test_a_text_has_so_many_words_and_marks_and_no_more(unit):
+    text = "digraph { a [" + unit * dot_grammar.MAX_TOKENS
+    assert calls_of(refused(text)) < 40 * dot_grammar.MAX_TOKENS
+    with pytest.raises(GraphError, match="more than 100000 words and marks"):
+        read_graph("digraph { a [" + "k=v " * 90_000 + "] }")
+    assert read_graph("digraph { a [" + "k=v " * 30_000 + "] }").names == ("a",)
+
+
+def test_a_label_and_a_name_are_bounded_before_they_multiply():
+    with pytest.raises(GraphError, match="a label has 20001 characters; at most 20000"):
+        read_graph(f'digraph {{ node [label="{"x" * 20_001}"]; a }}')
+    with pytest.raises(GraphError, match="the name 'xxx.*' has 201 characters"):
+        read_graph(f'digraph {{ "{"x" * 201}" [label="{chr(92)}N"] }}')
+    with pytest.raises(GraphError, match="65 concepts; at most 64"):
+        read_graph('{"concepts": [' + ", ".join(['{"name": "a", "value": "b"}'] * 65) + "]}")
+
+
+def test_marks_in_endless_rows_are_not_sorted():
+    row = "a" + "\u0301\u0316" * 200_000
+    assert normal(row) is row
+    assert normal("a" + "\u0301\u0316" * 15) == "\xe1" + "\u0316" * 15 + "\u0301" * 14
+    assert normal("e\u0301") == "\xe9" and Concept("e\u0301" * 200, "v").name == "\xe9" * 200
 
 
 def test_phrases_are_exchanged_in_one_walk_however_many_nearly_match():
