@@ -84,7 +84,7 @@ async function again(address, asked) {
   if (asked.has(address)) return;
   asked.add(address);
   const code = await (await fetch(address, { cache: "reload" })).text();
-  await Promise.all([...code.matchAll(/^(?:import|export) [^;]*?"(\.[^"]+)";/gms)].map(([, path]) => again(new URL(path, address).href, asked)));
+  await Promise.all([...code.matchAll(/(?:^(?:import|export) [^;]*?|\bimport\()"(\.[^"]+)"/gms)].map(([, path]) => again(new URL(path, address).href, asked)));
 }
 
 /** @param {string} file of this folder */

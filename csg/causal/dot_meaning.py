@@ -1,6 +1,6 @@
 """What the attributes of DOT and DAGitty mean: the marks at an edge's two ends, and the words of a label.
 
-The same rules, in the same order, as `web/editor/dot_meaning.mjs`.
+The same rules, in the same order, as `web/editor/dot.mjs`.
 Attributes: https://graphviz.org/docs/attr-types/arrowType/, .../dirType/, .../escString/.
 """
 

@@ -67,5 +67,5 @@ def test_the_editors_town_is_the_town():
 
 
 def test_the_editors_colours_are_the_masks_colours():
-    source = (ROOT / "web" / "editor" / "palette.mjs").read_text(encoding="utf-8")
+    source = (ROOT / "web" / "editor" / "card.mjs").read_text(encoding="utf-8")
     assert tuple(re.findall(r'"(#[0-9a-f]{6})"', source)) == tuple(PALETTE)

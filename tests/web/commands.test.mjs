@@ -1,15 +1,13 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as basic from "../../web/editor/commands.mjs";
-import * as details from "../../web/editor/details.mjs";
-import { History } from "../../web/editor/history.mjs";
-import { describe as asText, revise } from "../../web/editor/dagitty.mjs";
+import * as commands from "../../web/editor/commands.mjs";
+import { History } from "../../web/editor/session.mjs";
+import { describe as asText, revise } from "../../web/editor/formats.mjs";
 import { readJson, toObject } from "../../web/editor/json.mjs";
 import { conceptOf, edgeOf, makeEdge, makeGraph } from "../../web/editor/model.mjs";
 import { randomGraph, uniform } from "./random.mjs";
 
-const commands = { ...basic, ...details };
 
 const graph = readJson(JSON.stringify({
   base_prompt: "a street",

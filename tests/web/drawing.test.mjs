@@ -2,9 +2,8 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import test from "node:test";
 
-import { between, cutMark, cutPath, headOf, pathOf, pointAt } from "../../web/editor/curve.mjs";
-import { flowOf, spread } from "../../web/editor/layout.mjs";
-import { PALETTE, colourOf } from "../../web/editor/palette.mjs";
+import { between, cutMark, cutPath, headOf, pathOf, pointAt, flowOf, spread } from "../../web/editor/layout.mjs";
+import { PALETTE, colourOf } from "../../web/editor/card.mjs";
 import { readEntry } from "../../web/editor/quick_entry.mjs";
 
 const web = new URL("../../web/", import.meta.url);
@@ -79,17 +78,29 @@ test("ComfyUI finds one entry only", () => {
   assert.deepEqual(readdirSync(web, { recursive: true }).filter((file) => file.endsWith(".js")), ["csg.js"]);
 });
 
-test("after an update the editor's modules are asked for again", () => {
-  const door = readFileSync(new URL("csg.js", web), "utf8");
-  const version = /^version\s*=\s*"(.+)"/m.exec(readFileSync(new URL("../pyproject.toml", web), "utf8"))?.[1];
-  assert.equal(/const VERSION = "(.+)"/.exec(door)?.[1], version);
-  const [, start] = /const START = "(.+)"/.exec(door);
-  const imports = new RegExp(/matchAll\(\/(.+)\/gms\)/.exec(door)[1], "gms");
+/** The editor's modules and dagre that imports of one kind reach from a file. @param {string} start @param {RegExp} imports */
+function reachedFrom(start, imports) {
   const reached = new Set([start]);
   for (const file of reached) {
     const here = new URL(file, web);
     for (const [, path] of readFileSync(here, "utf8").matchAll(imports)) reached.add(new URL(path, here).href.slice(web.href.length));
   }
+  return [...reached].sort();
+}
+
+test("every module of the first drawing is asked for at once, none when another one names it", () => {
+  const code = readFileSync(new URL("editor/all.mjs", web), "utf8");
+  const named = [...code.matchAll(/ "(\..+)";/g)].map(([, path]) => new URL(path, new URL("editor/all.mjs", web)).href.slice(web.href.length));
+  const needed = reachedFrom("editor/node.mjs", /^(?:import|export) [^;]*?"(\.[^"]+)";/gms);
+  assert.deepEqual(named.sort(), needed);
+});
+
+test("after an update the editor's modules are asked for again", () => {
+  const door = readFileSync(new URL("csg.js", web), "utf8");
+  const version = /^version\s*=\s*"(.+)"/m.exec(readFileSync(new URL("../pyproject.toml", web), "utf8"))?.[1];
+  assert.equal(/const VERSION = "(.+)"/.exec(door)?.[1], version);
+  const [, start] = /const START = "(.+)"/.exec(door);
+  const reached = reachedFrom(start, new RegExp(/matchAll\(\/(.+)\/gms\)/.exec(door)[1], "gms"));
   const modules = readdirSync(new URL("editor/", web)).filter((file) => file.endsWith(".mjs")).map((file) => `editor/${file}`);
-  assert.deepEqual([...reached].filter((file) => file.startsWith("editor/")).sort(), modules.sort());
+  assert.deepEqual(reached.filter((file) => file.startsWith("editor/")), modules.sort());
 });

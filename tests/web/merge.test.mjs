@@ -2,15 +2,13 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import * as basic from "../../web/editor/commands.mjs";
-import * as details from "../../web/editor/details.mjs";
+import * as commands from "../../web/editor/commands.mjs";
 import { fromObject, readJson, toObject, writeJson } from "../../web/editor/json.mjs";
-import { forget, remember, remembered } from "../../web/editor/memory.mjs";
+import { forget, remember, remembered } from "../../web/editor/session.mjs";
 import { merge, mergeAgain } from "../../web/editor/merge.mjs";
 import { conceptOf, edgeOf, makeGraph } from "../../web/editor/model.mjs";
 import { randomGraph } from "./random.mjs";
 
-const commands = { ...basic, ...details };
 
 const source = {
   base_prompt: "a street",

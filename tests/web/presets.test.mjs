@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 import { readJson } from "../../web/editor/json.mjs";
-import { phraseOf, speak, stands, unspoken } from "../../web/editor/phrases.mjs";
+import { phraseOf, speak, stands, unspoken } from "../../web/editor/commands.mjs";
 import { applyPreset, offersPresets, PRESETS } from "../../web/presets.mjs";
 
 const node = (comfyClass, values) => ({

@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { readAny } from "../../web/editor/formats.mjs";
-import { describe, revise } from "../../web/editor/dagitty.mjs";
+import { readAny, describe, revise } from "../../web/editor/formats.mjs";
 import { readJson, toObject, writeJson } from "../../web/editor/json.mjs";
 import { GraphError, edgeOf, makeGraph, normal } from "../../web/editor/model.mjs";
 

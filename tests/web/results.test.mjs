@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { downstream, nodeCalled } from "../../web/editor/links.mjs";
-import { join, nothing, resultsOf } from "../../web/editor/results.mjs";
+import { downstream, nodeCalled, join, nothing, resultsOf } from "../../web/editor/results.mjs";
 
 const address = ({ filename }) => `/view/${filename}`;
 

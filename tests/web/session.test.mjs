@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import * as commands from "../../web/editor/commands.mjs";
-import * as details from "../../web/editor/details.mjs";
-import { expect, open, unlock } from "../../web/editor/effects.mjs";
+import { expect, open, unlock } from "../../web/editor/commands.mjs";
 import { meaningOf, readJson, writeJson } from "../../web/editor/json.mjs";
 import { Session } from "../../web/editor/session.mjs";
 
@@ -133,8 +132,8 @@ test("what follows is taken back by the same value, and goes with its value, its
   assert.equal(expect(raining, "ground", "wet").effects.size, 0);
   assert.deepEqual([...expect(raining, "ground", "dry").effects], [["ground", "dry"]], "it may also be said to stay");
   assert.deepEqual([...commands.renameConcept(raining, "ground", "street").effects], [["street", "wet"]]);
-  assert.deepEqual([...details.renameValue(raining, "ground", "wet", "soaked").effects], [["ground", "soaked"]]);
-  assert.equal(details.removeValue(raining, "ground", "wet").effects.size, 0);
+  assert.deepEqual([...commands.renameValue(raining, "ground", "wet", "soaked").effects], [["ground", "soaked"]]);
+  assert.equal(commands.removeValue(raining, "ground", "wet").effects.size, 0);
   assert.equal(commands.removeConcepts(raining, ["ground"]).effects.size, 0);
   assert.throws(() => expect(raining, "ground", "on fire"), { code: "outside_domain" });
   assert.throws(() => expect(raining, "grund", "wet"), { code: "unknown_concept" });

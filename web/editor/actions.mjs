@@ -5,11 +5,10 @@
  * @import { GraphError, Point } from "./model.mjs"
  */
 import * as commands from "./commands.mjs";
-import { expect, unlock } from "./effects.mjs";
+import { expect, speak, unlock } from "./commands.mjs";
 import { reasonOf } from "./i18n.mjs";
 import { clear } from "./layout.mjs";
 import { conceptOf, edgeKey, edgeOf, roles } from "./model.mjs";
-import { speak } from "./phrases.mjs";
 
 export class Actions {
   /** @param {Editor} editor */

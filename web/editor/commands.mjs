@@ -2,12 +2,9 @@
  * What an artist can do to a graph. Each command is a pure function graph → graph;
  * refusals are thrown as GraphError.
  *
- * @import { Concept, Edge, Graph, Point } from "./model.mjs"
+ * @import { Concept, Edge, Graph, Point, Scope } from "./model.mjs"
  */
-import {
-  GraphError, conceptOf, cycleClosedBy, edgeOf, forwardEdges, makeConcept, makeEdge, makeGraph,
-} from "./model.mjs";
-import { phraseOf } from "./phrases.mjs";
+import { conceptOf, cycleClosedBy, descendants, edgeOf, forwardEdges, GraphError, makeConcept, makeEdge, makeGraph, normal, roles } from "./model.mjs";
 
 /**
  * @param {Graph} graph
@@ -238,3 +235,160 @@ export const toggleDo = (graph, name, value) =>
 
 /** Holds a concept at its factual value (controlled direct effect). @param {Graph} graph @param {string} name */
 export const toggleHold = (graph, name) => toggleDo(graph, name, conceptOf(graph, name).value);
+
+/** Values that say there is nothing to see. */
+const NOTHING = new Set(["none", "no", "off", "without", "absent", "gone", "nothing", "无", "没有", "不在", "なし", "ない"]);
+
+/** The phrase that a new value begins with: none where there is nothing to see. @param {string} value @param {string} [name] its concept's */
+export function phraseOf(value, name = "") {
+  if (NOTHING.has(value.toLowerCase())) return "";
+  return value.toLowerCase().includes(name.toLowerCase()) ? value : `${value} ${name}`;
+}
+
+/** Scripts that write words without blanks: Thai, Lao, Burmese, Khmer, kana, Chinese characters. */
+const UNSPACED = /[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]/u;
+
+/**
+ * Whether a phrase stands in a text as whole words, as csg/causal/counterfactual.py exchanges it there: case, kinds of
+ * apostrophe, composed accents and the width of gaps do not count.
+ * @param {string} text
+ * @param {string} phrase
+ */
+export function stands(text, phrase) {
+  const whole = canonical(text);
+  const words = canonical(phrase).trim();
+  if (!words) return false;
+  for (let at = whole.indexOf(words); at >= 0; at = whole.indexOf(words, at + 1)) {
+    const stop = at + words.length;
+    if (!inOneWord(whole.slice(at - 1, at), whole[at]) && !inOneWord(whole[stop - 1], whole.slice(stop, stop + 1))) return true;
+  }
+  return false;
+}
+
+/** @param {string} text */
+const canonical = (text) =>
+  normal(text).toLowerCase().replace(/[\u2018\u2019\u02bc]/g, "'").replace(/[\u2010\u2011]/g, "-").replace(/\s+/g, " ");
+
+/** Whether two neighbouring letters belong to one word. @param {string} before @param {string} after */
+const inOneWord = (before, after) =>
+  [before, after].every((letter) => /^[\p{L}\p{N}_]$/u.test(letter)) && !UNSPACED.test(before + after);
+
+/** The concepts whose factual phrase does not stand in the base prompt; none while there is no prompt. @param {Graph} graph @returns {Set<string>} */
+export function unspoken({ basePrompt, concepts }) {
+  if (!basePrompt.trim()) return new Set();
+  const missing = concepts.filter(({ value, values }) => values.get(value)?.trim() && !stands(basePrompt, values.get(value) ?? ""));
+  return new Set(missing.map(({ name }) => name));
+}
+
+/** Puts a concept's factual phrase into the base prompt. @param {Graph} graph @param {string} name */
+export function speak(graph, name) {
+  const { value, values } = conceptOf(graph, name);
+  const parts = [graph.basePrompt.trim().replace(/[,.]$/, ""), values.get(value) ?? ""];
+  return makeGraph({ ...graph, basePrompt: parts.filter(Boolean).join(", ") });
+}
+
+/** Says what becomes of a concept; the same value again takes it back. @param {Graph} graph @param {string} name @param {string} value */
+export function expect(graph, name, value) {
+  conceptOf(graph, name);
+  const others = [...graph.effects].filter(([each]) => each !== name);
+  const added = graph.effects.get(name) === value ? [] : [/** @type {const} */ ([name, value])];
+  return makeGraph({ ...graph, effects: new Map([...others, ...added]) });
+}
+
+/** Gives an intervened concept back to its causes, its value as what follows from them. @param {Graph} graph @param {string} name */
+export function unlock(graph, name) {
+  const value = graph.interventions.get(name);
+  const free = makeGraph({ ...graph, interventions: new Map([...graph.interventions].filter(([each]) => each !== name)) });
+  return value !== undefined && roles(free).get(name) === "affected" ? makeGraph({ ...free, effects: new Map([...free.effects, [name, value]]) }) : free;
+}
+
+/** The descendants of the pending do()s without a value. @param {Graph} graph @returns {string[]} */
+export const open = (graph) =>
+  [...roles(graph)].filter(([name, role]) => role === "affected" && !graph.effects.has(name)).map(([name]) => name);
+
+/**
+ * The graph without the effects that no longer follow: their concept is no descendant of a do() any more, or a do()
+ * before it was taken back or set to another value (not one that became an effect of the same value).
+ * @param {Graph} before
+ * @param {Graph} after
+ * @returns {Graph}
+ */
+export function letGo(before, after) {
+  if (after.effects.size === 0) return after;
+  const parts = roles(after);
+  const changed = [...before.interventions].filter(([name, value]) => (after.interventions.get(name) ?? after.effects.get(name)) !== value).map(([name]) => name);
+  const doubted = new Set(changed.flatMap((name) => [...descendants(before, [name])]));
+  const kept = [...after.effects].filter(([name, value]) =>
+    parts.get(name) === "affected" && !(doubted.has(name) && before.effects.get(name) === value));
+  return kept.length === after.effects.size ? after : makeGraph({ ...after, effects: new Map(kept) });
+}
+
+/**
+ * Takes a value out of the domain, with the do() that used it. The factual value stays.
+ * @param {Graph} graph
+ * @param {string} name
+ * @param {string} value
+ */
+export function removeValue(graph, name, value) {
+  if (conceptOf(graph, name).value === value) throw new GraphError("factual_value", { name, value });
+  const released = graph.interventions.get(name) === value ? release(graph, name) : graph;
+  const freed = graph.effects.get(name) === value ? expect(released, name, value) : released;
+  return withConcept(freed, name, (old) =>
+    makeConcept({ ...old, values: new Map([...old.values].filter(([key]) => key !== value)) }));
+}
+
+/**
+ * @param {Graph} graph
+ * @param {string} name
+ * @param {string} from
+ * @param {string} to
+ */
+export function renameValue(graph, name, from, to) {
+  const key = to.trim();
+  if (key === from) return graph;
+  if (!key) throw new GraphError("empty_value", { name });
+  if (conceptOf(graph, name).values.has(key)) throw new GraphError("duplicate_value", { name, value: key });
+  const forced = graph.interventions.get(name) === from;
+  const expected = graph.effects.get(name) === from;
+  const released = forced ? release(graph, name) : graph;
+  const renamed = withConcept(expected ? expect(released, name, from) : released, name, (old) => makeConcept({
+    ...old,
+    value: old.value === from ? key : old.value,
+    values: new Map([...old.values].map(([value, phrase]) => (value === from ? [key, phrase] : [value, phrase]))),
+  }));
+  const again = forced ? intervene(renamed, name, key) : renamed;
+  return expected ? expect(again, name, key) : again;
+}
+
+/**
+ * @param {Graph} graph
+ * @param {string} name
+ * @param {string} value
+ * @param {string} phrase empty where there is nothing to see, such as a car that is gone
+ */
+export const setPhrase = (graph, name, value, phrase) =>
+  withConcept(graph, name, (old) => makeConcept({ ...old, values: new Map([...old.values, [value, phrase.trim()]]) }));
+
+/** @param {Graph} graph @param {string} name @param {Scope} scope */
+export const setScope = (graph, name, scope) =>
+  withConcept(graph, name, (old) => makeConcept({ ...old, scope }));
+
+/** @param {Graph} graph @param {string} name @param {string} description */
+export const setDescription = (graph, name, description) =>
+  withConcept(graph, name, (old) => makeConcept({ ...old, description }));
+
+/** @param {Graph} graph @param {string} basePrompt */
+export const setBasePrompt = (graph, basePrompt) => makeGraph({ ...graph, basePrompt });
+
+/** @param {Graph} graph @param {{cause: string, effect: string}} edge @param {string} reason */
+export const setReason = (graph, edge, reason) => withEdge(graph, edge, (old) => makeEdge({ ...old, reason }));
+
+/** Turns an edge round, if a confirmed one closes no cycle then. @param {Graph} graph @param {{cause: string, effect: string}} edge */
+export function reverse(graph, { cause, effect }) {
+  const old = edgeOf(graph, cause, effect);
+  const without = disconnect(graph, { cause, effect });
+  const refused = (old?.status === "proposed" ? clash : refusal)(without, effect, cause);
+  if (refused) throw refused;
+  const edges = graph.edges.map((each) => (each === old ? makeEdge({ ...each, cause: effect, effect: cause }) : each));
+  return makeGraph({ ...graph, edges });
+}

@@ -14,9 +14,8 @@
  * @typedef {{mode: "edit" | "intervene", tab: "drawing" | "text", view: [number, number, number] | null, panel: boolean}} Look
  */
 import { Actions } from "./actions.mjs";
-import { Caption } from "./caption.mjs";
+import { Caption, Empty, Toolbar } from "./toolbar.mjs";
 import { html } from "./dom.mjs";
-import { Empty } from "./empty.mjs";
 import { Gestures } from "./gestures.mjs";
 import { reasonOf } from "./i18n.mjs";
 import { Inspector } from "./inspector.mjs";
@@ -25,12 +24,10 @@ import { bounds } from "./layout.mjs";
 import { GraphError } from "./model.mjs";
 import { Painter } from "./painter.mjs";
 import { QuickEntry } from "./quick_entry.mjs";
-import { Scene } from "./scene.mjs";
+import { Scene, Viewport } from "./scene.mjs";
 import { Session } from "./session.mjs";
 import { TextTab } from "./text_tab.mjs";
-import { Toolbar } from "./toolbar.mjs";
 import { Transfer } from "./transfer.mjs";
-import { Viewport } from "./viewport.mjs";
 
 /** Where the page shows the editor smaller than this, its tools grow against it. */
 const DISTANT = 0.75;
@@ -60,7 +57,7 @@ export class Editor {
     this.stage = html("div", { class: "csg-stage" }, this.scene.element, this.empty.element, this.inspector.element, this.quick.element);
     this.element = html("section", { class: "csg-editor", "aria-label": this.t("title"), "data-capture-wheel": "true" },
       this.toolbar.element, this.caption.element, this.stage, this.textTab.element,
-      html("footer", {}, this.notice, this.status, this.toolbar.facts), this.toolbar.menu.element);
+      html("footer", {}, this.notice, this.status, this.toolbar.facts));
     this.gestures = new Gestures(this, this.#life.signal);
     this.keyboard = new Keyboard(this, this.#life.signal);
     this.transfer = new Transfer(this, this.#life.signal);

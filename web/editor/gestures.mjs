@@ -9,7 +9,7 @@
  * }} Gesture what the pointer does until it is lifted
  */
 import * as commands from "./commands.mjs";
-import { pathOf, towards } from "./curve.mjs";
+import { pathOf, towards } from "./layout.mjs";
 import { reasonOf } from "./i18n.mjs";
 import { edgeKey } from "./model.mjs";
 

@@ -8,11 +8,11 @@
  * @import { Concept, Edge, Graph } from "./model.mjs"
  */
 import * as commands from "./commands.mjs";
-import * as details from "./details.mjs";
+import * as details from "./commands.mjs";
 import { html, icon, iconButton } from "./dom.mjs";
 import { conceptOf, edgeKey, roles } from "./model.mjs";
-import { colourOf } from "./palette.mjs";
-import { unspoken } from "./phrases.mjs";
+import { colourOf } from "./card.mjs";
+import { unspoken } from "./commands.mjs";
 
 export class Inspector {
   #pressed = false;

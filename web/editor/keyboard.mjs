@@ -5,7 +5,6 @@
  * @import { Editor } from "./editor.mjs"
  * @import { Box } from "./layout.mjs"
  */
-import { showKeys } from "./menu.mjs";
 import { children, edgeKey, parents } from "./model.mjs";
 
 /** @typedef {"ArrowUp" | "ArrowDown" | "ArrowLeft" | "ArrowRight"} Arrow */
@@ -102,7 +101,7 @@ export class Keyboard {
     Delete: () => this.editor.actions.remove(),
     Backspace: () => this.editor.actions.remove(),
     Escape: () => this.#escape(),
-    "?": () => showKeys(this.editor),
+    "?": async () => (await import("./menu.mjs")).showKeys(this.editor),
   };
 
   #add() {

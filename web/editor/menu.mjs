@@ -4,10 +4,10 @@
  * @import { Editor } from "./editor.mjs"
  */
 import * as commands from "./commands.mjs";
-import { setBasePrompt } from "./details.mjs";
+import { setBasePrompt } from "./commands.mjs";
 import { html, iconButton } from "./dom.mjs";
-import { PRESETS } from "./empty.mjs";
-import { Files } from "./files.mjs";
+import { PRESETS } from "./toolbar.mjs";
+import { Files } from "./transfer.mjs";
 
 const FORMS = { json: "JSON", dagitty: "DAGitty", dot: "DOT", svg: "SVG", png: "PNG" };
 const KEYS = ["n", "Enter", "c", "arrows", "e", "digits", "h", "i", "Delete", "undo", "l", "f", "t", "Escape"];
@@ -20,6 +20,7 @@ export class Menu {
     this.files = new Files(editor);
     this.element = html("div", { class: "csg-menu", role: "menu", hidden: true, onkeydown: (/** @type {KeyboardEvent} */ event) => this.#key(event) });
     this.element.addEventListener("focusout", (event) => this.#left(event));
+    editor.element.append(this.element);
   }
 
   toggle() {

@@ -6,7 +6,7 @@
  * where both changed the same thing, mine stands and the conflict is listed. The same
  * steps, in the same order, as `csg/causal/merge.py`.
  *
- * @import { Memory } from "./memory.mjs"
+ * @import { Memory } from "./session.mjs"
  * @import { Concept, Edge, Graph } from "./model.mjs"
  * @typedef {"base_prompt" | "value" | "phrase" | "scope" | "description" | "concept" | "edge" | "cycle" | "reason" | "do"} ConflictKind
  * @typedef {{
@@ -15,7 +15,7 @@
  * }} Conflict `key` is the same whenever the same disagreement returns; `apply` takes theirs
  */
 import * as commands from "./commands.mjs";
-import * as details from "./details.mjs";
+import * as details from "./commands.mjs";
 import { MAX_CONCEPTS, cycleClosedBy, edgeOf, findPath, makeConcept, makeEdge, makeGraph } from "./model.mjs";
 
 /**

@@ -8,10 +8,9 @@
 import { Editor } from "./editor.mjs";
 import { translator } from "./i18n.mjs";
 import { meaningOf, readJson } from "./json.mjs";
-import { downstream, nodeCalled } from "./links.mjs";
-import { forget } from "./memory.mjs";
+import { downstream, join, nodeCalled, nothing, resultsOf } from "./results.mjs";
+import { forget } from "./session.mjs";
 import { GraphError } from "./model.mjs";
-import { join, nothing, resultsOf } from "./results.mjs";
 
 const TEXT = "graph_json";
 const KEPT = "csg_result";

@@ -3,16 +3,15 @@
  *
  * @import { Editor } from "./editor.mjs"
  * @import { Card } from "./card.mjs"
- * @import { CardState } from "./card_view.mjs"
+ * @import { CardState } from "./card.mjs"
  * @import { Concept, Edge, Point, Role } from "./model.mjs"
  * @import { Result } from "./results.mjs"
  * @import { EdgeState } from "./scene.mjs"
  */
-import { layOut } from "./card.mjs";
+import { colourOf, layOut } from "./card.mjs";
 import { arrange, spread } from "./layout.mjs";
 import { isCut, roles } from "./model.mjs";
-import { colourOf } from "./palette.mjs";
-import { unspoken } from "./phrases.mjs";
+import { unspoken } from "./commands.mjs";
 
 const FURTHEST = 20000;
 

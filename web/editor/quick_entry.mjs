@@ -8,7 +8,7 @@
 import * as commands from "./commands.mjs";
 import { html } from "./dom.mjs";
 import { conceptOf, makeConcept, makeGraph } from "./model.mjs";
-import { phraseOf } from "./phrases.mjs";
+import { phraseOf } from "./commands.mjs";
 
 /** Pixels kept free around. */
 const EDGE = 6;

@@ -2,18 +2,15 @@
  * What an editor holds, without anything that is drawn: the graph and its history, what it remembers of
  * the extraction under it, the open conflicts, what is selected, and what the last run found.
  *
- * @import { Memory } from "./memory.mjs"
  * @import { Conflict } from "./merge.mjs"
  * @import { Graph } from "./model.mjs"
  * @import { Result } from "./results.mjs"
  */
-import { letGo } from "./effects.mjs";
+import { letGo } from "./commands.mjs";
 import { readAny } from "./formats.mjs";
-import { History } from "./history.mjs";
-import { readJson, writeJson } from "./json.mjs";
-import { forget, remember, remembered } from "./memory.mjs";
+import { fromObject, readJson, toObject, writeJson } from "./json.mjs";
 import { mergeAgain } from "./merge.mjs";
-import { EMPTY, edgeKey } from "./model.mjs";
+import { edgeKey, EMPTY, makeGraph } from "./model.mjs";
 
 export class Session {
   history = new History(EMPTY);
@@ -143,3 +140,109 @@ export class Session {
   }
 }
 
+/**
+ * Undo and redo. Steps that share a `merge` key become one (dragging, typing).
+ */
+export class History {
+  #limit;
+  /** @type {Graph[]} */ #past = [];
+  /** @type {Graph[]} */ #future = [];
+  /** @type {string | null} */ #open = null;
+
+  /**
+   * @param {Graph} graph
+   * @param {number} [limit] how many steps are remembered
+   */
+  constructor(graph, limit = 200) {
+    this.present = graph;
+    this.#limit = limit;
+  }
+
+  get canUndo() {
+    return this.#past.length > 0;
+  }
+
+  get canRedo() {
+    return this.#future.length > 0;
+  }
+
+  /**
+   * @param {Graph} graph
+   * @param {string | null} [merge]
+   * @returns {boolean} whether anything changed
+   */
+  record(graph, merge = null) {
+    if (graph === this.present) return false;
+    if (merge === null || merge !== this.#open) this.#past.push(this.present);
+    if (this.#past.length > this.#limit) this.#past.shift();
+    this.#open = merge;
+    this.#future = [];
+    this.present = graph;
+    return true;
+  }
+
+  /** The next step stands alone, whatever its key. */
+  seal() {
+    this.#open = null;
+  }
+
+  undo() {
+    return this.#step(this.#past, this.#future);
+  }
+
+  redo() {
+    return this.#step(this.#future, this.#past);
+  }
+
+  /**
+   * @param {Graph[]} from
+   * @param {Graph[]} to
+   */
+  #step(from, to) {
+    const graph = from.pop();
+    if (!graph) return false;
+    to.push(this.present);
+    this.present = graph;
+    this.seal();
+    return true;
+  }
+}
+
+/**
+ * What a stored graph remembers of the extraction it was edited over, so that a new
+ * extraction can be merged into it: the keys `extracted`, `latest` and `settled` of its text.
+ *
+ * @typedef {{base: Graph, latest: Graph, settled: ReadonlySet<string>}} Memory `base`: the extraction
+ *   the artist edited; `latest`: another one merged since, while conflicts with it are open, or else
+ *   the same; `settled`: the keys of conflicts decided for the artist
+ */
+
+/** @param {Graph} stored @returns {Memory} */
+export function remembered(stored) {
+  const { extracted, latest, settled } = stored.extra;
+  const base = extracted ? fromObject(extracted) : makeGraph();
+  return {
+    base,
+    latest: latest ? fromObject(latest) : base,
+    settled: new Set(Array.isArray(settled) ? settled.map(String) : []),
+  };
+}
+
+/** The graph with what a later merge needs to know. @param {Graph} graph @param {Memory} memory @returns {Graph} */
+export function remember(graph, { base, latest, settled }) {
+  const kept = {
+    extracted: plain(base),
+    ...(latest !== base && { latest: plain(latest) }),
+    ...(settled.size && { settled: [...settled] }),
+  };
+  return makeGraph({ ...graph, extra: { ...forget(graph).extra, ...kept } });
+}
+
+/** @param {Graph} graph */
+const plain = (graph) => toObject(forget(graph));
+
+/** @param {Graph} graph @returns {Graph} the graph without what only a merge needs */
+export function forget(graph) {
+  const { extracted, latest, settled, ...extra } = graph.extra;
+  return makeGraph({ ...graph, extra });
+}

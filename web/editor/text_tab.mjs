@@ -5,9 +5,8 @@
  * @import { Editor } from "./editor.mjs"
  * @import { Graph } from "./model.mjs"
  */
-import { describe, revise } from "./dagitty.mjs";
+import { describe, readAny, revise } from "./formats.mjs";
 import { html } from "./dom.mjs";
-import { readAny } from "./formats.mjs";
 import { reasonOf } from "./i18n.mjs";
 import { EMPTY } from "./model.mjs";
 

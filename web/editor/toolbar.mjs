@@ -1,17 +1,19 @@
 /**
- * The line above the drawing: modes, tabs, history, layout and a menu; and the facts below it.
+ * What stands around the drawing: the tools above and the facts below it, the picture's caption, and how to begin.
  *
  * @import { Editor } from "./editor.mjs"
  */
+import { open, setBasePrompt } from "./commands.mjs";
 import { html, icon, iconButton } from "./dom.mjs";
-import { open } from "./effects.mjs";
-import { Menu } from "./menu.mjs";
+import { Files } from "./transfer.mjs";
 
 /** Milliseconds without a change. */
 const REST = 120;
 
+/** Modes, tabs, history, layout and a menu; and the facts below the drawing. */
 export class Toolbar {
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #rest;
+  /** @type {import("./menu.mjs").Menu | undefined} */ #menu;
 
   /** @param {Editor} editor */
   constructor(editor) {
@@ -23,13 +25,19 @@ export class Toolbar {
     this.undo = iconButton(this.t("do.undo"), "undo", () => editor.undo());
     this.redo = iconButton(this.t("do.redo"), "redo", () => editor.redo());
     this.panel = iconButton(this.t("do.panel"), "panel", () => editor.setPanel(!editor.panelOpen));
-    this.more = iconButton(this.t("do.more"), "more", () => this.menu.toggle(), { "aria-haspopup": "menu", "aria-expanded": "false" });
-    this.menu = new Menu(editor, this.more);
+    this.more = iconButton(this.t("do.more"), "more", () => this.#toggleMenu(), { "aria-haspopup": "menu", "aria-expanded": "false" });
     this.element = html("header", { class: "csg-toolbar", role: "toolbar", "aria-label": this.t("do.toolbar") },
       this.modes, this.#add(), html("span", { class: "gap" }),
       html("span", { class: "group drawing-only" }, this.undo, this.redo,
         iconButton(this.t("do.arrange"), "layout", () => editor.actions.arrange(), { class: "csg-button fold" }), iconButton(this.t("do.fit"), "fit", () => editor.fit(), { class: "csg-button fold" }), this.panel),
       this.tabs, this.more);
+  }
+
+  /** The menu's code comes with its first use. */
+  async #toggleMenu() {
+    const { Menu } = await import("./menu.mjs");
+    this.#menu ??= new Menu(this.editor, this.more);
+    this.#menu.toggle();
   }
 
   #add() {
@@ -102,5 +110,42 @@ export class Toolbar {
   #showConflicts() {
     this.editor.select([], null);
     this.editor.setPanel(true);
+  }
+}
+
+/** The picture's caption, which every edit begins from. */
+export class Caption {
+  #shown = "";
+
+  /** @param {Editor} editor */
+  constructor(editor) {
+    this.editor = editor;
+    const { t } = editor;
+    this.input = html("input", {
+      "aria-label": t("caption.label"), placeholder: t("caption.empty"), maxlength: 20000,
+      onchange: () => editor.run((graph) => setBasePrompt(graph, this.input.value)),
+      onkeydown: (/** @type {KeyboardEvent} */ event) => { if (event.key === "Enter" && !event.isComposing) this.input.blur(); },
+    });
+    this.element = html("label", { class: "csg-caption" }, html("span", {}, t("caption.label")), this.input);
+  }
+
+  render() {
+    const { graph } = this.editor;
+    if (this.#shown !== graph.basePrompt) this.input.value = this.#shown = graph.basePrompt; // What is being typed stays.
+    this.input.title = graph.basePrompt || this.editor.t("caption.empty");
+    this.element.dataset.empty = String(graph.concepts.length > 0 && !graph.basePrompt.trim());
+  }
+}
+
+export const PRESETS = ["portrait", "street", "landscape", "still-life", "town"];
+
+/** What stands where no graph is yet: how to begin, and graphs to begin with. */
+export class Empty {
+  /** @param {Editor} editor */
+  constructor(editor) {
+    const { t } = editor;
+    const files = new Files(editor);
+    this.element = html("div", { class: "csg-empty" }, html("p", {}, t("notice.empty")),
+      html("p", { class: "presets" }, ...PRESETS.map((name) => html("button", { type: "button", class: "wide", onclick: () => files.preset(name) }, t(`presets.${name}`)))));
   }
 }
