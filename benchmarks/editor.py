@@ -51,10 +51,10 @@ DRAG = """async frames => {
         { bubbles: true, pointerId: 1, button: 0, buttons: 1, clientX: x + 20 + dx, clientY: y + 5 + dy }));
     scene.setPointerCapture = () => {};
     let spent = 0;
-    const preview = window.editor.preview.bind(window.editor);
-    window.editor.preview = places => {
+    const { scene: drawing } = window.editor, move = drawing.move.bind(drawing);
+    drawing.move = places => {
         const began = performance.now();
-        preview(places);
+        move(places);
         spent += performance.now() - began;
     };
     const gaps = [], script = [], layout = [];

@@ -3,7 +3,7 @@
  *
  * @import { Translate } from "./i18n.mjs"
  * @import { Conflict } from "./merge.mjs"
- * @import { Graph, Point } from "./model.mjs"
+ * @import { Graph } from "./model.mjs"
  * @import { Result } from "./results.mjs"
  * @typedef {{
  *   t: Translate,
@@ -42,10 +42,10 @@ export class Editor {
     this.host = host;
     this.t = host.t;
     this.session = new Session((text) => host.write(text));
-    this.actions = new Actions(this);
     this.scene = new Scene(this.t);
     this.viewport = new Viewport(this.scene.element, this.scene.viewport, () => this.toolbar?.followZoom());
     this.painter = new Painter(this);
+    this.actions = new Actions(this.#desk());
     this.toolbar = new Toolbar(this);
     this.inspector = new Inspector(this);
     this.caption = new Caption(this);
@@ -58,10 +58,50 @@ export class Editor {
     this.element = html("section", { class: "csg-editor", "aria-label": this.t("title"), "data-capture-wheel": "true" },
       this.toolbar.element, this.caption.element, this.stage, this.textTab.element,
       html("footer", {}, this.notice, this.status, this.toolbar.facts));
-    this.gestures = new Gestures(this, this.#life.signal);
-    this.keyboard = new Keyboard(this, this.#life.signal);
+    const hands = this.#hands();
+    this.gestures = new Gestures(hands, this.#life.signal);
+    this.keyboard = new Keyboard(hands, this.#life.signal);
     this.transfer = new Transfer(this, this.#life.signal);
     this.#watchSize();
+  }
+
+  /** What actions need of the editor. @returns {import("./actions.mjs").Desk} */
+  #desk() {
+    const { session, painter, scene, t } = this;
+    return {
+      session, drawn: painter, t,
+      run: (command, options) => this.run(command, options),
+      say: (words, kind) => this.say(words, kind),
+      showCycle: (names) => scene.showCycle(names),
+      visit: (key) => this.visit(key),
+      rest: () => this.rest(),
+      fit: () => this.fit(),
+    };
+  }
+
+  /** What gestures and keys need of the editor. @returns {import("./gestures.mjs").Desk & import("./keyboard.mjs").Desk} */
+  #hands() {
+    const { scene, viewport, actions, element, quick } = this;
+    return {
+      ...this.#desk(), scene, viewport, actions, element,
+      select: (keys, focus) => this.select(keys, focus),
+      focusOn: (key) => this.#focusOn(key),
+      unsay: () => this.unsay(),
+      addAt: (point) => quick.addAt(point),
+      addNear: (name) => quick.addNear(name),
+      wheel: (event) => this.host.wheel?.(event),
+      zoom: (factor) => viewport.zoom(factor),
+      undo: () => this.undo(),
+      redo: () => this.redo(),
+      duplicate: () => this.transfer.duplicate(),
+      setMode: (mode) => this.setMode(mode),
+      setTab: (tab) => this.setTab(tab),
+      setPanel: (open, field) => this.setPanel(open, field),
+      closePanel: () => this.panelOpen && (this.setPanel(false), true),
+      cancel: () => this.gestures.cancel(),
+      pressing: () => this.gestures.attending,
+      showKeys: async () => (await import("./menu.mjs")).showKeys(this),
+    };
   }
 
   get graph() {
@@ -236,6 +276,18 @@ export class Editor {
     this.#reveal();
   }
 
+  /** Marks one thing and gives it the keyboard; the selection stays. @param {string} key */
+  #focusOn(key) {
+    this.focus = key;
+    this.render();
+    this.scene.elementOf(key)?.focus({ preventScroll: true });
+  }
+
+  /** Gives the keyboard back to the drawing. */
+  rest() {
+    (this.scene.elementOf(this.focus) ?? this.scene.element).focus({ preventScroll: true });
+  }
+
   /** Brings what has the focus out from under the panel, or back into view. */
   #reveal() {
     const box = this.focus === null ? undefined : this.scene.boxOf(this.focus);
@@ -314,11 +366,6 @@ export class Editor {
     this.viewport.free = !view;
     this.render();
     this.#keepFitted();
-  }
-
-  /** @param {ReadonlyMap<string, Point>} places drawn at once, not yet stored */
-  preview(places) {
-    this.scene.move(places);
   }
 
   dispose() {

@@ -1,9 +1,17 @@
 /**
  * Mouse, pen and touch on the drawing: select, move, connect, pan, pinch.
  *
- * @import { Editor } from "./editor.mjs"
+ * @import { Actions } from "./actions.mjs"
+ * @import { Translate } from "./i18n.mjs"
  * @import { Point } from "./model.mjs"
- * @import { Target } from "./scene.mjs"
+ * @import { Scene, Target, Viewport } from "./scene.mjs"
+ * @import { Session } from "./session.mjs"
+ * @typedef {{
+ *   session: Session, scene: Scene, viewport: Viewport, actions: Actions, t: Translate, element: HTMLElement,
+ *   select: (keys: Iterable<string>, focus?: string | null) => void,
+ *   say: (words: string, kind?: "plain" | "refused") => void, unsay: () => void,
+ *   setPanel: (open: boolean, field?: string) => void, addAt: (point: Point) => void, wheel: (event: WheelEvent) => void
+ * }} Desk what gestures need: `unsay` takes a refusal back, `wheel` is for an editor without the keyboard
  * @typedef {{
  *   move: (event: PointerEvent) => void, end: (event: PointerEvent) => void, cancel: () => void
  * }} Gesture what the pointer does until it is lifted
@@ -23,12 +31,12 @@ export class Gestures {
   /** @type {{time: number, x: number, y: number}} */ #lastTap = { time: 0, x: 0, y: 0 };
 
   /**
-   * @param {Editor} editor
+   * @param {Desk} desk
    * @param {AbortSignal} signal
    */
-  constructor(editor, signal) {
-    this.editor = editor;
-    const stage = editor.scene.element;
+  constructor(desk, signal) {
+    this.desk = desk;
+    const stage = desk.scene.element;
     /** @type {Record<string, (event: any) => void>} */
     const acts = {
       pointerdown: (event) => this.#press(event),
@@ -41,37 +49,37 @@ export class Gestures {
     stage.addEventListener("touchstart", (event) => event.preventDefault(), { signal, passive: false });
     for (const [type, act] of Object.entries(acts)) stage.addEventListener(type, act, { signal });
     stage.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
-    editor.element.addEventListener("wheel", (event) => this.#wheel(event), { signal, passive: false });
+    desk.element.addEventListener("wheel", (event) => this.#wheel(event), { signal, passive: false });
   }
 
   /** @param {PointerEvent} event */
   #press(event) {
     if (event.button > 1) return;
-    const { scene } = this.editor;
-    this.editor.unsay();
+    const { scene } = this.desk;
+    this.desk.unsay();
     this.#down.set(event.pointerId, event);
     if (this.#down.size === 2) return this.#pinch();
     if (this.#down.size > 2) return;
     const target = event.button === 1 ? null : scene.targetOf(event.target);
     this.#attend(target);
-    if (target && !event.shiftKey && !this.editor.selected.has(keyOf(target))) this.editor.select([keyOf(target)], keyOf(target));
+    if (target && !event.shiftKey && !this.desk.session.selected.has(keyOf(target))) this.desk.select([keyOf(target)], keyOf(target));
     this.#gesture = this.#begin(event, target);
   }
 
   /** Gives the keyboard to what was touched. @param {Target | null} target */
   #attend(target) {
-    const { editor } = this;
+    const { desk } = this;
     const key = target && keyOf(target);
     this.attending = true;
-    (key ? editor.scene.elementOf(key) : editor.scene.element)?.focus({ preventScroll: true });
-    if (!editor.element.contains(document.activeElement)) editor.scene.element.focus({ preventScroll: true });
+    (key ? desk.scene.elementOf(key) : desk.scene.element)?.focus({ preventScroll: true });
+    if (!desk.element.contains(document.activeElement)) desk.scene.element.focus({ preventScroll: true });
     this.attending = false;
   }
 
   /** @param {PointerEvent} event @param {Target | null} target @returns {Gesture} */
   #begin(event, target) {
     if (!target) return event.shiftKey && event.button === 0 ? this.#framing(event) : this.#panning(event);
-    if (target.kind === "rim" && this.editor.mode === "edit") return this.#connecting(event, target.name);
+    if (target.kind === "rim" && this.desk.session.mode === "edit") return this.#connecting(event, target.name);
     if ("name" in target) return this.#moving(event, target);
     return this.#tapping(event, () => this.#tapEdge(target));
   }
@@ -114,7 +122,7 @@ export class Gestures {
   /** Two fingers move and stretch the drawing. */
   #pinch() {
     this.#gesture?.cancel();
-    const { viewport } = this.editor;
+    const { viewport } = this.desk;
     const frame = () => [...this.#down.values()].slice(0, 2).map((each) => viewport.framePoint(each));
     let before = frame();
     this.#gesture = {
@@ -134,7 +142,7 @@ export class Gestures {
 
   /** @param {PointerEvent} start @returns {Gesture} */
   #panning(start) {
-    const { viewport } = this.editor;
+    const { viewport } = this.desk;
     let before = viewport.framePoint(start);
     let moved = false;
     return {
@@ -152,7 +160,7 @@ export class Gestures {
 
   /** A frame drawn over concepts selects them, beside those that were. @param {PointerEvent} start @returns {Gesture} */
   #framing(start) {
-    const { scene, viewport, selected } = this.editor;
+    const { scene, viewport, session: { selected } } = this.desk;
     const from = viewport.point(start);
     /** @type {string[]} */ let inside = [];
     return {
@@ -163,7 +171,7 @@ export class Gestures {
       },
       end: () => {
         scene.showFrame(null);
-        this.editor.select(new Set([...selected, ...inside]), inside.at(-1) ?? this.editor.focus);
+        this.desk.select(new Set([...selected, ...inside]), inside.at(-1) ?? this.desk.session.focus);
       },
       cancel: () => scene.showFrame(null),
     };
@@ -171,9 +179,9 @@ export class Gestures {
 
   /** @param {PointerEvent} event */
   #tapGround(event) {
-    const { editor } = this;
-    if (this.#isTwice(event) && editor.mode === "edit") this.#add(editor.viewport.point(event));
-    else editor.select([], editor.focus);
+    const { desk } = this;
+    if (this.#isTwice(event) && desk.session.mode === "edit") desk.addAt(desk.viewport.point(event));
+    else desk.select([], desk.session.focus);
   }
 
   /** Whether this is the second tap at the same place. @param {PointerEvent} event */
@@ -186,11 +194,11 @@ export class Gestures {
 
   /** @param {PointerEvent} start @param {Extract<Target, {name: string}>} target @returns {Gesture} */
   #moving(start, target) {
-    const { editor } = this;
-    const names = editor.selected.has(target.name) ? [...editor.selected] : [target.name];
-    const origin = editor.viewport.point(start);
+    const { desk } = this;
+    const names = desk.session.selected.has(target.name) ? [...desk.session.selected] : [target.name];
+    const origin = desk.viewport.point(start);
     const from = new Map(names.flatMap((name) => {
-      const box = editor.scene.boxOf(name);
+      const box = desk.scene.boxOf(name);
       return box ? [/** @type {const} */ ([name, /** @type {Point} */ ([box.x, box.y])])] : [];
     }));
     let moved = false;
@@ -201,55 +209,49 @@ export class Gestures {
       move: (event) => {
         moved ||= far(start, event);
         if (!moved) return;
-        const [x, y] = editor.viewport.point(event);
+        const [x, y] = desk.viewport.point(event);
         places = new Map([...from].map(([name, [left, top]]) => [name, [left + x - origin[0], top + y - origin[1]]]));
         frame ||= requestAnimationFrame(() => {
           frame = 0;
-          editor.preview(places);
+          desk.scene.move(places);
         });
       },
       end: (event) => {
         cancelAnimationFrame(frame);
-        if (moved) editor.actions.place(places);
+        if (moved) desk.actions.place(places);
         else this.#tapConcept(event, target);
       },
       cancel: () => {
         cancelAnimationFrame(frame);
-        editor.preview(from);
+        desk.scene.move(from);
       },
     };
   }
 
   /** @param {PointerEvent} event @param {Extract<Target, {name: string}>} target */
   #tapConcept(event, { kind, name, value }) {
-    const { editor } = this;
+    const { desk } = this;
     const twice = this.#isTwice(event);
-    if (event.shiftKey) return editor.select(toggled(editor.selected, name), name);
-    editor.select([name], name);
-    if (kind === "chip" && value !== undefined) return editor.actions.choose(name, value);
-    if (kind === "words") return editor.actions.speak(name);
-    if (kind === "lock") return editor.actions.lock(name);
-    const unread = editor.mode === "intervene" && editor.scene.element.classList.contains("far");
-    if (kind === "more" || twice || unread) editor.setPanel(true, twice && editor.mode === "edit" ? "name" : "values");
-  }
-
-  /** @param {Point} point */
-  #add(point) {
-    this.editor.quick.addAt(point);
+    if (event.shiftKey) return desk.select(toggled(desk.session.selected, name), name);
+    desk.select([name], name);
+    if (kind === "chip" && value !== undefined) return desk.actions.choose(name, value);
+    if (kind === "words") return desk.actions.speak(name);
+    if (kind === "lock") return desk.actions.lock(name);
+    const unread = desk.session.mode === "intervene" && desk.scene.element.classList.contains("far");
+    if (kind === "more" || twice || unread) desk.setPanel(true, twice && desk.session.mode === "edit" ? "name" : "values");
   }
 
   /** @param {Exclude<Target, {name: string}>} target */
   #tapEdge(target) {
-    const { editor } = this;
-    if (target.kind === "confirm") return editor.actions.confirm(target);
-    if (target.kind === "reject") return editor.actions.reject(target);
-    editor.select([edgeKey(target)], edgeKey(target));
+    const { desk } = this;
+    if (target.kind === "confirm") return desk.actions.confirm(target);
+    if (target.kind === "reject") return desk.actions.reject(target);
+    desk.select([edgeKey(target)], edgeKey(target));
   }
 
   /** Draws a new edge from a concept's rim. @param {PointerEvent} start @param {string} cause @returns {Gesture} */
   #connecting(start, cause) {
-    const { editor } = this;
-    const { scene, viewport } = editor;
+    const { desk, desk: { scene, viewport } } = this;
     const box = /** @type {import("./layout.mjs").Box} */ (scene.boxOf(cause));
     const from = /** @type {Point} */ ([box.x + box.width, box.y + box.height / 2]);
     /** @type {string | null} */ let aimed = null;
@@ -270,33 +272,32 @@ export class Gestures {
         clear();
         const effect = this.#conceptAt(viewport.point(event));
         if (!far(start, event)) this.#tapConcept(event, { kind: "card", name: cause });
-        else if (effect !== null && effect !== cause) editor.actions.connect(cause, effect);
+        else if (effect !== null && effect !== cause) desk.actions.connect(cause, effect);
       },
       cancel: () => {
         clear();
-        editor.unsay();
+        desk.unsay();
       },
     };
   }
 
   /** Says, while the edge is still in the air, why it could not land here. @param {string} cause @param {string | null} effect */
   #aim(cause, effect) {
-    const { editor } = this;
-    const { scene } = editor;
-    const refused = effect === null || effect === cause ? null : commands.refusal(editor.graph, cause, effect);
+    const { desk, desk: { scene } } = this;
+    const refused = effect === null || effect === cause ? null : commands.refusal(desk.session.graph, cause, effect);
     scene.element.dataset.refused = String(Boolean(refused));
     scene.showTarget(refused ? null : effect === cause ? null : effect);
     const names = /** @type {string[]} */ (refused?.details.names ?? []);
     scene.showCycle(names);
-    if (refused) editor.say(reasonOf(editor.t, refused), "refused");
-    else if (effect !== null && effect !== cause) editor.say(editor.t("label.edge", { cause, effect }));
-    else editor.unsay();
+    if (refused) desk.say(reasonOf(desk.t, refused), "refused");
+    else if (effect !== null && effect !== cause) desk.say(desk.t("label.edge", { cause, effect }));
+    else desk.unsay();
   }
 
   /** @param {Point} point @returns {string | null} */
   #conceptAt([x, y]) {
     const reach = 10;
-    for (const [name, box] of [...this.editor.scene.boxes].reverse()) {
+    for (const [name, box] of [...this.desk.scene.boxes].reverse()) {
       const inside = x > box.x - reach && x < box.x + box.width + reach && y > box.y - reach && y < box.y + box.height + reach;
       if (inside) return name;
     }
@@ -305,13 +306,13 @@ export class Gestures {
 
   /** The wheel zooms here only while the editor has the keyboard. @param {WheelEvent} event */
   #wheel(event) {
-    const { editor } = this;
-    if (!editor.element.contains(document.activeElement)) return editor.host.wheel?.(event);
+    const { desk } = this;
+    if (!desk.element.contains(document.activeElement)) return desk.wheel(event);
     event.stopPropagation();
-    if (!editor.scene.element.contains(/** @type {Node} */ (event.target))) return;
+    if (!desk.scene.element.contains(/** @type {Node} */ (event.target))) return;
     event.preventDefault();
     const factor = Math.exp(-Math.max(-80, Math.min(80, event.deltaY)) * (event.deltaMode ? 0.05 : 0.0025));
-    editor.viewport.zoom(factor, editor.viewport.framePoint(event));
+    desk.viewport.zoom(factor, desk.viewport.framePoint(event));
   }
 }
 

@@ -79,7 +79,7 @@ export class Inspector {
   #heading(title, ...beside) {
     const close = iconButton(this.t("panel.close"), "close", () => {
       this.editor.setPanel(false);
-      (this.editor.scene.elementOf(this.editor.focus) ?? this.editor.scene.element).focus({ preventScroll: true });
+      this.editor.rest();
     });
     return html("header", {}, ...beside, html("h3", {}, title), close);
   }

@@ -2,8 +2,20 @@
  * The editor without a mouse. One concept or edge has the keyboard at a time; arrows
  * follow the edges, letters act on it.
  *
- * @import { Editor } from "./editor.mjs"
+ * @import { Actions } from "./actions.mjs"
+ * @import { Translate } from "./i18n.mjs"
  * @import { Box } from "./layout.mjs"
+ * @import { Scene } from "./scene.mjs"
+ * @import { Session } from "./session.mjs"
+ * @typedef {{
+ *   session: Session, scene: Scene, actions: Actions, t: Translate, element: HTMLElement,
+ *   say: (words: string) => void, select: (keys: Iterable<string>, focus?: string | null) => void, visit: (key: string) => void,
+ *   undo: () => void, redo: () => void, duplicate: () => void, addNear: (name: string | null) => void, zoom: (factor: number) => void,
+ *   fit: () => void, showKeys: () => void, rest: () => void, focusOn: (key: string) => void,
+ *   setMode: (mode: "edit" | "intervene") => void, setTab: (tab: "drawing" | "text") => void,
+ *   setPanel: (open: boolean, field?: string) => void, closePanel: () => boolean, cancel: () => boolean, pressing: () => boolean
+ * }} Desk what the keyboard needs: `rest` gives the keyboard to the drawing, `focusOn` marks what an edge drawn by keys would
+ *   reach, `cancel` and `closePanel` say whether there was something to end, `pressing` whether a pointer moves the focus
  */
 import { children, edgeKey, parents } from "./model.mjs";
 
@@ -13,21 +25,22 @@ const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowR
 export class Keyboard {
   /** @type {string | null} the cause of an edge that is being drawn by keys */ #cause = null;
 
-  /** @param {Editor} editor @param {AbortSignal} signal */
-  constructor(editor, signal) {
-    this.editor = editor;
-    editor.element.addEventListener("keydown", (event) => this.#key(event), { signal });
-    for (const type of ["keyup", "keypress"]) editor.element.addEventListener(type, (event) => event.stopPropagation(), { signal });
-    editor.scene.element.addEventListener("focusin", (event) => this.#focused(event), { signal });
+  /** @param {Desk} desk @param {AbortSignal} signal */
+  constructor(desk, signal) {
+    this.desk = desk;
+    const { element, scene } = desk;
+    element.addEventListener("keydown", (event) => this.#key(event), { signal });
+    for (const type of ["keyup", "keypress"]) element.addEventListener(type, (event) => event.stopPropagation(), { signal });
+    scene.element.addEventListener("focusin", (event) => this.#focused(event), { signal });
   }
 
   /** Focus by Tab or a screen reader selects as well. @param {FocusEvent} event */
   #focused(event) {
-    const { editor } = this;
-    const target = editor.gestures.attending ? null : editor.scene.targetOf(event.target);
+    const { session, scene, select, pressing } = this.desk;
+    const target = pressing() ? null : scene.targetOf(event.target);
     if (!target) return;
     const key = "name" in target ? target.name : edgeKey(target);
-    if (editor.focus !== key) editor.select(this.#cause === null ? [key] : editor.selected, key);
+    if (session.focus !== key) select(this.#cause === null ? [key] : session.selected, key);
   }
 
   /** @param {KeyboardEvent} event */
@@ -43,30 +56,24 @@ export class Keyboard {
   #fieldKey(event) {
     if (event.key !== "Escape" || event.defaultPrevented) return;
     event.preventDefault();
-    this.#home();
-  }
-
-  /** Gives the keyboard back to the drawing. */
-  #home() {
-    const { editor } = this;
-    (editor.scene.elementOf(editor.focus) ?? editor.scene.element).focus({ preventScroll: true });
+    this.desk.rest();
   }
 
   /** @param {KeyboardEvent} event */
   #commandKey({ key, shiftKey }) {
-    const { editor } = this;
+    const { desk, desk: { session } } = this;
     const letter = key.toLowerCase();
-    if (letter === "z" && !shiftKey) return editor.undo(), true;
-    if (letter === "y" || letter === "z") return editor.redo(), true;
-    if (letter === "d") return editor.transfer.duplicate(), true;
+    if (letter === "z" && !shiftKey) return desk.undo(), true;
+    if (letter === "y" || letter === "z") return desk.redo(), true;
+    if (letter === "d") return desk.duplicate(), true;
     if (letter !== "a") return false;
-    editor.select(editor.graph.concepts.map(({ name }) => name), editor.focus);
+    desk.select(session.graph.concepts.map(({ name }) => name), session.focus);
     return true;
   }
 
   /** @param {KeyboardEvent} event @returns {boolean} whether the key was used */
   #plainKey(event) {
-    if (!this.editor.scene.element.contains(/** @type {Node} */ (event.target))) return this.#panelKey(event);
+    if (!this.desk.scene.element.contains(/** @type {Node} */ (event.target))) return this.#panelKey(event);
     const { key } = event;
     if (key in ARROWS) return event.altKey ? this.#nudge(/** @type {Arrow} */ (key)) : this.#walk(/** @type {Arrow} */ (key));
     if (/^[1-9]$/.test(key)) return this.#nth(Number(key));
@@ -77,7 +84,7 @@ export class Keyboard {
   /** @param {KeyboardEvent} event */
   #panelKey({ key }) {
     if (key !== "Escape") return false;
-    this.#home();
+    this.desk.rest();
     return true;
   }
 
@@ -86,31 +93,31 @@ export class Keyboard {
     n: () => this.#add(),
     c: () => this.#startEdge(),
     e: () => this.#walkEdges(),
-    h: () => this.#withConcept((name) => this.editor.actions.hold(name)),
-    i: () => this.editor.setMode(this.editor.mode === "edit" ? "intervene" : "edit"),
-    t: () => this.editor.setTab("text"),
-    l: () => this.editor.actions.arrange(),
-    f: () => this.editor.fit(),
-    r: () => this.#withEdge((edge) => this.editor.actions.reject(edge)),
-    "+": () => this.editor.viewport.zoom(1.25),
-    "=": () => this.editor.viewport.zoom(1.25),
-    "-": () => this.editor.viewport.zoom(0.8),
+    h: () => this.#withConcept((name) => this.desk.actions.hold(name)),
+    i: () => this.desk.setMode(this.desk.session.mode === "edit" ? "intervene" : "edit"),
+    t: () => this.desk.setTab("text"),
+    l: () => this.desk.actions.arrange(),
+    f: () => this.desk.fit(),
+    r: () => this.#withEdge((edge) => this.desk.actions.reject(edge)),
+    "+": () => this.desk.zoom(1.25),
+    "=": () => this.desk.zoom(1.25),
+    "-": () => this.desk.zoom(0.8),
     F2: () => this.#open("name"),
     Enter: () => this.#enter(),
     " ": () => this.#enter(),
-    Delete: () => this.editor.actions.remove(),
-    Backspace: () => this.editor.actions.remove(),
+    Delete: () => this.desk.actions.remove(),
+    Backspace: () => this.desk.actions.remove(),
     Escape: () => this.#escape(),
-    "?": async () => (await import("./menu.mjs")).showKeys(this.editor),
+    "?": () => this.desk.showKeys(),
   };
 
   #add() {
-    this.editor.quick.addNear(this.editor.focus);
+    this.desk.addNear(this.desk.session.focus);
   }
 
   /** @param {(name: string) => void} act */
   #withConcept(act) {
-    const name = this.editor.actions.selectedConcept;
+    const name = this.desk.actions.selectedConcept;
     if (name === undefined) return false;
     act(name);
     return true;
@@ -118,7 +125,7 @@ export class Keyboard {
 
   /** @param {(edge: {cause: string, effect: string}) => void} act */
   #withEdge(act) {
-    const edge = this.editor.actions.selectedEdge;
+    const edge = this.desk.actions.selectedEdge;
     if (!edge) return false;
     act(edge);
     return true;
@@ -126,52 +133,50 @@ export class Keyboard {
 
   /** @param {string} field */
   #open(field) {
-    this.editor.setPanel(true, field);
+    this.desk.setPanel(true, field);
   }
 
   #enter() {
-    const { editor } = this;
+    const { actions, session } = this.desk;
     if (this.#cause !== null) return this.#endEdge();
-    if (this.#withEdge((edge) => editor.actions.toggleStatus(edge))) return;
-    this.#open(editor.mode === "edit" ? "name" : "values");
+    if (this.#withEdge((edge) => actions.toggleStatus(edge))) return;
+    this.#open(session.mode === "edit" ? "name" : "values");
   }
 
   #startEdge() {
     return this.#withConcept((name) => {
       this.#cause = name;
-      this.editor.say(this.editor.t("hint.connect", { name }));
+      this.desk.say(this.desk.t("hint.connect", { name }));
     });
   }
 
   #endEdge() {
-    const { editor } = this;
+    const { actions, session, visit } = this.desk;
     const cause = /** @type {string} */ (this.#cause);
-    const effect = editor.focus;
+    const effect = session.focus;
     this.#cause = null;
-    if (effect !== null && effect !== cause) editor.actions.connect(cause, effect);
-    if (effect !== null) editor.visit(effect);
+    if (effect !== null && effect !== cause) actions.connect(cause, effect);
+    if (effect !== null) visit(effect);
   }
 
   #escape() {
-    const { editor } = this;
+    const { desk } = this;
     if (this.#cause !== null) {
       this.#cause = null;
-      return editor.say(editor.t("said.cancelled"));
+      return desk.say(desk.t("said.cancelled"));
     }
-    if (editor.gestures.cancel()) return;
-    if (editor.panelOpen) return editor.setPanel(false);
-    editor.select([], editor.focus);
+    if (desk.cancel() || desk.closePanel()) return;
+    desk.select([], desk.session.focus);
   }
 
   /** @param {number} place */
   #nth(place) {
-    return this.#withConcept((name) => this.editor.actions.chooseNth(name, place));
+    return this.#withConcept((name) => this.desk.actions.chooseNth(name, place));
   }
 
   /** Along an edge in that direction, or else to what is drawn there. @param {Arrow} key */
   #walk(key) {
-    const { editor } = this;
-    const { focus, graph } = editor;
+    const { focus, graph } = this.desk.session;
     const edge = graph.edges.find((each) => edgeKey(each) === focus);
     if (focus === null) return false;
     const linked = edge ? [edge.cause, edge.effect] : [...children(graph, focus), ...parents(graph, focus)];
@@ -182,7 +187,7 @@ export class Keyboard {
 
   /** The nearest of some concepts in a direction. @param {Arrow} key @param {string[]} among */
   #nearest(key, among) {
-    const { focus, scene } = this.editor;
+    const { scene, session: { focus } } = this.desk;
     const [x, y] = this.#here();
     const [dx, dy] = ARROWS[key];
     const ranked = among.filter((name) => name !== focus).map((name) => {
@@ -197,7 +202,7 @@ export class Keyboard {
 
   /** Where the keyboard is: on a concept, or in the middle of an edge. */
   #here() {
-    const { focus, graph, scene } = this.editor;
+    const { scene, session: { focus, graph } } = this.desk;
     const edge = graph.edges.find((each) => edgeKey(each) === focus);
     const [from, to] = edge ? [edge.cause, edge.effect] : [focus ?? "", focus ?? ""];
     const [[x, y], [u, v]] = [centre(scene.boxOf(from)), centre(scene.boxOf(to))];
@@ -206,40 +211,36 @@ export class Keyboard {
 
   /** @param {string} key */
   #go(key) {
-    const { editor } = this;
-    if (this.#cause === null) return editor.visit(key);
-    editor.focus = key;
-    editor.render();
-    editor.scene.elementOf(key)?.focus({ preventScroll: true });
-    editor.say(editor.t("label.edge", { cause: this.#cause, effect: key }));
+    const { desk } = this;
+    if (this.#cause === null) return desk.visit(key);
+    desk.focusOn(key);
+    desk.say(desk.t("label.edge", { cause: this.#cause, effect: key }));
   }
 
   /** From a concept to its edges, one after the other. */
   #walkEdges() {
-    const { editor } = this;
-    const { focus, graph } = editor;
+    const { desk, desk: { session: { focus, graph } } } = this;
     const current = graph.edges.find((edge) => edgeKey(edge) === focus);
     const home = current?.cause ?? focus;
     const around = graph.edges.filter((edge) => edge.cause === home || edge.effect === home).map(edgeKey);
     const next = around[(around.indexOf(focus ?? "") + 1) % around.length];
-    if (next === undefined) return editor.say(editor.t("hint.no_edges"));
-    editor.visit(next);
-    editor.say(editor.scene.elementOf(next)?.getAttribute("aria-label") ?? "");
+    if (next === undefined) return desk.say(desk.t("hint.no_edges"));
+    desk.visit(next);
+    desk.say(desk.scene.elementOf(next)?.getAttribute("aria-label") ?? "");
   }
 
   /** @param {Arrow} key */
   #nudge(key) {
     return this.#withConcept((name) => {
       const [dx, dy] = ARROWS[key];
-      const box = this.editor.scene.boxOf(name);
-      if (box) this.editor.actions.move(name, [box.x + 16 * dx, box.y + 16 * dy]);
+      const box = this.desk.scene.boxOf(name);
+      if (box) this.desk.actions.move(name, [box.x + 16 * dx, box.y + 16 * dy]);
     });
   }
 }
 
 /** @param {EventTarget | null} target */
-const isField = (target) =>
-  target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
+const isField = (target) => Boolean(/** @type {Element} */ (target).matches("input, textarea, select"));
 
 /** @param {Box | undefined} box */
 const centre = (box) => (box ? [box.x + box.width / 2, box.y + box.height / 2] : [0, 0]);

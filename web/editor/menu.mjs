@@ -97,7 +97,7 @@ export function showKeys(editor) {
   if (editor.stage.querySelector(".csg-sheet")) return;
   const close = () => {
     sheet.remove();
-    (editor.scene.elementOf(editor.focus) ?? editor.scene.element).focus({ preventScroll: true });
+    editor.rest();
   };
   const escape = (/** @type {KeyboardEvent} */ event) => {
     event.stopPropagation();

@@ -86,7 +86,7 @@ export class QuickEntry {
     const { editor } = this;
     if (editor.session.history.canUndo && editor.graph.concepts.some((each) => each.name === name)) editor.undo();
     editor.say(editor.t("said.cancelled"));
-    (editor.scene.elementOf(editor.focus) ?? editor.scene.element).focus({ preventScroll: true });
+    editor.rest();
   }
 }
 
