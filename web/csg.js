@@ -71,9 +71,9 @@ async function refresh() {
 /** Whether this browser had another version; a store that is full or closed to us remembers none. */
 function changed() {
   try {
-    const known = localStorage.getItem(KEPT);
+    const before = localStorage.getItem(KEPT);
     localStorage.setItem(KEPT, VERSION);
-    return known !== null && known !== VERSION;
+    return before !== null && before !== VERSION;
   } catch {
     return false;
   }

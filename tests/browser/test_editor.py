@@ -19,7 +19,7 @@ def test_a_graph_from_nothing_by_mouse_alone(drawing):
     drawing.press("Intervene")
     drawing.chip("concept", "absent").click()
     assert drawing.graph()["interventions"] == {"concept": "absent"}
-    assert drawing.card("concept 2").get_attribute("data-role") == "affected"
+    assert drawing.card("concept 2").get_attribute("data-role") == "descendant"
     drawing.editor.screenshot("editor_by_mouse")
 
 
@@ -117,7 +117,7 @@ def test_a_graph_from_nothing_by_touch_alone(drawing, fingers):
     fingers.tap_on(drawing.root.get_by_role("button", name="Intervene", exact=True))
     drawing.page.locator(".csg-editor[data-mode=intervene]").wait_for(timeout=5000)
     fingers.tap_on(drawing.chip("concept", "absent"))
-    drawing.card("concept 2").locator("xpath=self::*[@data-role='affected']").wait_for(timeout=5000)
+    drawing.card("concept 2").locator("xpath=self::*[@data-role='descendant']").wait_for(timeout=5000)
     assert drawing.graph()["interventions"] == {"concept": "absent"}
 
 
@@ -214,7 +214,8 @@ def test_do_cuts_lights_up_and_dims_and_a_descendant_is_held(drawing):
     drawing.press("Intervene")
     drawing.chip("weather", "rainy").click()
     roles = {name: drawing.card(name).get_attribute("data-role") for name in drawing.names()}
-    assert roles == {"weather": "intervened", "ground": "affected", "house": "preserved", "season": "preserved", "reflection": "affected"}
+    assert roles == {"weather": "intervened", "ground": "descendant", "house": "preserved", "season": "preserved",
+                     "reflection": "descendant"}
     assert drawing.edge("season", "weather").get_attribute("data-cut") == "true"
     assert drawing.card("weather").locator(".badge").text_content() == "do(weather = rainy)"
     assert drawing.card("ground").locator(".badge").text_content() == "may change"

@@ -26,7 +26,7 @@ LUMINANCE = """element => {
         title: contrast(style('.csg-card .title').fill, style('.csg-card .body').fill),
         chip: contrast(style('.csg-card .chip text').fill, style('.csg-card .body').fill),
         do: contrast(style('.csg-card[data-role=intervened] .badge text').fill, style('.csg-card[data-role=intervened] .badge rect').fill),
-        may: contrast(style('.csg-card[data-role=affected] .badge text').fill, style('.csg-card[data-role=affected] .badge rect').fill),
+        may: contrast(style('.csg-card[data-role=descendant] .badge text').fill, style('.csg-card[data-role=descendant] .badge rect').fill),
         facts: contrast(style('.csg-editor .facts').color, style('.csg-editor').backgroundColor),
         notice: contrast(style('.csg-notice p').color, style('.csg-notice p').backgroundColor),
     };

@@ -60,7 +60,7 @@ test("a value outside the concept's own domain is refused", () => {
 
 test("do() lights up descendants and cuts what enters", () => {
   const done = intervene(chain, "weather", "b");
-  assert.deepEqual(Object.fromEntries(roles(done)), { season: "preserved", weather: "intervened", ground: "affected", house: "preserved" });
+  assert.deepEqual(Object.fromEntries(roles(done)), { season: "preserved", weather: "intervened", ground: "descendant", house: "preserved" });
   assert.deepEqual(done.edges.map((edge) => isCut(done, edge)), [true, false]);
   assert.equal(chain.interventions.size, 0, "the first graph is untouched");
 });

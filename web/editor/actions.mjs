@@ -21,7 +21,7 @@ import * as commands from "./commands.mjs";
 import { expect, speak, unlock } from "./commands.mjs";
 import { reasonOf } from "./i18n.mjs";
 import { clear } from "./layout.mjs";
-import { conceptOf, edgeKey, edgeOf, roles } from "./model.mjs";
+import { conceptOf, edgeKey, edgeOf, neighbours, roles } from "./model.mjs";
 
 export class Actions {
   /** @param {Desk} desk */
@@ -40,7 +40,7 @@ export class Actions {
       desk.run((graph) => commands.setValue(graph, name, value), { say: t("said.value", { name, value }) });
       return;
     }
-    if (roles(this.#graph).get(name) === "affected") return this.expect(name, value);
+    if (roles(this.#graph).get(name) === "descendant") return this.expect(name, value);
     this.intervene(name, value);
   }
 
@@ -118,9 +118,9 @@ export class Actions {
     const proposed = () => this.#graph.edges.filter(({ status }) => status === "proposed");
     const count = proposed().length;
     desk.run(commands.confirmAll);
-    const left = proposed();
-    const done = left.length < count ? desk.t("said.confirmed_all", { count: count - left.length }) : "";
-    const refused = left.length ? commands.closing(this.#graph, left[0]) : null;
+    const remaining = proposed();
+    const done = remaining.length < count ? desk.t("said.confirmed_all", { count: count - remaining.length }) : "";
+    const refused = remaining.length ? commands.closing(this.#graph, remaining[0]) : null;
     if (refused) this.#showCycle(refused, done);
     else desk.say(done);
   }
@@ -153,7 +153,7 @@ export class Actions {
   /** Who is given the keyboard when concepts go. @param {string[]} names */
   #neighbour(names) {
     const graph = this.#graph;
-    const near = graph.edges.flatMap(({ cause, effect }) => (names.includes(cause) ? [effect] : names.includes(effect) ? [cause] : []));
+    const near = names.flatMap((name) => neighbours(graph, name));
     return [...near, ...graph.concepts.map(({ name }) => name)].find((name) => !names.includes(name));
   }
 

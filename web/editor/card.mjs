@@ -210,7 +210,7 @@ const tooltip = ({ name, value, values, description }) =>
 function near(state, t, targets) {
   const { concept, card, result } = state;
   const group = svg("g", { class: "near" }, svg("text", { class: "title", x: 18, y: 22 }, card.title));
-  if (state.mode === "intervene" && ["affected", "intervened", "held"].includes(state.role)) group.append(lock(state, t, targets));
+  if (state.mode === "intervene" && ["descendant", "intervened", "held"].includes(state.role)) group.append(lock(state, t, targets));
   if (concept.scope === "global") group.append(smallIcon("globe", card.width - 26, 10, t("scope.global")));
   for (const chip of card.chips) group.append(drawChip(chip, state, t, targets));
   if (card.moreAt) group.append(drawMore(card, concept.name, targets));
@@ -239,8 +239,8 @@ function words({ name, value, values }, t, targets) {
 /** Cuts a concept off from its causes. @param {CardState} state @param {Translate} t @param {Registry} targets */
 function lock({ concept, card, role }, t, targets) {
   const right = concept.scope === "global" ? 50 : 28;
-  const group = svg("g", { class: "lock", "data-on": String(role !== "affected"), transform: `translate(${card.width - right},8)` },
-    svg("title", {}, t(role === "affected" ? "lock.cut" : "lock.release")),
+  const group = svg("g", { class: "lock", "data-on": String(role !== "descendant"), transform: `translate(${card.width - right},8)` },
+    svg("title", {}, t(role === "descendant" ? "lock.cut" : "lock.release")),
     svg("rect", { x: -4, y: -4, width: 24, height: 24, rx: 6 }), svg("path", { d: iconPath("lock"), transform: "translate(1,1) scale(.9)" }));
   targets.set(group, { kind: "lock", name: concept.name });
   return group;
@@ -290,16 +290,16 @@ function far({ concept, card, forced, expected, result, stale }, t) {
 
 /** @param {CardState} state @param {Translate} t @returns {SVGElement[]} */
 function badge({ concept, card, role, forced, behind, expected }, t) {
-  const text = role === "affected" && expected !== undefined ? t("badge.expected", { value: expected }) : badgeText(role, concept, forced, t);
+  const text = role === "descendant" && expected !== undefined ? t("badge.expected", { value: expected }) : badgeText(role, concept, forced, t);
   if (!text) return [];
   const shown = fitted(text, card.width - 72, BADGE);
-  const locked = role !== "affected";
+  const locked = role !== "descendant";
   const width = widthOf(shown, BADGE) + (locked ? 32 : 18);
   const inner = svg("g", {}, behind && svg("title", {}, t("label.behind")),
     svg("rect", { x: -width, width, height: 22, rx: 11 }),
     locked && svg("path", { class: "badge-icon", transform: `translate(${8 - width},4.5) scale(.8)`, d: iconPath(role === "held" ? "pin" : "lock") }),
     svg("text", { x: (locked ? 24 : 9) - width, y: 15 }, shown));
-  return [svg("g", { class: "badge", "data-behind": String(behind), "data-open": String(role === "affected" && expected === undefined), transform: `translate(${card.width - 10},-14)` }, inner)];
+  return [svg("g", { class: "badge", "data-behind": String(behind), "data-open": String(role === "descendant" && expected === undefined), transform: `translate(${card.width - 10},-14)` }, inner)];
 }
 
 /**
@@ -311,7 +311,7 @@ function badge({ concept, card, role, forced, behind, expected }, t) {
 function badgeText(role, concept, forced, t) {
   if (role === "intervened") return t("badge.do", { name: concept.name, value: forced });
   if (role === "held") return t("badge.held", { value: concept.value });
-  return role === "affected" ? t("badge.affected") : "";
+  return role === "descendant" ? t("badge.descendant") : "";
 }
 
 /**

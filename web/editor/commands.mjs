@@ -299,12 +299,12 @@ export function expect(graph, name, value) {
 export function unlock(graph, name) {
   const value = graph.interventions.get(name);
   const free = makeGraph({ ...graph, interventions: new Map([...graph.interventions].filter(([each]) => each !== name)) });
-  return value !== undefined && roles(free).get(name) === "affected" ? makeGraph({ ...free, effects: new Map([...free.effects, [name, value]]) }) : free;
+  return value !== undefined && roles(free).get(name) === "descendant" ? makeGraph({ ...free, effects: new Map([...free.effects, [name, value]]) }) : free;
 }
 
 /** The descendants of the pending do()s without a value. @param {Graph} graph @returns {string[]} */
 export const open = (graph) =>
-  [...roles(graph)].filter(([name, role]) => role === "affected" && !graph.effects.has(name)).map(([name]) => name);
+  [...roles(graph)].filter(([name, role]) => role === "descendant" && !graph.effects.has(name)).map(([name]) => name);
 
 /**
  * The graph without the effects that no longer follow: their concept is no descendant of a do() any more, or a do()
@@ -319,7 +319,7 @@ export function letGo(before, after) {
   const changed = [...before.interventions].filter(([name, value]) => (after.interventions.get(name) ?? after.effects.get(name)) !== value).map(([name]) => name);
   const doubted = new Set(changed.flatMap((name) => [...descendants(before, [name])]));
   const kept = [...after.effects].filter(([name, value]) =>
-    parts.get(name) === "affected" && !(doubted.has(name) && before.effects.get(name) === value));
+    parts.get(name) === "descendant" && !(doubted.has(name) && before.effects.get(name) === value));
   return kept.length === after.effects.size ? after : makeGraph({ ...after, effects: new Map(kept) });
 }
 

@@ -171,7 +171,7 @@ export class Editor {
 
   /** Takes in a text from outside: a loaded workflow, ComfyUI's undo, a paste. @param {string} text JSON, DAGitty or DOT */
   load(text) {
-    void this.viewport.size; // Asked for later, it would lay the page out twice.
+    this.viewport.measure();
     this.session.load(text);
     if (this.broken) this.tab = "text";
     this.#shown();

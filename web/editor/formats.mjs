@@ -86,8 +86,8 @@ export function fromStatements(read, upwards) {
   }));
   const forced = [...read.nodes].flatMap(([name, of]) =>
     (of.get("do")?.trim() && !of.has("csg") ? [[nodes.get(name)?.name, of.get("do")]] : []));
-  const own = whole && carried(whole, "csg_graph");
-  return fromObject({ interventions: Object.fromEntries(forced), ...own, concepts: [...nodes.values()], edges });
+  const ofGraph = whole && carried(whole, "csg_graph");
+  return fromObject({ interventions: Object.fromEntries(forced), ...ofGraph, concepts: [...nodes.values()], edges });
 }
 
 /**
@@ -252,16 +252,16 @@ export function describe(graph) {
  * @returns {Graph}
  */
 export function revise(before, text, extracted) {
-  const said = parse(text);
-  const carries = [said.graph, ...said.nodes.values()].some((each) => each.has("csg") || each.has("csg_graph"));
-  if (carries) return fromStatements(said, 1);
-  const graph = renamed(before, said, extracted);
-  const concepts = [...said.nodes].map(([name, attributes]) => revisedConcept(graph, name, attributes));
+  const statements = parse(text);
+  const carries = [statements.graph, ...statements.nodes.values()].some((each) => each.has("csg") || each.has("csg_graph"));
+  if (carries) return fromStatements(statements, 1);
+  const graph = renamed(before, statements, extracted);
+  const concepts = [...statements.nodes].map(([name, attributes]) => revisedConcept(graph, name, attributes));
   return makeGraph({
     ...graph,
     concepts,
-    edges: [...said.edges.values()].map((edge) => revisedEdge(graph, edge)),
-    interventions: revisedInterventions(graph, said, concepts),
+    edges: [...statements.edges.values()].map((edge) => revisedEdge(graph, edge)),
+    interventions: revisedInterventions(graph, statements, concepts),
     effects: new Map([...graph.effects].filter(([name, value]) => concepts.some((each) => each.name === name && each.values.has(value)))),
   });
 }
@@ -269,16 +269,16 @@ export function revise(before, text, extracted) {
 /**
  * One new name where another stood, with its value, is that concept under a new name.
  * @param {Graph} graph
- * @param {Statements} said
+ * @param {Statements} statements
  * @param {ReadonlySet<string>} [extracted]
  */
-function renamed(graph, said, extracted) {
-  const gone = graph.concepts.filter(({ name }) => !said.nodes.has(name));
-  const fresh = [...said.nodes.keys()].filter((name) => graph.concepts.every((each) => each.name !== name));
+function renamed(graph, statements, extracted) {
+  const gone = graph.concepts.filter(({ name }) => !statements.nodes.has(name));
+  const fresh = [...statements.nodes.keys()].filter((name) => graph.concepts.every((each) => each.name !== name));
   if (gone.length !== 1 || fresh.length !== 1) return graph;
   const [[old], [name]] = [gone, fresh];
-  const there = [...said.nodes.keys()].indexOf(name) === graph.concepts.indexOf(old);
-  return there && said.nodes.get(name)?.get("value") === old.value ? renameConcept(graph, old.name, name, extracted) : graph;
+  const there = [...statements.nodes.keys()].indexOf(name) === graph.concepts.indexOf(old);
+  return there && statements.nodes.get(name)?.get("value") === old.value ? renameConcept(graph, old.name, name, extracted) : graph;
 }
 
 /**
@@ -316,13 +316,13 @@ function revisedEdge(graph, { cause, effect, attributes }) {
 
 /**
  * @param {Graph} graph
- * @param {Statements} said
+ * @param {Statements} statements
  * @param {Concept[]} concepts
  * @returns {Map<string, string>}
  */
-function revisedInterventions(graph, said, concepts) {
+function revisedInterventions(graph, statements, concepts) {
   const pairs = concepts.flatMap(({ name, value }) => {
-    const attributes = said.nodes.get(name);
+    const attributes = statements.nodes.get(name);
     const forced = attributes?.get("do") ?? (attributes?.has("exposure") ? (graph.interventions.get(name) ?? value) : undefined);
     return forced === undefined ? [] : [/** @type {const} */ ([name, forced])];
   });

@@ -15,8 +15,8 @@ export function translator(all, language) {
   const order = [language, language.split("-")[0], "en"];
   const tables = order.map((each) => reach(all, [each, "csg", "editor"]));
   return (key, gaps = {}) => {
-    const found = tables.map((table) => reach(table, key.split("."))).find((each) => typeof each === "string");
-    const text = typeof found === "string" ? found : (key.split(".").pop() ?? key).replaceAll("_", " ");
+    const message = tables.map((table) => reach(table, key.split("."))).find((each) => typeof each === "string");
+    const text = typeof message === "string" ? message : (key.split(".").pop() ?? key).replaceAll("_", " ");
     return fill(text, gaps);
   };
 }

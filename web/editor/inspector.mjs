@@ -193,7 +193,7 @@ export class Inspector {
   #doParts({ name, value: factual, values }) {
     const { editor } = this;
     const forced = editor.graph.interventions.get(name);
-    const follows = roles(editor.graph).get(name) === "affected";
+    const follows = roles(editor.graph).get(name) === "descendant";
     const choices = [...values.keys()].map((value, index) => html("button", {
       type: "button", class: "choice", "data-field": index === 0 ? "values" : `do ${value}`, "aria-pressed": String(value === forced),
       onclick: () => editor.actions.intervene(name, value),

@@ -17,7 +17,7 @@
  * }} Desk what the keyboard needs: `rest` gives the keyboard to the drawing, `focusOn` marks what an edge drawn by keys would
  *   reach, `cancel` and `closePanel` say whether there was something to end, `pressing` whether a pointer moves the focus
  */
-import { children, edgeKey, parents } from "./model.mjs";
+import { edgeKey, neighbours } from "./model.mjs";
 
 /** @typedef {"ArrowUp" | "ArrowDown" | "ArrowLeft" | "ArrowRight"} Arrow */
 const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
@@ -179,7 +179,7 @@ export class Keyboard {
     const { focus, graph } = this.desk.session;
     const edge = graph.edges.find((each) => edgeKey(each) === focus);
     if (focus === null) return false;
-    const linked = edge ? [edge.cause, edge.effect] : [...children(graph, focus), ...parents(graph, focus)];
+    const linked = edge ? [edge.cause, edge.effect] : neighbours(graph, focus);
     const next = this.#nearest(key, linked) ?? this.#nearest(key, graph.concepts.map(({ name }) => name));
     if (next !== undefined) this.#go(next);
     return true;

@@ -7,7 +7,7 @@
  * @typedef {{x: number, y: number, width: number, height: number}} Box top left corner and size
  */
 import dagre from "../vendor/dagre.mjs";
-import { children, forwardEdges, parents, topologicalOrder } from "./model.mjs";
+import { forwardEdges, neighbours, topologicalOrder } from "./model.mjs";
 
 /** @typedef {"TB" | "LR"} Flow from top to bottom, or from left to right */
 const GAPS = { TB: { nodesep: 26, ranksep: 58, edgesep: 12 }, LR: { nodesep: 20, ranksep: 64, edgesep: 12 } };
@@ -198,8 +198,8 @@ function compact(graph, sizeOf, aspect) {
   const cost = (/** @type {string[][]} */ columns) => Math.max(widthOf(columns, sizeOf) / aspect, ...columns.map((each) => heightOf(each, sizeOf)));
   const names = graph.concepts.map(({ name }) => name);
   const forward = forwardEdges(graph);
-  const causes = new Map(names.map((name) => [name, parents({ edges: forward }, name)]));
-  const near = new Map(names.map((name) => [name, [...parents(graph, name), ...children(graph, name)]]));
+  const causes = new Map(names.map((name) => [name, forward.filter((edge) => edge.effect === name).map((edge) => edge.cause)]));
+  const near = new Map(names.map((name) => [name, neighbours(graph, name)]));
   const alone = (/** @type {string} */ name) => Number(near.get(name)?.length === 0);
   const order = topologicalOrder(graph, forward).sort((one, other) => alone(one) - alone(other));
   let best = layers(causes, order, names.length);

@@ -25,7 +25,7 @@
  *   interventions: ReadonlyMap<string, string>, effects: ReadonlyMap<string, string>,
  *   extra: Readonly<Record<string, unknown>>
  * }} Graph `effects`: what the artist says becomes of descendants of the pending do()s
- * @typedef {"factual" | "intervened" | "held" | "affected" | "preserved"} Role
+ * @typedef {"factual" | "intervened" | "held" | "descendant" | "preserved"} Role
  */
 
 export const MAX_CONCEPTS = 64;
@@ -201,13 +201,9 @@ export function edgeOf(graph, cause, effect) {
   return graph.edges.find((edge) => edge.cause === cause && edge.effect === effect);
 }
 
-/** The causes that are drawn, proposed ones too. @param {{edges: readonly Edge[]}} graph @param {string} name */
-export const parents = (graph, name) =>
-  graph.edges.filter((edge) => edge.effect === name).map((edge) => edge.cause);
-
-/** The effects that are drawn, proposed ones too. @param {{edges: readonly Edge[]}} graph @param {string} name */
-export const children = (graph, name) =>
-  graph.edges.filter((edge) => edge.cause === name).map((edge) => edge.effect);
+/** The concepts that share an edge with this one, proposed edges too. @param {Graph} graph @param {string} name */
+export const neighbours = ({ edges }, name) =>
+  edges.flatMap(({ cause, effect }) => (cause === name ? [effect] : effect === name ? [cause] : []));
 
 /** @param {{edges: readonly Edge[]}} graph */
 function confirmed({ edges }) {
@@ -357,8 +353,8 @@ export function descendants(graph, names) {
  * @returns {Map<string, Role>}
  */
 export function roles(graph) {
-  const affected = descendants(graph, changedByHand(graph));
-  return new Map(graph.concepts.map((concept) => [concept.name, roleOf(graph, concept, affected)]));
+  const reached = descendants(graph, changedByHand(graph));
+  return new Map(graph.concepts.map((concept) => [concept.name, roleOf(graph, concept, reached)]));
 }
 
 /** @param {Graph} graph */
@@ -368,12 +364,12 @@ const changedByHand = (graph) =>
 /**
  * @param {Graph} graph
  * @param {Concept} concept
- * @param {Set<string>} affected
+ * @param {Set<string>} reached the descendants of the do()s that change something
  * @returns {Role}
  */
-function roleOf(graph, concept, affected) {
+function roleOf(graph, concept, reached) {
   if (graph.interventions.size === 0) return "factual";
   const forced = graph.interventions.get(concept.name);
   if (forced !== undefined) return forced === concept.value ? "held" : "intervened";
-  return affected.has(concept.name) ? "affected" : "preserved";
+  return reached.has(concept.name) ? "descendant" : "preserved";
 }

@@ -31,7 +31,7 @@ export class Painter {
     const missing = unspoken(graph);
     const cards = new Map(graph.concepts.map((concept, index) => [concept.name, this.#card(concept, index, parts, missing)]));
     const sizeOf = (/** @type {string} */ name) => /** @type {CardState} */ (cards.get(name)).card;
-    this.places = spread(arrange(graph, sizeOf, this.#known()), sizeOf);
+    this.places = spread(arrange(graph, sizeOf, this.#placed()), sizeOf);
     const edges = graph.edges.map((edge) => this.#edge(edge, parts));
     const focus = this.#focus();
     editor.scene.update({ cards, places: this.places, edges, selected: editor.selected, focus });
@@ -42,19 +42,19 @@ export class Painter {
   #focus() {
     const { editor } = this;
     const { focus, graph } = editor;
-    const known = graph.concepts.some(({ name }) => name === focus) || (focus?.startsWith("[") && editor.scene.elementOf(focus));
-    editor.focus = known ? focus : (graph.concepts[0]?.name ?? null);
+    const present = graph.concepts.some(({ name }) => name === focus) || (focus?.startsWith("[") && editor.scene.elementOf(focus));
+    editor.focus = present ? focus : (graph.concepts[0]?.name ?? null);
     return editor.focus;
   }
 
   /** Stored places first, then where a concept was last seen. */
-  #known() {
+  #placed() {
     const { concepts } = this.editor.graph;
-    const known = concepts.flatMap(({ name, position }) => {
+    const places = concepts.flatMap(({ name, position }) => {
       const place = position ?? this.places.get(name);
       return place ? [/** @type {const} */ ([name, within(place)])] : [];
     });
-    return new Map(known);
+    return new Map(places);
   }
 
   /** Forgets where unplaced concepts were drawn. */
@@ -71,8 +71,8 @@ export class Painter {
 
   /** @param {Concept} concept @param {Result | undefined} result */
   #layOut(concept, result) {
-    const known = this.#cards.get(concept);
-    if (known && known.result === result) return known.card;
+    const before = this.#cards.get(concept);
+    if (before && before.result === result) return before.card;
     const card = layOut(concept, result);
     this.#cards.set(concept, { card, result });
     return card;
@@ -88,8 +88,8 @@ export class Painter {
   #card(concept, index, parts, missing) {
     const { graph, mode, results, stale } = this.editor;
     const result = telling(results.get(concept.name));
-    const own = graph.interventions.get(concept.name);
-    const behind = own === undefined && !stale && result?.role === "intervened" ? result.counterfactual : undefined;
+    const intervention = graph.interventions.get(concept.name);
+    const behind = intervention === undefined && !stale && result?.role === "intervened" ? result.counterfactual : undefined;
     const role = behind === undefined ? (parts.get(concept.name) ?? "factual") : "intervened";
     return {
       concept,
@@ -98,12 +98,16 @@ export class Painter {
       result,
       stale,
       card: this.#layOut(concept, result),
-      forced: own ?? behind,
+      forced: intervention ?? behind,
       behind: behind !== undefined,
-      expected: role === "affected" ? graph.effects.get(concept.name) : undefined,
+      expected: role === "descendant" ? graph.effects.get(concept.name) : undefined,
       colour: colourOf(index),
       unspoken: missing.has(concept.name),
-      label: [this.#label(concept, role, own ?? behind), behind === undefined ? "" : this.editor.t("label.behind"), missing.has(concept.name) ? this.editor.t("words.missing_short") : ""].filter(Boolean).join(" "),
+      label: [
+        this.#label(concept, role, intervention ?? behind),
+        behind === undefined ? "" : this.editor.t("label.behind"),
+        missing.has(concept.name) ? this.editor.t("words.missing_short") : "",
+      ].filter(Boolean).join(" "),
     };
   }
 
@@ -111,15 +115,15 @@ export class Painter {
   #label({ name, value, values }, role, forced) {
     const { t, graph, results, stale } = this.editor;
     const listed = (/** @type {string[]} */ names) => names.join(", ") || t("none");
-    const ends = (/** @type {"cause" | "effect"} */ end, /** @type {"cause" | "effect"} */ own) => listed(graph.edges
-      .filter((edge) => edge[own] === name)
+    const ends = (/** @type {"cause" | "effect"} */ end, /** @type {"cause" | "effect"} */ here) => listed(graph.edges
+      .filter((edge) => edge[here] === name)
       .map((edge) => (edge.status === "proposed" ? t("label.proposed", { name: edge[end] }) : edge[end])));
     const result = results.get(name);
     return [
       t("label.concept", { name, value }),
       t("label.values", { names: listed([...values.keys()]) }),
       role === "factual" ? "" : t(`role.${role}`, { value: forced }),
-      role === "affected" && graph.effects.has(name) ? t("label.expected", { value: graph.effects.get(name) }) : "",
+      role === "descendant" && graph.effects.has(name) ? t("label.expected", { value: graph.effects.get(name) }) : "",
       t("label.causes", { names: ends("cause", "effect") }),
       t("label.effects", { names: ends("effect", "cause") }),
       result ? t("label.result", { factual: result.factual, counterfactual: result.counterfactual }) : "",
@@ -134,8 +138,8 @@ export class Painter {
     const { t, graph } = this.editor;
     const { cause, effect, reason, status } = edge;
     const cut = isCut(graph, edge);
-    const moving = ["intervened", "affected"].includes(parts.get(cause) ?? "");
-    const flows = status === "confirmed" && !cut && moving && parts.get(effect) === "affected";
+    const moving = ["intervened", "descendant"].includes(parts.get(cause) ?? "");
+    const flows = status === "confirmed" && !cut && moving && parts.get(effect) === "descendant";
     const words = [t("label.edge", { cause, effect }), t(cut ? "label.cut" : `status.${status}`), reason];
     return { edge, cut, flows, dim: graph.interventions.size > 0 && !flows, label: words.filter(Boolean).join(" ").slice(0, 800) };
   }

@@ -246,7 +246,6 @@ export class Viewport {
   outer = 1;
   /** Nobody has panned or zoomed since all was shown. */
   free = true;
-  /** Asking the page for it while a drawing is made would lay that out twice. */
   #size = { width: 0, height: 0 };
 
   /**
@@ -276,8 +275,13 @@ export class Viewport {
 
   /** The frame's size in its own pixels. @returns {{width: number, height: number}} */
   get size() {
-    if (!this.#size.width) this.resized({ width: this.frame.clientWidth, height: this.frame.clientHeight });
+    this.measure();
     return this.#size;
+  }
+
+  /** Asks the page for the size, once: asked while a drawing is made, it would lay that out twice. */
+  measure() {
+    if (!this.#size.width) this.resized({ width: this.frame.clientWidth, height: this.frame.clientHeight });
   }
 
   /** @param {{width: number, height: number}} size */
