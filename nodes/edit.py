@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..csg.causal.counterfactual import ALL_CHANGES, SELECTIONS, Counterfactual
+from ..csg.causal.counterfactual import ALL_CHANGES, SELECTIONS, Counterfactual, unspoken
 from ..csg.causal.formats import parse_strengths
 from ..csg.causal.palette import concept_hex
 from ..csg.diffusion.edits import GLOBAL, LOCAL, ConceptTerm, Edits, encode_change, preserved_words, with_conditionings
@@ -52,7 +52,7 @@ class EncodeEdits(io.ComfyNode):
                 io.Float.Input("global_scale", default=2.0, min=0.0, max=20.0, step=0.1, optional=True, advanced=True,
                                tooltip="Guidance of global concepts (time of day, season, style): the scale of the whole captions' difference, without a mask."),
                 io.String.Input("strengths", default="", optional=True, advanced=True,
-                                tooltip="Factors on the scale of single concepts: `snowman = 2; car = 0.5`. A thing that appears where nothing was often needs more."),
+                                tooltip="Factors on the scale of single concepts: `snowman = 2; car = 0.5`. They come before the strengths in the graph. A thing that appears where nothing was often needs more."),
             ],
             outputs=[
                 sockets.Edits.Output("edits", tooltip="One edit per changed concept, for CSG Sampler."),
@@ -65,15 +65,17 @@ class EncodeEdits(io.ComfyNode):
     @classmethod
     def execute(cls, clip: Any, counterfactual: Counterfactual, scale: float, threshold: float, warmup: int, concepts: str,  # noqa: ANN401
                 global_scale: float = 2.0, strengths: str = "") -> io.NodeOutput:  # fmt: skip
-        factors = parse_strengths(strengths, counterfactual.graph.names)
+        factors = {each.name: each.strength for each in counterfactual.graph.concepts}
+        factors |= parse_strengths(strengths, counterfactual.graph.names)
         text, common = ClipText(clip), ConceptTerm("", "", scale, threshold, warmup)
         captions = counterfactual.graph.base_prompt, counterfactual.prompt
         terms = tuple(encode_change(text, change, common, global_scale, captions) for change in counterfactual.edits(concepts))
-        terms = tuple(replace(term, scale=term.scale * factors.get(term.concept, 1.0)) for term in terms)
+        terms = tuple(replace(term, scale=term.scale * factors[term.concept]) for term in terms)
         source, target = (text.encode(caption) for caption in captions)
         colours = {name: concept_hex(i) for i, name in enumerate(counterfactual.graph.names)}
         preserved = preserved_words(text, captions[0], ((p.concept, p.factual_phrase) for p in counterfactual.preserved()))
-        edits = Edits(terms, target, source, counterfactual.prompt, colours, preserved)
+        missing = tuple(name for name in unspoken(counterfactual.graph) if counterfactual.graph[name].scope == LOCAL)
+        edits = Edits(terms, target, source, counterfactual.prompt, colours, preserved, missing)
         return io.NodeOutput(edits, target, source, counterfactual.prompt)
 
 

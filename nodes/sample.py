@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ..csg.causal.graph import plainly
 from ..csg.diffusion import guidance as csg
 from ..csg.diffusion.edits import BASES, INTERVENTIONAL, SOURCE, UNCONDITIONAL, Base, Conditioning, Edits
 from ..csg.diffusion.inversion import DDIM, DDPM, DPM, FLOWEDIT, Inversion
@@ -291,16 +292,29 @@ class Sampler(io.ComfyNode):
         acted = Acted(len(edits.terms))
         latent = host_replay.run_replay(guider, inversion, preserve, host_replay.Release(release, release_below), acted)
         masks = pixel_masks(acted.mean.result(latent["samples"].shape), host_model.downscale(model))
-        return io.NodeOutput(latent, masks, ui=patch_notice(inversion, model))
+        return io.NodeOutput(latent, masks, ui=notices(patch_notice(inversion, model), words_notice(edits, contrast, preserve)))
 
 
-def patch_notice(inversion: Inversion, model: Any) -> dict[str, list[str]] | None:  # noqa: ANN401
-    """What the node shows when the model's LoRAs or patches are not those of the inversion; None when they are."""
-    difference = patch_difference(inversion.patched, model)
-    if not difference:
-        return None
-    logging.warning("%s", difference)
-    return {"text": [difference]}
+def patch_notice(inversion: Inversion, model: Any) -> str:  # noqa: ANN401
+    """What to say when the model's LoRAs or patches are not those of the inversion; empty when they are."""
+    return patch_difference(inversion.patched, model)
+
+
+def words_notice(edits: Edits, contrast: str, preserve: str) -> str:
+    """What to say when the caption lacks words that these options look for there; empty when it has them."""
+    changed = {term.concept for term in edits.terms}
+    missing = [name for name in edits.unspoken if (contrast == csg.CAPTIONS if name in changed else preserve == host_replay.CONCEPTS)]
+    if not missing:
+        return ""
+    return f"The base prompt lacks the words of {', '.join(map(plainly, missing))}, so their places in the picture may not be found. Add each one's phrase to the base prompt."
+
+
+def notices(*texts: str) -> dict[str, list[str]] | None:
+    """What a node shows, and logs, of the texts that are not empty; None when all are."""
+    shown = [text for text in texts if text]
+    for text in shown:
+        logging.warning("%s", text)
+    return {"text": shown} if shown else None
 
 
 def pixel_masks(masks: torch.Tensor, factor: int = 8) -> torch.Tensor:
@@ -333,4 +347,4 @@ class EditWithPrompt(io.ComfyNode):
     def execute(cls, model: Any, inversion: Inversion, positive: Any, cfg: float, negative: Any = None) -> io.NodeOutput:  # noqa: ANN401
         host_model.check_model(inversion, model)
         base = Base(SOURCE, negative if negative is not None else inversion.negative, positive, cfg)
-        return io.NodeOutput(host_replay.run_replay(host.CSGGuider(model, base), inversion), ui=patch_notice(inversion, model))
+        return io.NodeOutput(host_replay.run_replay(host.CSGGuider(model, base), inversion), ui=notices(patch_notice(inversion, model)))

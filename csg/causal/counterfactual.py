@@ -141,17 +141,19 @@ class Counterfactual:
         lines = [actions or "No intervention: nothing changes."]
         lines += [_line(change) for change in self.changes if change.role != "preserved"]
         lines += [f"preserved: {', '.join(preserved)}"] if preserved else []
-        lines += [f"note: {note}" for note in (*self.notes, *_unspoken(self.graph))]
+        lines += [f"note: {note}" for note in (*self.notes, *_unspoken_note(self.graph))]
         return "\n".join([*lines, f"prompt: {self.prompt}"])
 
 
-def _unspoken(graph: CausalGraph) -> list[str]:
-    """Return a note on the concepts whose factual phrase does not stand in the base prompt, where there is one."""
-    phrases = {concept.name: concept.phrase().strip() for concept in graph.concepts}
-    missing = [f"{name} ({phrase!r})" for name, phrase in phrases.items() if phrase and not stands_in(graph.base_prompt, phrase)]
-    if not (missing and graph.base_prompt.strip()):
-        return []
-    return [f"the base prompt lacks the words of {', '.join(missing)}; an edit may not find them. Add them to it."]
+def unspoken(graph: CausalGraph) -> dict[str, str]:
+    """Return the concepts whose factual phrase does not stand in the base prompt, with it; none where there is no prompt."""
+    phrases = {concept.name: concept.phrase().strip() for concept in graph.concepts} if graph.base_prompt.strip() else {}
+    return {name: phrase for name, phrase in phrases.items() if phrase and not stands_in(graph.base_prompt, phrase)}
+
+
+def _unspoken_note(graph: CausalGraph) -> list[str]:
+    missing = [f"{name} ({phrase!r})" for name, phrase in unspoken(graph).items()]
+    return [f"the base prompt lacks the words of {', '.join(missing)}; an edit may not find them. Add them to it."] if missing else []
 
 
 def _line(change: Change) -> str:

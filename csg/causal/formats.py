@@ -75,7 +75,7 @@ def graph_to_data(graph: CausalGraph) -> dict[str, Any]:
     return _with_extra(data, graph.extra)
 
 
-_KINDS = {str: "a text", int: "a whole number", list: "a list", dict: "an object"}
+_KINDS = {str: "a text", int: "a whole number", float: "a number", list: "a list", dict: "an object"}
 
 
 class _Object:
@@ -102,7 +102,7 @@ class _Object:
 def _typed(data: Any, kind: type, place: str) -> Any:
     if kind is int and isinstance(data, float) and data.is_integer():
         return int(data)  # JavaScript, which writes graphs too, knows one kind of number
-    if isinstance(data, kind) and not isinstance(data, bool):
+    if isinstance(data, (float, int) if kind is float else kind) and not isinstance(data, bool):
         return data
     raise GraphError(f"{place}: expected {_KINDS[kind]}, got {_shown(data)}.")
 
@@ -125,6 +125,7 @@ def _concept(data: Any, place: str) -> Concept:
         scope=item.take("scope", str, "local"),
         description=item.take("description", str, ""),
         position=_position(item.take_any("position"), f"{place}, 'position'"),
+        strength=item.take("strength", float, 1.0),
         extra=item.rest(),
     )
 
@@ -167,6 +168,8 @@ def _concept_data(concept: Concept) -> dict[str, Any]:
     }
     if concept.position is not None:
         data["position"] = [_short(number) for number in concept.position]
+    if concept.strength != 1:
+        data["strength"] = _short(concept.strength)
     return _with_extra(data, concept.extra)
 
 

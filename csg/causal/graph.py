@@ -88,10 +88,11 @@ class Concept:
     `value` is its factual value. `values` is its domain: value -> the noun phrase that prompts use,
     in the order the artist gave. An empty phrase stands for nothing to see, such as a car that is
     gone. `scope` is "local" (a region of the picture) or "global" (light, season, style).
-    `position` is where the concept is drawn, in pixels, y downwards.
+    `position` is where the concept is drawn, in pixels, y downwards. `strength` is a factor on the
+    guidance scale of the concept's edit.
 
-    Raises GraphError for an empty name, a factual value outside the domain, an unknown scope or a
-    position that is not two finite numbers.
+    Raises GraphError for an empty name, a factual value outside the domain, an unknown scope, a
+    position that is not two finite numbers or a strength that is not a finite number of at least 0.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Concept:
     description: str = ""
     position: tuple[float, float] | None = None
     extra: Mapping[str, Any] = field(default_factory=FrozenMap)
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -115,6 +117,7 @@ class Concept:
         self._check_values()
         self._check_scope()
         self._check_position()
+        self._check_strength()
 
     def _check_values(self) -> None:
         if any(not value.strip() for value in self.values):
@@ -140,6 +143,16 @@ class Concept:
         if not (math.isfinite(x) and math.isfinite(y)):
             raise GraphError(f"Concept {quoted(self.name)} has the position {plainly(repr(self.position))}; expected two finite numbers.")
         object.__setattr__(self, "position", (x, y))
+
+    def _check_strength(self) -> None:
+        try:
+            strength = float(self.strength)
+        except (TypeError, ValueError, OverflowError):
+            strength = math.nan
+        if not 0 <= strength < math.inf:
+            given = plainly(repr(self.strength))
+            raise GraphError(f"Concept {quoted(self.name)} has the strength {given}; expected a number of at least 0.")
+        object.__setattr__(self, "strength", strength)
 
     def phrase(self, value: str | None = None) -> str:
         """Return the noun phrase of `value` (default: the factual value).

@@ -213,7 +213,7 @@ class _Merging:
             return self.both(base, mine, theirs)
         if base is None:
             return mine
-        before, now = (side.interventions.get(mine.name) for side in self.sides[:2])
+        before, now = ((side.interventions.get(mine.name), side.effects.get(mine.name)) for side in self.sides[:2])
         if _alike(base, mine) and before == now:
             return None
         self.report(Conflict("concept", mine.name, mine.value, None))
@@ -226,9 +226,9 @@ class _Merging:
         scope = self.pick("scope", name, *(side and side.scope for side in sides))
         description = self.pick("description", name, *(side and side.description for side in sides))
         position = theirs.position if mine.position is None else mine.position
-        return Concept(
-            name, value, values, scope, description, position, _keys(*(side.extra if side else {} for side in sides))
-        )
+        strength = theirs.strength if base is not None and mine.strength == base.strength else mine.strength
+        extra = _keys(*(side.extra if side else {} for side in sides))
+        return Concept(name, value, values, scope, description, position, extra, strength)
 
     def values(self, base: Concept | None, mine: Concept, theirs: Concept, factual: str) -> dict[str, str]:
         """Return the domain: values that one side removed and the other left alone are gone."""

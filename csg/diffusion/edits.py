@@ -65,7 +65,7 @@ class Edits:
     """What travels through CSG_EDITS: the terms, the whole captions, one colour per concept, and what must not change.
 
     `target` and `source` are the captions after and before, encoded; `prompt` is the one after as text. `preserved`: the
-    words of every preserved concept in the caption before, by concept.
+    words of every preserved concept in the caption before, by concept. `unspoken`: the concepts whose words that caption lacks.
     """
 
     terms: tuple[ConceptTerm, ...] = ()
@@ -74,6 +74,7 @@ class Edits:
     prompt: str = ""
     colours: Mapping[str, str] = field(default_factory=dict)
     preserved: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    unspoken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

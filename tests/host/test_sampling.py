@@ -98,6 +98,39 @@ def test_strengths_are_factors_on_the_scale_of_single_concepts(comfy):
     assert "'snow man', which the graph does not have" in refused.errors["edits"] and "snowman" in refused.errors["edits"]
 
 
+def with_graph(graph, do="season = winter", values="foliage = bare", **options):
+    """The path with an editor's text between the scene and the question."""
+    prompt = path(do, values, **options)
+    prompt["editor"] = {"class_type": "CSG_GraphEditor", "inputs": {"graph_json": write_json(graph)}}
+    prompt["do"]["inputs"]["graph"] = ["editor", 0]
+    return prompt
+
+
+def test_strengths_in_the_graph_count_and_the_nodes_own_text_comes_first(comfy):
+    scene = comfy.run(path(), outputs=["scene"]).value("scene", 1)
+    factors = {"season": 2.0, "foliage": 0.25}
+    graph = replace(scene, concepts=tuple(replace(each, strength=factors.get(each.name, 1.0)) for each in scene.concepts))
+    scales = []
+    for text in ("", "foliage = 0.5"):
+        edits = comfy.run(with_graph(graph, edits__strengths=text), outputs=["edits"]).value("edits")
+        scales.append({term.concept: term.scale for term in edits.terms})
+    assert scales == [{"season": 4.0, "foliage": 2.0}, {"season": 4.0, "foliage": 4.0}]
+
+
+def test_the_sampler_says_which_words_the_caption_lacks_where_it_looks_for_them(comfy):
+    scene = comfy.run(path(), outputs=["scene"]).value("scene", 1)
+    graph = replace(scene, base_prompt="a little street with a house, sunny weather")
+    shown = {}
+    for name, options in {"captions": {"contrast": "captions"}, "concepts": {"preserve": "concepts"}, "neither": {}}.items():
+        asked = with_graph(graph, "weather = rainy", "ground = wet", **{f"sampler__{key}": value for key, value in options.items()})
+        outcome = comfy.run(asked, outputs=["sampler"])
+        assert outcome.errors == {}
+        shown[name] = " ".join(outcome.ui.get("sampler", {}).get("text", []))
+    assert "lacks the words of ground, so" in shown["captions"] and shown["neither"] == ""
+    assert "lacks the words of" in shown["concepts"] and "lamp" in shown["concepts"]
+    assert not any(name in shown["concepts"] for name in ("weather", "ground", "time", "season")), "found, changed, or without a place"
+
+
 def test_blend_returns_untouched_places_to_the_original(comfy):
     outcome = comfy.run(path(sampler__preserve="blend", invert__schedule="authors"), outputs=["sampler", "encode"])
     union = outcome.value("sampler", 1).amax(0)[::8, ::8]

@@ -377,6 +377,10 @@ export const setScope = (graph, name, scope) =>
 export const setDescription = (graph, name, description) =>
   withConcept(graph, name, (old) => makeConcept({ ...old, description }));
 
+/** @param {Graph} graph @param {string} name @param {number} strength a factor on the guidance scale of its edit */
+export const setStrength = (graph, name, strength) =>
+  withConcept(graph, name, (old) => makeConcept({ ...old, strength }));
+
 /** @param {Graph} graph @param {string} basePrompt */
 export const setBasePrompt = (graph, basePrompt) => makeGraph({ ...graph, basePrompt });
 

@@ -111,7 +111,7 @@ function several(got) {
  * @returns {Concept}
  */
 function readConcept(source, path) {
-  const { name, value, values, scope, description, position, ...extra } = record(source, path);
+  const { name, value, values, scope, description, position, strength, ...extra } = record(source, path);
   return makeConcept({
     name: string(name, `${path}.name`),
     value: string(value, `${path}.value`),
@@ -119,6 +119,7 @@ function readConcept(source, path) {
     scope: choice(scope, SCOPES, `${path}.scope`),
     description: string(description, `${path}.description`, ""),
     position: point(position ?? null, `${path}.position`),
+    strength: number(strength, `${path}.strength`, 1),
     extra,
   });
 }
@@ -180,6 +181,13 @@ function list(got, path, fallback) {
 function string(got, path, fallback) {
   if (got === undefined && fallback !== undefined) return fallback;
   if (typeof got !== "string") throw bad(path, got, '"…"');
+  return got;
+}
+
+/** @param {unknown} got @param {string} path @param {number} fallback */
+function number(got, path, fallback) {
+  if (got === undefined) return fallback;
+  if (typeof got !== "number") throw bad(path, got, "1.2");
   return got;
 }
 
@@ -245,9 +253,9 @@ export function toObject(graph) {
 }
 
 /** @param {Concept} concept */
-export function conceptObject({ name, value, values, scope, description, position, extra }) {
+export function conceptObject({ name, value, values, scope, description, position, strength, extra }) {
   const fields = { name, value, values: Object.fromEntries(values), scope, description };
-  return { ...fields, ...(position && { position: [...position] }), ...extra };
+  return { ...fields, ...(position && { position: [...position] }), ...(strength !== 1 && { strength }), ...extra };
 }
 
 /** @param {Edge} edge */
@@ -294,7 +302,7 @@ const listed = (value) =>
 export function meaningOf({ basePrompt, concepts, edges, interventions, effects }) {
   return JSON.stringify([
     basePrompt,
-    concepts.map(({ name, value, values, scope }) => [name, value, [...values].sort(), scope]).sort(),
+    concepts.map(({ name, value, values, scope, strength }) => [name, value, [...values].sort(), scope, ...(strength === 1 ? [] : [strength])]).sort(),
     edges.map(({ cause, effect, status }) => [cause, effect, status]).sort(),
     [...interventions].sort(),
     ...(effects.size ? [[...effects].sort()] : []),

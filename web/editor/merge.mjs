@@ -170,8 +170,8 @@ class Merging {
     const theirs = this.theirs.get(name);
     if (theirs) return this.both(base, mine, theirs);
     if (!base) return mine;
-    const [before, now] = [this.graphs.base, this.graphs.mine].map((each) => each.interventions.get(name));
-    if (same(base, mine) && before === now) return null;
+    const [before, now] = [this.graphs.base, this.graphs.mine];
+    if (same(base, mine) && before.interventions.get(name) === now.interventions.get(name) && before.effects.get(name) === now.effects.get(name)) return null;
     const apply = (/** @type {Graph} */ graph) => commands.removeConcepts(graph, [name]);
     this.report({ kind: "concept", subject: name, mine: mine.value, theirs: null, apply });
     return mine;
@@ -188,8 +188,9 @@ class Merging {
     const description = this.field("description", name, base?.description, mine.description, theirs.description,
       (graph) => details.setDescription(graph, name, theirs.description));
     const position = mine.position ?? theirs.position;
+    const strength = mine.strength === base?.strength ? theirs.strength : mine.strength;
     const extra = keys(base?.extra ?? {}, mine.extra, theirs.extra);
-    return makeConcept({ name, value, values, scope, description, position, extra });
+    return makeConcept({ name, value, values, scope, description, position, strength, extra });
   }
 
   /**

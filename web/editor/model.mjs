@@ -14,8 +14,8 @@
  * @typedef {readonly [number, number]} Point
  * @typedef {{
  *   name: string, value: string, values: ReadonlyMap<string, string>, scope: Scope,
- *   description: string, position: Point | null, extra: Readonly<Record<string, unknown>>
- * }} Concept
+ *   description: string, position: Point | null, strength: number, extra: Readonly<Record<string, unknown>>
+ * }} Concept `strength`: a factor on the guidance scale of its edit
  * @typedef {{
  *   cause: string, effect: string, reason: string, status: EdgeStatus,
  *   extra: Readonly<Record<string, unknown>>
@@ -76,6 +76,7 @@ export function makeConcept(fields) {
     scope: "local",
     description: "",
     position: null,
+    strength: 1,
     extra: {},
     ...fields,
     name,
@@ -132,10 +133,11 @@ function checkConcepts({ concepts }) {
     throw new GraphError("too_many", { count: concepts.length, limit: MAX_CONCEPTS });
   }
   const seen = new Set();
-  for (const { name, value, values, description } of concepts) {
+  for (const { name, value, values, description, strength } of concepts) {
     if (!name.trim()) throw new GraphError("empty_name");
     checkLength("name", name, MAX.name);
     checkLength("description", description, MAX.text);
+    if (!(strength >= 0 && strength < Infinity)) throw new GraphError("bad_strength", { name, strength });
     if (values.size > MAX.values) throw new GraphError("too_many_values", { name, count: values.size, limit: MAX.values });
     for (const [each, phrase] of values) {
       checkLength("value", each, MAX.name);

@@ -57,6 +57,7 @@ def concepts(draw, name):
         description=draw(texts),
         position=draw(st.none() | st.tuples(numbers, numbers)),
         extra=draw(extras),
+        strength=draw(st.sampled_from([1.0, 0.0, 0.5, 1.2, 3.0])),
     )
 
 

@@ -206,6 +206,12 @@ def test_broken_assignments_name_their_line(text, message):
     assert message in str(refusal.value)
 
 
+@pytest.mark.parametrize("strength", ["-1", '"2"', "null", "true", "1" + "0" * 400])
+def test_a_strength_that_is_no_factor_is_refused(strength):
+    with pytest.raises(GraphError, match="expected a number"):
+        formats.read_json(f'{{"concepts": [{{"name": "sky", "value": "grey", "strength": {strength}}}]}}')
+
+
 def test_strengths_are_factors_of_known_concepts():
     assert formats.parse_strengths("snowman = 1.2; car = 0\n# nothing", ("car", "snowman")) == {"snowman": 1.2, "car": 0.0}
     assert formats.parse_strengths("", ()) == {}
