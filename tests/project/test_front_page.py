@@ -1,0 +1,27 @@
+"""The README and the pages that it leads to: their links end somewhere, their pictures are small, their commands exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
+
+
+def links(page):
+    """The files that a page names, by how it names them."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return {target: (ROOT / page).parent / target for target in LINK.findall(text) if "://" not in target}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_ends_somewhere(page):
+    assert links(page) and not [target for target, path in links(page).items() if not path.exists()]
+
+
+def test_the_front_pages_commands_exist():
+    readme, rules = (ROOT / "README.md").read_text(encoding="utf-8"), (ROOT / "Makefile").read_text(encoding="utf-8")
+    commands = set(re.findall(r"^make (\w+) ", readme, re.M))
+    assert {"demo", "test"} <= commands and not [name for name in commands if not re.search(rf"^{name}:", rules, re.M)]
