@@ -32,7 +32,8 @@ PAIRS = ("town_counterfactual", "town_day_to_night", "town_two_interventions")
 ALONE = {"town_from_image": ("counterfactual", "from the picture alone: {}"), "town_by_hand": ("edited", "concepts by hand, no graph")}
 SHEETS = ("town_baselines", "any_editor")
 DRAWN = {"sd35_counterfactual": "SD3.5", "flux_counterfactual": "Flux.1 dev", "qwen_image_counterfactual": "Qwen-Image",
-         "z_image_counterfactual": "Z-Image"}  # their models cannot be had here: the question is shown, no picture
+         "z_image_counterfactual": "Z-Image", "qwen_image_edit_counterfactual": "Qwen-Image-Edit",
+         "kontext_counterfactual": "Flux Kontext"}  # their models cannot be had here: the question is shown, no picture
 SIDE, GAP = 440, 28
 
 

@@ -10,6 +10,7 @@ from comfy_api.latest import io, ui
 
 from ..csg.causal.counterfactual import ALL_CHANGES, SELECTIONS, Counterfactual, unspoken
 from ..csg.causal.formats import parse_strengths
+from ..csg.causal.instruction import as_it_is, instruction, row
 from ..csg.causal.palette import concept_hex
 from ..csg.diffusion.edits import GLOBAL, LOCAL, ConceptTerm, Edits, encode_change, preserved_words, with_conditionings
 from ..csg.evaluation.sheets import overlay_grid
@@ -17,6 +18,7 @@ from . import sockets
 from .host_words import ClipText
 
 CATEGORY = "CSG/edit"
+CAPTIONS, INSTRUCTIONS = "captions", "instructions"
 
 CLIP = io.Clip.Input("clip", tooltip="The text encoder of the model that edits the picture.")
 SCALE = io.Float.Input(
@@ -53,6 +55,11 @@ class EncodeEdits(io.ComfyNode):
                                tooltip="Guidance of global concepts (time of day, season, style): the scale of the whole captions' difference, without a mask."),
                 io.String.Input("strengths", default="", optional=True, advanced=True,
                                 tooltip="Factors on the scale of single concepts: `snowman = 2; car = 0.5`. They come before the strengths in the graph. A thing that appears where nothing was often needs more."),
+                io.Combo.Input("wording", options=[CAPTIONS, INSTRUCTIONS], default=CAPTIONS, optional=True,
+                               tooltip="captions: every concept is its phrase, for models that draw what a caption shows. "
+                               "instructions: every concept is told as a change, for edit models (Qwen-Image-Edit, Flux Kontext, Flux.2 with a reference)."),
+                io.Image.Input("image", optional=True,
+                               tooltip="The picture as the text encoder of Qwen-Image-Edit (2509, 2511) sees it beside every instruction. Leave it open for all others."),
             ],
             outputs=[
                 sockets.Edits.Output("edits", tooltip="One edit per changed concept, for CSG Sampler."),
@@ -64,19 +71,20 @@ class EncodeEdits(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip: Any, counterfactual: Counterfactual, scale: float, threshold: float, warmup: int, concepts: str,  # noqa: ANN401
-                global_scale: float = 2.0, strengths: str = "") -> io.NodeOutput:  # fmt: skip
-        factors = {each.name: each.strength for each in counterfactual.graph.concepts}
-        factors |= parse_strengths(strengths, counterfactual.graph.names)
-        text, common = ClipText(clip), ConceptTerm("", "", scale, threshold, warmup)
-        captions = counterfactual.graph.base_prompt, counterfactual.prompt
-        terms = tuple(encode_change(text, change, common, global_scale, captions) for change in counterfactual.edits(concepts))
+                global_scale: float = 2.0, strengths: str = "", wording: str = CAPTIONS, image: torch.Tensor | None = None) -> io.NodeOutput:  # fmt: skip
+        graph, tells = counterfactual.graph, wording == INSTRUCTIONS
+        factors = {each.name: each.strength for each in graph.concepts} | parse_strengths(strengths, graph.names)
+        text, common = ClipText(clip, image), ConceptTerm("", "", scale, threshold, warmup)
+        captions = (as_it_is(counterfactual), instruction(counterfactual)) if tells else (graph.base_prompt, counterfactual.prompt)
+        terms = tuple(encode_change(text, change, common, global_scale, captions, row(change) if tells else "")
+                      for change in counterfactual.edits(concepts))  # fmt: skip
         terms = tuple(replace(term, scale=term.scale * factors[term.concept]) for term in terms)
         source, target = (text.encode(caption) for caption in captions)
-        colours = {name: concept_hex(i) for i, name in enumerate(counterfactual.graph.names)}
+        colours = {name: concept_hex(i) for i, name in enumerate(graph.names)}
         preserved = preserved_words(text, captions[0], ((p.concept, p.factual_phrase) for p in counterfactual.preserved()))
-        missing = tuple(name for name in unspoken(counterfactual.graph) if counterfactual.graph[name].scope == LOCAL)
-        edits = Edits(terms, target, source, counterfactual.prompt, colours, preserved, missing)
-        return io.NodeOutput(edits, target, source, counterfactual.prompt)
+        missing = () if tells else tuple(name for name in unspoken(graph) if graph[name].scope == LOCAL)
+        edits = Edits(terms, target, source, captions[1], colours, preserved, missing)
+        return io.NodeOutput(edits, target, source, captions[1])
 
 
 class ConceptEdit(io.ComfyNode):

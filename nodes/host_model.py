@@ -12,7 +12,7 @@ import comfy.model_patcher
 import torch
 from torch import Tensor
 
-from ..csg.diffusion.edits import Conditioning, TextEncoder
+from ..csg.diffusion.edits import REFERENCES, Conditioning, TextEncoder
 from ..csg.diffusion.inversion import Inversion
 from ..csg.diffusion.space import restored, squeezed
 
@@ -42,7 +42,7 @@ def empty_prompt(patcher: comfy.model_patcher.ModelPatcher, text: TextEncoder, s
 
 
 CONTROL = ("control", "control_apply_to_uncond")
-CARRIED = ("guidance", "reference_latents", "reference_latents_method")  # what a model is told beside the text
+CARRIED = ("guidance", *REFERENCES)  # what a model is told beside the text
 
 
 def under(conditioning: Conditioning, base: Conditioning, negative: Conditioning | None) -> Conditioning:

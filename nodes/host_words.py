@@ -6,47 +6,105 @@ from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
+import torch
+
 from ..csg.diffusion.edits import Conditioning
 from ..csg.diffusion.words import Column, Section, find_words, own_tokens, sections_of, spelled
 
+SEES = "qwen25_7b"  # the tokenizer of the text encoder that is shown pictures
 EMBEDDING = b"\0"  # what stands for a token that is a vector, of textual inversion, and spells nothing
 
 
 class ClipText:
-    """A CLIP of ComfyUI as a `csg.diffusion.edits.TextEncoder`; ValueError for none at all."""
+    """A CLIP of ComfyUI as a `csg.diffusion.edits.TextEncoder`; ValueError for none at all.
 
-    def __init__(self, clip: Any) -> None:  # noqa: ANN401
+    `image` (1, H, W, C): the picture that an edit model's text encoder sees beside every text, as ComfyUI's own node for
+    Qwen-Image-Edit (2509 and later) shows it; ValueError for several pictures and for encoders that see none.
+    """
+
+    def __init__(self, clip: Any, image: torch.Tensor | None = None) -> None:  # noqa: ANN401
         if clip is None:
             raise ValueError("No CLIP is connected. Connect the CLIP of the checkpoint that edits the picture.")
-        self.clip = clip
+        self.clip, self.image = clip, None if image is None else _shown(image, clip)
+        self._encoded: dict[str, Conditioning] = {}
 
     def encode(self, text: str) -> Conditioning:
         """CONDITIONING of a text."""
-        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
+        if text not in self._encoded:
+            words, options = self._asked(text)
+            self._encoded[text] = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(words, **options))
+        return self._encoded[text]
 
     def positions(self, caption: str, phrase: str) -> tuple[int, ...]:
         """Columns of the phrase's tokens where it first stands in the caption's conditioning; none if it does not."""
         columns: list[Column] = []
-        for whole, sought in zip(_sections(self.clip, caption), _sections(self.clip, phrase), strict=True):
+        for whole, sought in zip(self._sections(caption), self._sections(phrase), strict=True):
             place = find_words([piece for _, piece in whole], b"".join(piece for _, piece in sought))
             columns += [whole[i][0] for i in place]
-        return tuple(columns)
+        if self.image is None or not columns:
+            return tuple(columns)
+        more = self.encode(caption)[0][0].shape[1] - self._length(caption)  # one token stands for all of the picture's
+        return tuple(Column(column + more, column.weight) for column in columns)
+
+    def _asked(self, text: str) -> tuple[str, dict[str, Any]]:
+        """What the CLIP is to tokenize for a text, and with which options."""
+        if self.image is None:
+            return text, {}
+        from comfy_extras.nodes_qwen import TextEncodeQwenImageEditPlus  # only those with such a model need it
+
+        heard = _Listener()
+        TextEncodeQwenImageEditPlus.execute(heard, text, None, self.image)
+        return heard.asked
+
+    def _tokens(self, text: str) -> dict[str, list]:
+        words, options = self._asked(text)
+        return self.clip.tokenize(words, return_word_ids=True, **options)
+
+    def _length(self, text: str) -> int:
+        """Columns of a text whose picture has one token."""
+        tokens = self._tokens(text)
+        (section,) = sections_of(list(tokens))
+        numbers = [_number(token) for chunk in tokens[section.key] for token, *_ in chunk]
+        return len(numbers) - section.cut(numbers)
+
+    def _sections(self, text: str) -> Iterator[list[tuple[Column, bytes]]]:
+        """Per section of the conditioning, the columns of the text's own tokens and what each spells."""
+        tokens, empty = self._tokens(text), self._tokens("")
+        start = 0
+        for section in sections_of(list(tokens)):
+            entries = [entry for chunk in tokens[section.key] for entry in chunk]
+            cut = section.cut([_number(token) for token, *_ in entries])
+            loaded = _loaded(self.clip, section)
+            if loaded:
+                pieces = _pieces(self.clip, section.key)
+                yield [(Column(start + i - cut, section.weight), pieces(_number(entries[i][0]))) for i in _own(entries, empty[section.key])]
+            if loaded or section.kept:
+                start += len(entries) - cut
 
 
-def _sections(clip: Any, text: str) -> Iterator[list[tuple[Column, bytes]]]:  # noqa: ANN401
-    """Per section of the conditioning, the columns of the text's own tokens and what each spells."""
-    tokens, empty = (clip.tokenize(one, return_word_ids=True) for one in (text, ""))
-    start = 0
-    for section in sections_of(list(tokens)):
-        chunks = tokens[section.key]
-        entries = [entry for chunk in chunks for entry in chunk]
-        cut = section.cut([_number(token) for token, *_ in entries])
-        loaded = _loaded(clip, section)
-        if loaded:
-            pieces = _pieces(clip, section.key)
-            yield [(Column(start + i - cut, section.weight), pieces(_number(entries[i][0]))) for i in _own(entries, empty[section.key])]
-        if loaded or section.kept:
-            start += len(entries) - cut
+class _Listener:
+    """Stands where a node expects a CLIP, and notes what it would have that tokenize."""
+
+    asked: tuple[str, dict[str, Any]] = "", {}
+
+    def tokenize(self, text: str, **options: Any) -> dict:  # noqa: ANN401
+        self.asked = text, options
+        return {}
+
+    def encode_from_tokens_scheduled(self, _tokens: dict) -> Conditioning:
+        return []
+
+
+def _shown(image: torch.Tensor, clip: Any) -> torch.Tensor:  # noqa: ANN401
+    """The picture for a text encoder that sees one; ValueError otherwise."""
+    if (found := list(clip.tokenize(""))) != [SEES]:
+        raise ValueError(
+            f"An image is connected, but this text encoder ({', '.join(found)[:60]}) sees no pictures; only Qwen-Image-Edit's does ({SEES}). "
+            "Disconnect it: other edit models get the picture through Set Reference Latent alone."
+        )
+    if len(image) != 1:
+        raise ValueError(f"The image is a batch of {len(image)} pictures; the text encoder is shown one. Edit one picture at a time.")
+    return image[..., :3]
 
 
 def _own(entries: list[tuple], empty: list[list[tuple]]) -> list[int]:

@@ -34,11 +34,27 @@ def instruction(counterfactual: Counterfactual) -> str:
     return " ".join([*parts, _sentences()[frame].substitute()])
 
 
-def _changed(edit: ConceptPhrase) -> str:
-    """One change as a sentence."""
+def row(edit: ConceptPhrase) -> str:
+    """One change alone as an instruction; the words of its phrase stand in it, or, of what goes, those of the factual one."""
+    return _sentence("row ", edit)
+
+
+def as_it_is(counterfactual: Counterfactual) -> str:
+    """The instruction that changes nothing, and names everything that is there to see."""
+    phrases = [_flat(concept.phrase()) for concept in counterfactual.graph.concepts]
+    shown = [phrase for phrase in phrases if phrase]
+    return _sentences()["as it is"].substitute(phrases=", ".join(shown)) if shown else _sentences()["nothing"].substitute()
+
+
+def _sentence(prefix: str, edit: ConceptPhrase) -> str:
     kind = "remove" if edit.removes else "change" if edit.factual_phrase.strip() else "add"
     words = {"concept": _flat(edit.concept), "factual": _flat(edit.factual_phrase), "phrase": _flat(edit.phrase)}
-    sentence = _sentences()[kind].substitute(words)
+    return _sentences()[prefix + kind].substitute(words)
+
+
+def _changed(edit: ConceptPhrase) -> str:
+    """One change as a sentence."""
+    sentence = _sentence("", edit)
     if edit.role != "descendant":
         return sentence
     return _sentences()["follow"].substitute(sentence=sentence[:1].lower() + sentence[1:])

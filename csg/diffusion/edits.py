@@ -18,6 +18,7 @@ Conditioning = list[list[Any]]
 LOCAL, GLOBAL = "local", "global"
 UNCONDITIONAL, SOURCE, INTERVENTIONAL = "unconditional", "source", "interventional"
 BASES = (UNCONDITIONAL, SOURCE, INTERVENTIONAL)
+REFERENCES = ("reference_latents", "reference_latents_method")  # the pictures that an edit model is shown
 TEXT_KEYS = ("pooled_output", "attention_mask", "conditioning_llama3", "guidance")  # what plain texts carry beside their context
 
 
@@ -104,14 +105,17 @@ class Base:
         return self.kind == SOURCE and self.scale > 1
 
 
-def same_conditioning(a: Conditioning | None, b: Conditioning | None) -> bool:
-    """Whether two conditionings are equal plain texts, so that one row serves for both."""
+def same_conditioning(a: Conditioning | None, b: Conditioning | None, carried: Iterable[str] = ()) -> bool:
+    """Whether two conditionings are equal plain texts, so that one row serves for both.
+
+    `carried`: what only `b` may hold beside its text, since `a` gets it from there.
+    """
     if a is b:
         return True
     if a is None or b is None or len(a) != len(b):
         return False
     pairs = list(zip(a, b, strict=True))
-    plain = all(set(more) <= set(TEXT_KEYS) for pair in pairs for _, more in pair)
+    plain = all(set(x[1]) <= set(TEXT_KEYS) and set(y[1]) <= {*TEXT_KEYS, *carried} for x, y in pairs)
     return plain and all(_same(x[0], y[0]) and all(_same(x[1].get(k), y[1].get(k)) for k in TEXT_KEYS) for x, y in pairs)
 
 
@@ -143,19 +147,29 @@ class Change(Protocol):
     scope: str
 
 
-def encode_change(text: TextEncoder, change: Change, common: ConceptTerm, global_scale: float, captions: tuple[str, str]) -> ConceptTerm:
+def encode_change(
+    text: TextEncoder, change: Change, common: ConceptTerm, global_scale: float, captions: tuple[str, str], instruction: str = ""
+) -> ConceptTerm:
     """One changed concept as a term, with its conditionings and its words in the `captions` (before, after).
 
-    `common` carries scale, threshold and warm-up. A change to nothing becomes guidance away from what is there.
+    `common` carries scale, threshold and warm-up. A change to nothing becomes guidance away from what is there. With an
+    `instruction` for an edit model, that is the concept's row, and the captions are instructions, too: a removal is
+    asked for in words, so guidance goes towards it, and the row without the change is the caption before.
     """
-    phrase = change.factual_phrase if change.removes else change.phrase
-    term = replace(common, concept=change.concept, phrase=phrase, remove=change.removes, scope=change.scope, captioned=True)
+    phrase, away = change.factual_phrase if change.removes else change.phrase, change.removes and not instruction
+    term = replace(common, concept=change.concept, phrase=phrase, remove=away, scope=change.scope, captioned=True)
     if change.scope == GLOBAL:
         return replace(term, scale=global_scale)
     before, after = captions
     old_words = text.positions(before, change.factual_phrase)
-    words = old_words if change.removes else text.positions(after, phrase)
-    return with_conditionings(text, replace(term, caption_tokens=words, factual_caption_tokens=old_words), change.factual_phrase)
+    words = old_words if away else text.positions(after, phrase)
+    term = replace(term, caption_tokens=words, factual_caption_tokens=old_words)
+    if not instruction:
+        return with_conditionings(text, term, change.factual_phrase)
+    term = replace(term, conditioning=text.encode(instruction), tokens=own_words(text, phrase, instruction))
+    if not old_words:
+        return term
+    return replace(term, factual_phrase=change.factual_phrase, factual_conditioning=text.encode(before), factual_tokens=old_words)
 
 
 def with_conditionings(text: TextEncoder, term: ConceptTerm, factual_phrase: str = "") -> ConceptTerm:
@@ -169,9 +183,9 @@ def with_conditionings(text: TextEncoder, term: ConceptTerm, factual_phrase: str
     )  # fmt: skip
 
 
-def own_words(text: TextEncoder, phrase: str) -> tuple[int, ...]:
-    """Columns of a phrase's tokens in its own conditioning; ValueError where the text encoder knows none."""
-    if not (positions := text.positions(phrase, phrase)):
+def own_words(text: TextEncoder, phrase: str, row: str = "") -> tuple[int, ...]:
+    """Columns of a phrase's tokens in its row, by default the phrase alone; ValueError where the text encoder knows none."""
+    if not (positions := text.positions(row or phrase, phrase)):
         raise ValueError(f"The phrase {phrase[:60]!r} has no words that the text encoder knows; write a short noun phrase.")
     return positions
 

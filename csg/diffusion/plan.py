@@ -15,7 +15,18 @@ from torch import Tensor
 
 from . import guidance as csg
 from .attention import Words
-from .edits import GLOBAL, LOCAL, SOURCE, UNCONDITIONAL, Base, ConceptTerm, Conditioning, Edits, same_conditioning
+from .edits import (
+    GLOBAL,
+    LOCAL,
+    REFERENCES,
+    SOURCE,
+    UNCONDITIONAL,
+    Base,
+    ConceptTerm,
+    Conditioning,
+    Edits,
+    same_conditioning,
+)
 
 
 class Prompt(Enum):
@@ -167,7 +178,7 @@ def plan(edits: Edits, base: Base, settings: csg.GuidanceSettings) -> Plan:
     rows: dict[Row, Conditioning] = {} if base.negative is None else {Prompt.NEGATIVE: base.negative}
     if base.kind != UNCONDITIONAL:
         rows[Prompt.POSITIVE] = base.positive
-    tells_before = base.kind == SOURCE and same_conditioning(edits.source, base.positive)
+    tells_before = base.kind == SOURCE and same_conditioning(edits.source, base.positive, REFERENCES)
     shared = any(settings.by_captions(term) for term in edits.terms)
     if shared:
         if edits.target is None or edits.source is None:

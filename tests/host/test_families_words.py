@@ -19,6 +19,9 @@ PHRASES = ("red car", "wet ground with puddles", "snowman", "image", "user", "st
 CORPUS = [CAPTION, "a user with an image", "the wet street", "red ground", "a man in the snow", "雪人 在 街上", "濡れた地面に雪だるま"] * 40
 
 
+PICTURE, SEEN = -1, 7  # the number of a picture's columns, and how many there are
+
+
 class Numbers(torch.nn.Module):
     """A text encoder that gives back each token's number and its own tag: (1, tokens, width), or (1, layers, tokens, width)."""
 
@@ -27,7 +30,8 @@ class Numbers(torch.nn.Module):
         self.tag, self.width, self.layers, self.mask = tag, width, layers, mask
 
     def encode_token_weights(self, chunks):
-        ids = torch.tensor([float(token) for chunk in chunks for token, *_ in chunk])
+        tokens = [token for chunk in chunks for token, *_ in chunk]
+        ids = torch.tensor([float(one) for token in tokens for one in ([PICTURE] * SEEN if isinstance(token, dict) else [token])])
         out = torch.zeros(1, *self.layers, len(ids), self.width)
         out[..., 0], out[..., 1] = ids, self.tag
         return (out, torch.zeros(1, 8), {"attention_mask": torch.ones(1, len(ids))})[: 3 if self.mask else 2]
@@ -42,10 +46,14 @@ def clip_of(tokenizer, model, **encoders):
     for name, encoder in encoders.items():
         setattr(model, name, encoder)
 
-    def tokenize(text, return_word_ids=False):
-        return tokenizer.tokenize_with_weights(text, return_word_ids)
+    def tokenize(text, return_word_ids=False, **options):
+        return tokenizer.tokenize_with_weights(text, return_word_ids, **options)
 
-    return SimpleNamespace(tokenizer=tokenizer, cond_stage_model=model, tokenize=tokenize)
+    def encode(tokens):
+        out, pooled, *extra = model.encode_token_weights(tokens)
+        return [[out, {"pooled_output": pooled} | (extra[0] if extra else {})]]
+
+    return SimpleNamespace(tokenizer=tokenizer, cond_stage_model=model, tokenize=tokenize, encode_from_tokens_scheduled=encode)
 
 
 def blank(kind, **values):
@@ -282,3 +290,37 @@ def test_long_captions_have_several_parts(words):
     for clip in (made(sd3), made(sdxl)):
         texts = spelled(clip, caption, words.ClipText(clip).positions(caption, "red car"))
         assert set(texts.values()) == {"red car"} and len(texts) == (2 if hasattr(clip.tokenizer, "t5xxl") else 1)
+
+
+SHOWN = torch.rand(1, 40, 60, 3, generator=torch.Generator().manual_seed(1))
+ROWS = ("Change the car to a red car.", "Add the snowman: a snowman.", "Leave the picture exactly as it is: red car, a snowman.", "red car")
+
+
+@pytest.mark.parametrize("text", ROWS)
+def test_a_phrase_is_found_beside_a_picture(words, text):
+    """Qwen-Image-Edit's text encoder sees the picture: its one token becomes many columns before the words."""
+    clip = made(qwen_image)
+    seeing, blind = words.ClipText(clip, SHOWN), words.ClipText(clip)
+    context = seeing.encode(text)[0][0][0, :, 0]
+    for phrase in ("red car", "a snowman", "assistant", "Picture", "vision"):
+        columns = seeing.positions(text, phrase)
+        assert len(columns) == len(blind.positions(text, phrase))
+        held = clip.tokenizer.qwen25_7b.tokenizer.decode([int(context[c]) for c in columns])
+        assert held.strip().lower() == (phrase.lower() if phrase.lower() in text.lower() else "") and all(c.weight == 1 for c in columns)
+    assert (context == PICTURE).sum() == SEEN
+
+
+def test_the_picture_is_shown_as_comfyuis_own_node_shows_it(words):
+    from comfy_extras.nodes_qwen import TextEncodeQwenImageEditPlus
+
+    clip = made(qwen_image)
+    (expected, _), = TextEncodeQwenImageEditPlus.execute(clip, ROWS[0], None, SHOWN).result[0]
+    (context, _), = words.ClipText(clip, torch.cat([SHOWN, torch.ones(1, 40, 60, 1)], -1)).encode(ROWS[0])  # alpha is left out
+    assert torch.equal(context, expected) and len(expected[0]) > 20
+
+
+def test_a_picture_for_an_encoder_that_sees_none_is_refused(words):
+    with pytest.raises(ValueError, match=r"this text encoder \(t5xxl\) sees no pictures.*Disconnect it"):
+        words.ClipText(made(chroma), SHOWN)
+    with pytest.raises(ValueError, match="a batch of 2 pictures; the text encoder is shown one"):
+        words.ClipText(made(qwen_image), SHOWN.repeat(2, 1, 1, 1))

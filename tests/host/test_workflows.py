@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))
 EXTRAS = (  # in the order in which they import each other
-    "nodes_primitive", "nodes_string", "nodes_latent", "nodes_post_processing", "nodes_flux", "nodes_model_advanced",
+    "nodes_primitive", "nodes_string", "nodes_latent", "nodes_post_processing", "nodes_flux", "nodes_model_advanced", "nodes_qwen",
+    "nodes_edit_model",
 )  # fmt: skip
 FILES = {
     "CheckpointLoaderSimple": {"ckpt_name": "checkpoints"},

@@ -7,7 +7,7 @@ import pytest
 
 from csg.causal.counterfactual import propagate
 from csg.causal.formats import read_json
-from csg.causal.instruction import WORDING, instruction
+from csg.causal.instruction import WORDING, as_it_is, instruction, row
 
 PRESETS = sorted((Path(__file__).parents[3] / "web" / "editor" / "presets").glob("*.json"))
 
@@ -68,6 +68,33 @@ def test_words_of_strangers_stay_on_one_line_and_are_never_filled_in():
     assert instruction(propagate(graph.do({"sign": "b"}), {})).startswith("Change the sign from a $phrase sign to $rest. Change nothing")
 
 
+def test_every_change_is_an_instruction_of_its_own():
+    graph = preset("street").do({"weather": "rainy"})
+    rows = [row(edit) for edit in propagate(graph, {"umbrellas": "open", "ground": "wet"}).edits()]
+    assert rows == [
+        "Change the weather to rain from dark clouds.", "Change the ground to wet asphalt with reflections.",
+        "Add the umbrellas: open umbrellas.",
+    ]  # fmt: skip
+    after = propagate(graph, {"umbrellas": "open"}).graph_after().do({"umbrellas": "none"})
+    assert [row(edit) for edit in propagate(after, {}).edits()] == ["Remove the umbrellas: open umbrellas."]
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_what_changes_nothing_names_everything_that_is_there(path):
+    graph = read_json(path.read_text(encoding="utf-8"))
+    text = as_it_is(propagate(graph.do({graph.names[0]: graph.concepts[0].value}), {}))
+    assert text.startswith("Leave the picture exactly as it is: ")
+    assert all(concept.phrase() in text for concept in graph.concepts)
+
+
+def test_of_nothing_there_to_see_nothing_is_named():
+    graph = read_json('{"concepts": [{"name": "car", "value": "none", "values": {"none": "", "red": "a red car"}}]}')
+    counterfactual = propagate(graph.do({"car": "red"}), {})
+    assert as_it_is(counterfactual) == "Leave the picture exactly as it is."
+    assert [row(edit) for edit in counterfactual.edits()] == ["Add the car: a red car."]
+
+
 def test_the_wording_is_one_file():
-    names = re.findall(r"^(\w+): ", WORDING.read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(names) == sorted({"change", "add", "remove", "follow", "keep", "rest", "light", "nothing"})
+    names = re.findall(r"^([\w ]+): ", WORDING.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = {"row change", "row add", "row remove", "as it is"}
+    assert sorted(names) == sorted({"change", "add", "remove", "follow", "keep", "rest", "light", "nothing"} | rows)

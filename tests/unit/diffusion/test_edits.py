@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from csg.diffusion.edits import (
+    REFERENCES,
     Base,
     ConceptTerm,
     encode_change,
@@ -64,6 +65,34 @@ def test_a_global_change_takes_the_scale_of_the_captions_and_no_words():
     assert term.scale == 2.0 and term.conditioning is None and term.tokens == ()
 
 
+TELLS = "leave it so: dry ground and a lamp", "make it wet ground and remove a lamp"
+
+
+def test_an_instruction_is_the_row_of_its_concept_and_the_words_of_the_phrase_make_the_mask():
+    row = "change the ground to wet ground"
+    term = encode_change(Encoder(), Change("ground", "wet ground", "dry ground"), COMMON, 2.0, TELLS, row)
+    assert float(term.conditioning[0][0][0, 0, 0]) == len(row) and term.tokens == (5, 6) and term.phrase == "wet ground"
+    assert float(term.factual_conditioning[0][0][0, 0, 0]) == len(TELLS[0])
+    assert term.caption_tokens == (3, 4) and not term.remove
+
+
+def test_an_instruction_to_remove_is_guidance_towards_it():
+    """The words say what goes; away from them would be to put it there."""
+    term = encode_change(Encoder(), Change("lamp", "", "a lamp"), COMMON, 2.0, TELLS, "remove a lamp")
+    assert not term.remove and term.phrase == "a lamp" and term.tokens == (2, 3) and term.caption_tokens == (7, 8)
+    assert term.factual_tokens == term.factual_caption_tokens == (7, 8)
+
+
+def test_what_no_caption_names_has_no_factual_row():
+    term = encode_change(Encoder(), Change("cat", "a cat", ""), COMMON, 2.0, TELLS, "add a cat")
+    assert term.factual_conditioning is None and term.tokens == (2, 3) and term.caption_tokens == ()
+
+
+def test_an_instruction_without_the_words_of_its_phrase_is_refused():
+    with pytest.raises(ValueError, match="has no words"):
+        encode_change(Encoder(), Change("ground", "wet ground", "dry ground"), COMMON, 2.0, TELLS, "change it")
+
+
 def test_a_phrase_without_words_is_refused_without_quoting_it_whole():
     with pytest.raises(ValueError, match="has no words that the text encoder knows") as error:
         with_conditionings(Encoder(), ConceptTerm("c", " " * 5000))
@@ -79,6 +108,8 @@ def test_equal_texts_are_one_and_more_than_text_never_is():
     a, b = [[torch.ones(1, 2, 3), {"pooled_output": torch.ones(1, 2)}]], [[torch.ones(1, 2, 3), {"pooled_output": torch.ones(1, 2)}]]
     assert same_conditioning(a, b) and same_conditioning(None, None) and not same_conditioning(a, None)
     assert not same_conditioning(a, [[b[0][0], b[0][1] | {"control": 1}]]) and not same_conditioning(a, [[b[0][0] + 1, b[0][1]]])
+    shown = [[b[0][0], b[0][1] | {"reference_latents": [torch.ones(1)]}]]
+    assert same_conditioning(a, shown, REFERENCES) and not same_conditioning(a, shown) and not same_conditioning(shown, a, REFERENCES)
 
 
 @pytest.mark.parametrize(("kind", "words"), [
