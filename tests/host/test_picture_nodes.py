@@ -67,6 +67,19 @@ def test_what_does_not_fit_is_refused_in_words(comfy, prompt, words):
     assert words in comfy.run(prompt, outputs=["4"]).errors["4"]
 
 
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda image: (image, torch.cat([image, image[..., :1]], -1)), "edited picture has 4 channels.*Split Image with Alpha"),
+    (lambda image: (image / 0, image), "original picture has 192 values that are not numbers"),
+    (lambda image: (image, image[:0]), "edited picture has the shape .*nothing empty"),
+    (lambda image: (image[0], image), r"original picture has the shape \(8, 8, 3\)"),
+], ids=["alpha", "not numbers", "no picture", "no batch"])  # fmt: skip
+def test_an_audit_looks_at_no_broken_picture(comfy, change, words):
+    """Nobody is asked: there is no model."""
+    audit = comfy.module("nodes.evaluate").Audit
+    with pytest.raises(ValueError, match=words):
+        audit.execute(None, *change(torch.full((1, 8, 8, 3), 0.5)), None)
+
+
 @pytest.mark.parametrize("name", NODES)
 def test_every_help_page_explains_every_input_and_output(comfy, name):
     schema = comfy.nodes.NODE_CLASS_MAPPINGS[name].GET_SCHEMA()

@@ -1,58 +1,25 @@
 """Drift undone: known shifts, zooms, turns, colours, JPEG and VAE noise on pictures whose right answer is known."""
 
-import io
 import math
 import re
 
 import numpy as np
 import pytest
 import torch
+from photographs import CAST, KINDS, WHOLE, cast, drifted, jpeg, measured, noisy, table, tensor
 from PIL import Image
 from torch.nn import functional as F
 
 from csg.evaluation.runner.comfy_client import find_comfyui
 from csg.evaluation.similarity import psnr
 from csg.pictures.align import Drift, find_drift
-from csg.pictures.changes import Colour, find_colour
+from csg.pictures.changes import find_colour
 from csg.pictures.drift import undo_drift
 from csg.town import score
-
-CAST = Colour((1.06, 0.97, 0.92), (-0.02, 0.01, 0.03))
-
-
-def tensor(picture):
-    return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255)[None]
-
-
-def drifted(image, drift, size=None):
-    """What an editor with this drift would return: the original's point p lies at drift(p)."""
-    height, width = image.shape[1:3]
-    back = np.linalg.inv(drift.matrix())
-    scale = np.diag([2 / width, 2 / height])
-    theta = np.concatenate([scale @ back @ np.linalg.inv(scale), (scale @ -back @ np.array(drift.shift))[:, None]], 1)
-    grid = F.affine_grid(torch.as_tensor(theta, dtype=torch.float32)[None], [1, 1, *(size or (height, width))], align_corners=False)
-    return F.grid_sample(image.movedim(-1, 1), grid, "bicubic", "reflection", align_corners=False).movedim(1, -1).clamp(0, 1)
-
-
-def cast(image):
-    return (image * torch.tensor(CAST.gain) + torch.tensor(CAST.offset)).clamp(0, 1)
-
-
-def jpeg(image, quality=88):
-    file = io.BytesIO()
-    Image.fromarray((image[0] * 255).round().byte().numpy()).save(file, "JPEG", quality=quality)
-    return tensor(Image.open(file))
 
 
 def vae(image):
     return score.codec()(image.movedim(-1, 1)).movedim(1, -1).clamp(0, 1)
-
-
-def noisy(image):
-    """What a VAE does to a photograph: detail a little soft, and grain of some pixels' width."""
-    soft = 0.5 * image + 0.5 * F.avg_pool2d(image.movedim(-1, 1), 3, 1, 1, count_include_pad=False).movedim(1, -1)
-    grain = torch.randn(1, 3, *(side // 2 for side in image.shape[1:3]), generator=torch.Generator().manual_seed(0)) * 0.015
-    return (soft + F.interpolate(grain, image.shape[1:3], mode="bilinear").movedim(1, -1)).clamp(0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +38,6 @@ def town(seed, do):
     return tensor(truth.factual), tensor(truth.exact), torch.from_numpy(~truth.unchanged)
 
 
-WHOLE = Drift((2.3, -1.6), (1.015, 1.015), 0.3)
 TROUBLES = {
     "shift, zoom, turn, colours, JPEG": lambda image: jpeg(cast(drifted(image, WHOLE))),
     "a large shift and a zoom out": lambda image: drifted(image, Drift((-7.5, 4.25), (0.95, 0.95))),
@@ -202,3 +168,35 @@ def broken(image):
 def test_what_cannot_be_laid_on_the_original_is_refused_in_words(photograph, change, words):
     with pytest.raises(ValueError, match=words):
         undo_drift(*change(*photograph[:2]))
+
+
+def box(value=1.0, count=1):
+    masks = torch.zeros(count, 320, 320)
+    masks[:, 150:240, 150:240] = value
+    return masks
+
+
+def test_empty_masks_leave_the_original(photograph):
+    original, edited, _ = photograph
+    image, mask, report = undo_drift(original, edited, box(0.0))
+    assert torch.equal(image, original) and not mask.any() and "0.0% shows the edit" in report
+
+
+@pytest.mark.parametrize(("masks", "words"), [
+    (box(math.nan), "masks have values that are not numbers"), (box(count=3), "3 masks for 2 pictures"),
+    (box()[:0], r"masks have the shape \(0, 320, 320\)"), (box()[None, None], "nothing empty")])  # fmt: skip
+def test_masks_that_do_not_fit_are_refused_in_words(photograph, masks, words):
+    with pytest.raises(ValueError, match=words):
+        undo_drift(photograph[0], photograph[1].repeat(2, 1, 1, 1), masks)
+
+
+def test_the_benchmark_of_photographs_knows_the_right_answer(photograph):
+    """Without drift nothing is lost; its row says so, and a drift's row what was gained."""
+    found = {kind: [measured(photograph[0], KINDS[kind])] for kind in ("none", "colour cast")}
+    (before, after, kept), = found["none"]
+    assert before == after == 100 and 0.8 < kept < 0.97
+    (before, after, kept), = found["colour cast"]
+    assert after > before + 8 and kept > 0.8
+    none, colours = table(found, ["a portrait"]).splitlines()[2:]
+    assert none.startswith("| none | exact | exact | exact | 0.0 | ") and none.endswith(" | a portrait |")
+    assert f"| {before:.1f} | {after:.1f} |" in colours
