@@ -57,6 +57,11 @@ BLIND = (
     "Methods that are told of the intervened concept alone, beside those that are told of everything that follows from it: what a model "
     "of pictures makes of one word without a causal graph. Whole prompts: the caption with that one value changed."
 )
+KEEPING = (
+    "CSG's edits as they came, and the same with the scene's own pixels outside of their concepts' masks, as the Town workflow ends. Whole "
+    "prompts have no masks, so there is nothing to keep. Both figures are of one run; older lines lack the second, so these are "
+    "{done} of the {all} edits, of {scenes} scenes."
+)
 UNKNOWABLE = (
     "PSNR to the exact counterfactual, dB. The exact one shows what the factual picture hides, where each drop falls, the tint of a "
     "car that was not there. *Another drawing*: the same counterfactual with everything hidden drawn again, as good an answer as the "
@@ -98,16 +103,40 @@ def common(rows: Mapping[str, Rows]) -> dict[str, Rows]:
 def compared_table(rows: Mapping[str, Rows], perception: str) -> str:
     """Methods down, figures across; then what it stands on."""
     timed, clock = of_one_clock(rows)
-    columns = tuple(figure for figure in figures(perception) if not figure.field.startswith(KEPT) or has(rows, figure.field))
+    columns = tuple(figure for figure in figures(perception) if not figure.field.startswith(KEPT) or everywhere(rows, KEPT + PSNR))
     edits = {tuple(row[field] for field in EDIT_FIELDS) for found in rows.values() for row in found}
     scenes = {scene for scene, *_ in edits}
     told = f"{len(edits)} edits of {len(scenes)} scenes" + (f"; seconds on {clock}." if clock else ".")
     return f"{table(paired(timed, columns, 'scene', EDIT_FIELDS), columns)}\n\n{told}"
 
 
-def has(rows: Mapping[str, Rows], field: str) -> bool:
-    """Whether any edit has a figure."""
-    return any(row.get(field) is not None for found in rows.values() for row in found)
+def everywhere(rows: Mapping[str, Rows], field: str) -> bool:
+    """Whether some method has this figure of every edit, so that its mean stands beside the others'."""
+    return any(found and all(row.get(field) is not None for row in found) for found in rows.values())
+
+
+def kept_table(rows: Rows) -> str:
+    """The same edits as they came and with preserved pixels kept, per kind of intervention; empty where none was measured."""
+    done = [row for row in rows if row.get(KEPT + PSNR) is not None]
+    if not done:
+        return ""
+    columns = {EFFECT: "effectiveness", EXCESS: "excess error", PSNR: "PSNR"}
+    head = [line(["intervention on", "edits", *(name for title in columns.values() for name in (title, "pixels kept"))]),
+            line(["---", *["---:"] * (1 + 2 * len(columns))])]  # fmt: skip
+    lines = []
+    for kind in (*dict.fromkeys(INTERVENED_ON.values()), None):
+        if own := done if kind is None else select(done, kind=kind):
+            cells = [_interval(own, field).text() for name in columns for field in (name, KEPT + name)]
+            lines.append(line([kind or "all", str(len(own)), *cells]))
+    return "\n".join(head + lines)
+
+
+def kept_section(rows: Rows) -> list[str]:
+    """The section on preserved pixels, or nothing."""
+    table = kept_table(rows)
+    done = [row["scene"] for row in rows if row.get(KEPT + PSNR) is not None]
+    words = KEEPING.format(done=len(done), all=len(rows), scenes=len(set(done)))
+    return ["## Preserved pixels kept", "", words, "", table, ""] if table else []
 
 
 def by_kind(rows: Mapping[str, Rows]) -> str:
@@ -285,8 +314,7 @@ def head(options: argparse.Namespace, records: Sequence[Mapping[str, Any]]) -> l
         "counterfactual; *of descendants*: without the intervened one. Excess error: mean error on pixels that must not change, above the "
         "autoencoder's own; nothing is measured where every pixel changes. Untouched: share of the other concepts that read as before. "
         "*no edit* and *exact* are the autoencoder's round trips of the factual picture and of the exact counterfactual: the floor and "
-        "the ceiling of every figure. *Pixels kept*: the same edit with the scene's own pixels outside of its concepts' masks, as the Town "
-        "workflow ends; whole prompts have no masks, so there is nothing to keep. Every table compares on "
+        "the ceiling of every figure. Every table compares on "
         "the edits that all its methods have done, and says how many those are. "
         "Seconds are CPU time, which other work on the machine lengthens less than the clock, of one machine per table.", "",
     ]  # fmt: skip
@@ -341,6 +369,7 @@ def write(options: argparse.Namespace, picture_of: Callable[[int, str, str], Pat
              "## Settings", "", settings({label: known[label] for label in rows if label not in REFERENCES}), "",
              "## By kind of intervention", "", by_kind({k: v for k, v in rows.items() if k not in REFERENCES}), "",
              "## The goals", "", goals(rows), "", FOLLOWING, "", goals(rows, EFFECTIVE), ""]  # fmt: skip
+    parts += kept_section(rows.get(CSG, []))
     limits = RESULTS / "town_ceiling.jsonl"
     if bounds := ceilings(rows, Journal(limits, ("scene", "do")).records if limits.exists() else []):
         parts += ["## What nobody can know", "", UNKNOWABLE, "", bounds, ""]

@@ -225,7 +225,7 @@ def test_tables_and_plots_are_written(tmp_path):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
 
 
-def test_kept_pixels_are_a_column_where_they_were_measured():
+def test_kept_pixels_are_a_column_where_they_were_measured_of_every_edit():
     """Lines from before have none; whole prompts never do."""
     assert "pixels kept" not in town_report.compared_table(results(), "1 - MS-SSIM")
     rows = results()
@@ -234,6 +234,18 @@ def test_kept_pixels_are_a_column_where_they_were_measured():
     place = head.split("|").index(" excess error, pixels kept ↓ ")
     cells = {line.split("|")[1].strip(): line.split("|")[place].strip() for line in lines[:2]}
     assert cells[CSG] == "-0.25 [-0.25, -0.25]" and cells["DDPM"] == "-"
+    del rows[CSG][0]["kept_psnr"]
+    assert "pixels kept" not in town_report.compared_table(rows, "1 - MS-SSIM"), "means over other edits are not to be compared"
+
+
+def test_edits_stand_beside_themselves_with_pixels_kept():
+    """Only those of which both are known."""
+    both = {"effectiveness": 1.0, "kept_effectiveness": 1.0, "excess_error": 1.5, "kept_excess_error": 0.5, "psnr": 20.0, "kept_psnr": 22.0}
+    rows = [row(n, "time=day", kind="time", **both) for n in range(3)] + [row(4, "time=day", kind="time", psnr=90.0)]
+    table = town_report.kept_table(rows).splitlines()
+    same = "1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | 1.50 [1.50, 1.50] | 0.50 [0.50, 0.50] | 20.00 [20.00, 20.00] | 22.00 [22.00, 22.00]"
+    assert table[2:] == [f"| {kind} | 3 | {same} |" for kind in ("time", "all")]
+    assert town_report.kept_table(rows[3:]) == ""
 
 
 def test_pixels_are_kept_as_the_town_workflow_keeps_them():
