@@ -3,6 +3,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 import { readJson } from "../../web/editor/json.mjs";
 import { phraseOf, speak, stands, unspoken } from "../../web/editor/commands.mjs";
+import { wordsFor } from "../../web/editor/wording.mjs";
 import { applyPreset, offersPresets, PRESETS } from "../../web/presets.mjs";
 
 const node = (comfyClass, values) => ({
@@ -97,6 +98,18 @@ test("a mark is mended by putting the words in", () => {
   assert.equal(speak(graph, "ground").basePrompt, "a street, dry ground");
   assert.equal(unspoken(speak(graph, "ground")).size, 0);
   assert.equal(unspoken({ ...graph, basePrompt: "" }).size, 0);
+});
+
+test("or by taking the words of the picture that seem to mean it, if there are any", () => {
+  const graph = readJson(JSON.stringify({ base_prompt: "a portrait of a smiling young woman with a red hat, soft daylight", concepts: [
+    { name: "age", value: "young", values: { young: "a young girl", old: "an old woman" } },
+    { name: "hat", value: "red", values: { red: "hat painted red" } },
+    { name: "light", value: "day", values: { day: "daytime" } },
+    { name: "soft light", value: "day", values: { day: "daylight" } },
+    { name: "car", value: "parked" }] }));
+  assert.deepEqual(["age", "hat", "light", "car"].map((name) => wordsFor(graph, name)), ["young", "red hat", null, null]);
+  const street = readJson(JSON.stringify({ base_prompt: "一条街道，晴朗的天气，红色的房子", concepts: [{ name: "天气", value: "晴", values: { 晴: "晴天" } }] }));
+  assert.equal(wordsFor(street, "天气"), "天气");
 });
 
 test("nothing to see gets the empty phrase, and no name is doubled", () => {

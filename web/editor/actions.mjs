@@ -73,6 +73,11 @@ export class Actions {
     this.desk.run((graph) => speak(graph, name), { say: this.desk.t("said.spoken", { name }) });
   }
 
+  /** Takes words of the picture's caption as a concept's own. @param {string} name @param {string} words */
+  adopt(name, words) {
+    this.desk.run((graph) => commands.setPhrase(graph, name, conceptOf(graph, name).value, words), { say: this.desk.t("said.adopted", { name, words }) });
+  }
+
   /** The value at a place in the domain, from 1. @param {string} name @param {number} place */
   chooseNth(name, place) {
     const value = [...conceptOf(this.#graph, name).values.keys()][place - 1];

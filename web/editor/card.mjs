@@ -18,6 +18,7 @@
  * }} CardState
  */
 import { iconPath, svg } from "./dom.mjs";
+import { shortStrength } from "./strength.mjs";
 
 export const WIDTH = 196;
 export const CHIP_HEIGHT = 22;
@@ -38,8 +39,9 @@ const HEAD = 34;
 const GAP = 6;
 const ROWS = 2;
 const MORE = 34;
-/** Room for the lock at the right of the title. */
+/** Room for the lock at the right of the title, and for a strength. */
 const LOCK = 22;
+const STRENGTH = 42;
 
 /**
  * @param {Concept} concept
@@ -47,7 +49,7 @@ const LOCK = 22;
  * @returns {Card}
  */
 export function layOut(concept, result) {
-  const icons = LOCK + (concept.scope === "global" ? 22 : 0);
+  const icons = LOCK + (concept.scope === "global" ? 22 : 0) + (concept.strength === 1 ? 0 : STRENGTH);
   const title = fitted(concept.name, WIDTH - LEFT - RIGHT - icons - 4, FONTS.title);
   const { chips, more, moreAt, rows } = chipRows(concept);
   const chipsEnd = HEAD + rows * (CHIP_HEIGHT + GAP) + 4;
@@ -212,6 +214,7 @@ function near(state, t, targets) {
   const group = svg("g", { class: "near" }, svg("text", { class: "title", x: 18, y: 22 }, card.title));
   if (state.mode === "intervene" && ["descendant", "intervened", "held"].includes(state.role)) group.append(lock(state, t, targets));
   if (concept.scope === "global") group.append(smallIcon("globe", card.width - 26, 10, t("scope.global")));
+  if (concept.strength !== 1) group.append(factor(concept, card, t));
   for (const chip of card.chips) group.append(drawChip(chip, state, t, targets));
   if (card.moreAt) group.append(drawMore(card, concept.name, targets));
   if (result && card.told) group.append(drawResult(result, card.told, state, t));
@@ -226,6 +229,11 @@ function near(state, t, targets) {
  */
 const smallIcon = (name, x, y, title) =>
   svg("g", { class: "small-icon", transform: `translate(${x},${y}) scale(.9)` }, svg("title", {}, title), svg("path", { d: iconPath(name) }));
+
+/** A strength other than the node's. @param {Concept} concept @param {Card} card @param {Translate} t */
+const factor = ({ scope, strength }, card, t) =>
+  svg("text", { class: "strength", x: card.width - (scope === "global" ? 56 : 34), y: 22 },
+    svg("title", {}, t("card.strength", { strength })), shortStrength(strength));
 
 /** A mark: the caption lacks its words; a click adds them. @param {Concept} concept @param {Translate} t @param {Registry} targets */
 function words({ name, value, values }, t, targets) {

@@ -266,7 +266,7 @@ export function stands(text, phrase) {
 }
 
 /** @param {string} text */
-const canonical = (text) =>
+export const canonical = (text) =>
   normal(text).toLowerCase().replace(/[\u2018\u2019\u02bc]/g, "'").replace(/[\u2010\u2011]/g, "-").replace(/\s+/g, " ");
 
 /** Whether two neighbouring letters belong to one word. @param {string} before @param {string} after */

@@ -35,6 +35,7 @@ const DISTANT = 0.75;
 export class Editor {
   /** @type {"drawing" | "text"} */ tab = "drawing";
   panelOpen = false;
+  /** @type {import("./context.mjs").ContextMenu | undefined} */ #context;
   #life = new AbortController();
 
   /** @param {Host} host */
@@ -100,6 +101,10 @@ export class Editor {
       closePanel: () => this.panelOpen && (this.setPanel(false), true),
       cancel: () => this.gestures.cancel(),
       pressing: () => this.gestures.attending,
+      menuAt: async (target, at) => {
+        const { ContextMenu } = await import("./context.mjs");
+        (this.#context ??= new ContextMenu(this)).open(target, at);
+      },
       showKeys: async () => (await import("./menu.mjs")).showKeys(this),
     };
   }

@@ -10,8 +10,10 @@
  *   session: Session, scene: Scene, viewport: Viewport, actions: Actions, t: Translate, element: HTMLElement,
  *   select: (keys: Iterable<string>, focus?: string | null) => void,
  *   say: (words: string, kind?: "plain" | "refused") => void, unsay: () => void,
- *   setPanel: (open: boolean, field?: string) => void, addAt: (point: Point) => void, wheel: (event: WheelEvent) => void
- * }} Desk what gestures need: `unsay` takes a refusal back, `wheel` is for an editor without the keyboard
+ *   setPanel: (open: boolean, field?: string) => void, addAt: (point: Point) => void, wheel: (event: WheelEvent) => void,
+ *   menuAt: (target: Target | null, at: {clientX: number, clientY: number}) => void
+ * }} Desk what gestures need: `unsay` takes a refusal back, `wheel` is for an editor without the keyboard, `menuAt` shows what can
+ *   be done with a thing, at a place of the page
  * @typedef {{
  *   move: (event: PointerEvent) => void, end: (event: PointerEvent) => void, cancel: () => void
  * }} Gesture what the pointer does until it is lifted
@@ -23,6 +25,7 @@ import { edgeKey } from "./model.mjs";
 
 const STILL = 5;
 const TWICE = 350;
+const RIGHT = 2;
 
 export class Gestures {
   /** @type {Map<number, PointerEvent>} */ #down = new Map();
@@ -48,7 +51,11 @@ export class Gestures {
     // Or else the browser lets what was flicked glide on, and takes the next tap anywhere for a hand that stops it.
     stage.addEventListener("touchstart", (event) => event.preventDefault(), { signal, passive: false });
     for (const [type, act] of Object.entries(acts)) stage.addEventListener(type, act, { signal });
-    stage.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
+    stage.addEventListener("contextmenu", (event) => {
+      event.preventDefault();
+      event.stopPropagation();
+      desk.menuAt(desk.scene.targetOf(event.target), event);
+    }, { signal });
     desk.element.addEventListener("wheel", (event) => this.#wheel(event), { signal, passive: false });
   }
 
@@ -318,8 +325,8 @@ export class Gestures {
 
 /** The canvas below gets nothing of a pointer that is down here. @param {Element} stage @param {PointerEvent} event */
 function hold(stage, event) {
+  if (event.button <= RIGHT) event.stopPropagation();
   if (event.button > 1) return;
-  event.stopPropagation();
   event.preventDefault();
   stage.setPointerCapture(event.pointerId);
 }

@@ -13,6 +13,8 @@ import { html, icon, iconButton } from "./dom.mjs";
 import { conceptOf, edgeKey, roles } from "./model.mjs";
 import { colourOf } from "./card.mjs";
 import { unspoken } from "./commands.mjs";
+import { strengthSlider } from "./strength.mjs";
+import { wordsFor } from "./wording.mjs";
 
 export class Inspector {
   #pressed = false;
@@ -130,7 +132,7 @@ export class Inspector {
     const { editor } = this;
     const index = editor.graph.concepts.indexOf(concept);
     const dot = html("i", { class: "dot", style: `background:${colourOf(index)}` });
-    if (editor.mode !== "edit") return [this.#heading(concept.name, dot), ...this.#doParts(concept), ...this.#result(concept), ...this.#links(concept)];
+    if (editor.mode !== "edit") return [this.#heading(concept.name, dot), ...this.#doParts(concept), this.#strength(concept), ...this.#result(concept), ...this.#links(concept)];
     const name = this.#line("name", concept.name, (text) => (graph) => commands.renameConcept(graph, this.#now(concept.name), text, this.editor.extracted), { "aria-label": this.t("panel.name") });
     name.addEventListener("change", () => this.#follow(this.#now(concept.name), name.value.trim()));
     const remove = html("button", { type: "button", class: "wide remove", onclick: () => editor.actions.remove() }, icon("trash"), this.t("panel.remove"));
@@ -141,8 +143,18 @@ export class Inspector {
   #words({ name, value, values }) {
     const { actions, graph } = this.editor;
     if (!unspoken(graph).has(name)) return [];
+    const words = wordsFor(graph, name);
+    const button = (/** @type {string} */ field, /** @type {string} */ label, /** @type {() => void} */ act) =>
+      html("button", { type: "button", class: "wide", "data-field": field, onclick: act }, label);
     return [html("p", { class: "hint warning" }, this.t("words.missing", { phrase: values.get(value) })),
-      html("button", { type: "button", class: "wide", "data-field": "speak", onclick: () => actions.speak(this.#now(name)) }, this.t("words.add"))];
+      html("div", { class: "row stacked" }, button("speak", this.t("words.add"), () => actions.speak(this.#now(name))),
+        words !== null && button("adopt", this.t("words.take", { words }), () => actions.adopt(this.#now(name), words)))];
+  }
+
+  /** @param {Concept} concept */
+  #strength({ name, strength }) {
+    return strengthSlider(this.t, strength, (value) =>
+      this.editor.run((graph) => details.setStrength(graph, this.#now(name), value), { merge: `strength ${name}` }));
   }
 
   /** A renamed concept stays selected. @param {string} from @param {string} to */
@@ -168,6 +180,7 @@ export class Inspector {
     return [
       html("h4", {}, this.t("panel.values")), values,
       html("label", { class: "check", title: this.t("scope.help") }, global, html("span", {}, this.t("scope.global"))),
+      this.#strength(concept),
       this.#labelled(this.t("panel.description"), about),
     ];
   }

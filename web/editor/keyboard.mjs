@@ -5,7 +5,7 @@
  * @import { Actions } from "./actions.mjs"
  * @import { Translate } from "./i18n.mjs"
  * @import { Box } from "./layout.mjs"
- * @import { Scene } from "./scene.mjs"
+ * @import { Scene, Target } from "./scene.mjs"
  * @import { Session } from "./session.mjs"
  * @typedef {{
  *   session: Session, scene: Scene, actions: Actions, t: Translate, element: HTMLElement,
@@ -13,9 +13,11 @@
  *   undo: () => void, redo: () => void, duplicate: () => void, addNear: (name: string | null) => void, zoom: (factor: number) => void,
  *   fit: () => void, showKeys: () => void, rest: () => void, focusOn: (key: string) => void,
  *   setMode: (mode: "edit" | "intervene") => void, setTab: (tab: "drawing" | "text") => void,
- *   setPanel: (open: boolean, field?: string) => void, closePanel: () => boolean, cancel: () => boolean, pressing: () => boolean
+ *   setPanel: (open: boolean, field?: string) => void, closePanel: () => boolean, cancel: () => boolean, pressing: () => boolean,
+ *   menuAt: (target: Target | null, at: {clientX: number, clientY: number}) => void
  * }} Desk what the keyboard needs: `rest` gives the keyboard to the drawing, `focusOn` marks what an edge drawn by keys would
- *   reach, `cancel` and `closePanel` say whether there was something to end, `pressing` whether a pointer moves the focus
+ *   reach, `cancel` and `closePanel` say whether there was something to end, `pressing` whether a pointer moves the focus,
+ *   `menuAt` shows what can be done with a thing, at a place of the page
  */
 import { edgeKey, neighbours } from "./model.mjs";
 
@@ -77,6 +79,7 @@ export class Keyboard {
     const { key } = event;
     if (key in ARROWS) return event.altKey ? this.#nudge(/** @type {Arrow} */ (key)) : this.#walk(/** @type {Arrow} */ (key));
     if (/^[1-9]$/.test(key)) return this.#nth(Number(key));
+    if (key === "F10" && event.shiftKey) return this.#menu(), true;
     const act = this.#letters[key.length === 1 ? key.toLowerCase() : key];
     return act ? act() !== false : false;
   }
@@ -91,7 +94,8 @@ export class Keyboard {
   /** @type {Record<string, () => unknown>} */
   #letters = {
     n: () => this.#add(),
-    c: () => this.#startEdge(),
+    c: () => this.startEdge(),
+    ContextMenu: () => this.#menu(),
     e: () => this.#walkEdges(),
     h: () => this.#withConcept((name) => this.desk.actions.hold(name)),
     i: () => this.desk.setMode(this.desk.session.mode === "edit" ? "intervene" : "edit"),
@@ -110,6 +114,14 @@ export class Keyboard {
     Escape: () => this.#escape(),
     "?": () => this.desk.showKeys(),
   };
+
+  /** The menu of what has the keyboard. */
+  #menu() {
+    const { scene, menuAt } = this.desk;
+    const at = document.activeElement ?? scene.element;
+    const { left, top, width, height } = at.getBoundingClientRect();
+    menuAt(scene.targetOf(at), { clientX: left + width / 2, clientY: top + height / 2 });
+  }
 
   #add() {
     this.desk.addNear(this.desk.session.focus);
@@ -143,7 +155,8 @@ export class Keyboard {
     this.#open(session.mode === "edit" ? "name" : "values");
   }
 
-  #startEdge() {
+  /** From the selected concept. */
+  startEdge() {
     return this.#withConcept((name) => {
       this.#cause = name;
       this.desk.say(this.desk.t("hint.connect", { name }));

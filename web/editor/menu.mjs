@@ -10,7 +10,7 @@ import { PRESETS } from "./toolbar.mjs";
 import { Files } from "./transfer.mjs";
 
 const FORMS = { json: "JSON", dagitty: "DAGitty", dot: "DOT", svg: "SVG", png: "PNG" };
-const KEYS = ["n", "Enter", "c", "arrows", "e", "digits", "h", "i", "Delete", "undo", "l", "f", "t", "Escape"];
+const KEYS = ["n", "Enter", "c", "arrows", "e", "digits", "h", "i", "Delete", "undo", "l", "f", "t", "menu", "Escape"];
 
 export class Menu {
   /** @param {Editor} editor @param {HTMLElement} button what opens it */
@@ -18,7 +18,7 @@ export class Menu {
     this.editor = editor;
     this.button = button;
     this.files = new Files(editor);
-    this.element = html("div", { class: "csg-menu", role: "menu", hidden: true, onkeydown: (/** @type {KeyboardEvent} */ event) => this.#key(event) });
+    this.element = html("div", { class: "csg-menu", role: "menu", hidden: true, onkeydown: (/** @type {KeyboardEvent} */ event) => walkItems(this.element, event, () => this.#leave()) });
     this.element.addEventListener("focusout", (event) => this.#left(event));
     editor.element.append(this.element);
   }
@@ -77,18 +77,22 @@ export class Menu {
     if (relatedTarget !== this.button && !this.element.contains(/** @type {Node | null} */ (relatedTarget))) this.close();
   }
 
-  /** @param {KeyboardEvent} event */
-  #key(event) {
-    const items = [...this.element.querySelectorAll("button")];
-    const at = items.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
-    const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
-    if (!step && event.key !== "Escape") return;
-    event.preventDefault();
-    event.stopPropagation();
-    if (step) items[(at + step + items.length) % items.length].focus();
-    else this.button.focus();
-    if (!step) this.close();
+  #leave() {
+    this.button.focus();
+    this.close();
   }
+}
+
+/** Arrows go through a menu's items, Escape leaves it. @param {Element} menu @param {KeyboardEvent} event @param {() => void} leave */
+export function walkItems(menu, event, leave) {
+  const items = [...menu.querySelectorAll("button")];
+  const at = items.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
+  const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+  if (!step && event.key !== "Escape") return;
+  event.preventDefault();
+  event.stopPropagation();
+  if (step) items[(at + step + items.length) % items.length].focus();
+  else leave();
 }
 
 /** @param {Editor} editor */
