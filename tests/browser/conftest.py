@@ -91,6 +91,20 @@ class Editor:
         self.page.evaluate("([name, value]) => window.app.extensionManager.setting.set(name, value)", [name, value])
         self.page.wait_for_timeout(500)
 
+    def at_rest(self, measure):
+        """Wait until what a function of the page returns is the same in some frames in a row."""
+        self.page.evaluate(f"""async () => {{
+            const measure = {measure};
+            let before = "";
+            for (let same = 0, drawn = 0; same < 4; drawn += 1) {{
+                if (drawn > 1200) throw new Error(`no rest: ${{before}}`);
+                await new Promise(done => requestAnimationFrame(done));
+                const now = JSON.stringify(measure());
+                same = now === before ? same + 1 : 0;
+                before = now;
+            }}
+        }}""")
+
     def open_template(self, name):
         """Choose a workflow of this pack in the template browser, and wait until it is on the canvas."""
         before = self.page.evaluate("window.app.graph.id")

@@ -8,6 +8,13 @@ from playwright.sync_api import TimeoutError
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "output" / "screenshots"
 NODE = "CSG_GraphEditor"
+TEXT = "JSON.parse(window.app.graph.nodes[0].widgets[0].value)"  # what the first node, an editor, keeps
+# Where the editor and its drawing stand, and how many transitions run.
+PLACES = """() => [...document.querySelectorAll('.csg-editor')].map(editor => {
+    const { x, y, width, height } = editor.getBoundingClientRect();
+    const moving = editor.getAnimations({ subtree: true }).length;
+    return [x, y, width, height, editor.querySelector('.viewport')?.getAttribute('transform'), moving && performance.now()];
+})"""
 EMPTY = '{"version": 1, "base_prompt": "", "concepts": [], "edges": [], "interventions": {}}'
 WEATHER = json.dumps(
     {
@@ -78,6 +85,16 @@ class Drawing:
         concepts = len(json.loads(text)["concepts"]) if text.startswith("{") and text.strip().endswith("}") else 0
         self.page.wait_for_function("count => document.querySelectorAll('.csg-card').length === count", arg=concepts)
         self.page.wait_for_timeout(400)
+
+    def at_rest(self):
+        """Wait until nothing moves: neither the editor nor its drawing, and no transition runs."""
+        self.editor.at_rest(PLACES)
+
+    def focus(self, part):
+        """Give the keyboard to a part of the editor, and see that it keeps it."""
+        self.page.locator(part).first.focus()
+        self.editor.at_rest(f"() => document.activeElement === document.querySelector('{part}')")
+        assert self.page.evaluate(f"document.activeElement === document.querySelector('{part}')")
 
     def widget(self):
         """The text that the node keeps."""

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.browser.drawing import EMPTY, WEATHER, enter
+from tests.browser.drawing import EMPTY, TEXT, WEATHER, enter
 
 
 def test_a_graph_from_nothing_by_mouse_alone(drawing):
@@ -27,8 +27,7 @@ def test_a_graph_from_nothing_by_mouse_alone(drawing):
 def test_a_graph_from_nothing_by_keys_alone(drawing):
     drawing.start(EMPTY)
     keys = drawing.page.keyboard
-    drawing.page.locator(".csg-scene").focus()
-    drawing.page.wait_for_timeout(500)
+    drawing.focus(".csg-scene")
     for entry in ("weather = sunny, rainy", "ground = dry, wet"):
         keys.press("n")
         drawing.page.locator(".csg-quick:not([hidden])").wait_for()
@@ -68,7 +67,8 @@ def test_touch_moves_and_pinches(drawing, fingers):
     drawing.start(WEATHER)
     box = drawing.card("weather").locator(".body").bounding_box()
     fingers.drag((box["x"] + 60, box["y"] + 12), (box["x"] + 160, box["y"] + 112))
-    drawing.page.wait_for_timeout(300)
+    drawing.page.wait_for_function(f"() => {TEXT}.concepts[0].position[0] > 0")
+    drawing.at_rest()
     moved = drawing.card("weather").locator(".body").bounding_box()
     assert moved["x"] > box["x"] + 60 and moved["y"] > box["y"] + 60
     before = drawing.page.locator(".csg-scene .viewport").get_attribute("transform")
@@ -95,12 +95,14 @@ def test_the_wheel_is_the_canvass_until_the_editor_has_the_keyboard(drawing):
     before = drawing.page.evaluate(scale)
     drawing.page.mouse.move(*drawing.ground_point())
     drawing.page.mouse.wheel(0, -240)
-    drawing.page.wait_for_timeout(500)
+    drawing.page.wait_for_function("before => window.app.canvas.ds.scale > before", arg=before[0])
+    drawing.at_rest()
     outside = drawing.page.evaluate(scale)
     assert outside[0] > before[0] and outside[1] == before[1]
     drawing.page.mouse.click(*drawing.ground_point())
     drawing.page.mouse.wheel(0, -240)
-    drawing.page.wait_for_timeout(500)
+    drawing.page.wait_for_function(f"before => ({scale})()[1] !== before", arg=outside[1])
+    drawing.at_rest()
     inside = drawing.page.evaluate(scale)
     assert inside[0] == outside[0] and inside[1] != outside[1]
 
@@ -236,8 +238,7 @@ def test_panning_zooming_fitting_and_arranging(drawing):
     panned = view.get_attribute("transform")
     assert panned != fitted
     drawing.page.mouse.wheel(0, -240)
-    drawing.page.wait_for_timeout(300)
-    assert view.get_attribute("transform") != panned
+    drawing.page.wait_for_function("([view, panned]) => view.getAttribute('transform') !== panned", arg=[view.element_handle(), panned])
     drawing.press("Show everything")
     assert view.get_attribute("transform") == fitted
     drawing.press("Arrange: causes before effects")
@@ -255,7 +256,7 @@ def test_keys_alone_reach_everything_by_tab_and_say_what_happens(drawing):
     keys.press("Tab")
     focused = page.evaluate("document.activeElement.getAttribute('aria-label')")
     assert focused.startswith("weather: sunny. Values: sunny, rainy.") and "Effects: ground." in focused
-    page.wait_for_timeout(300)
+    drawing.at_rest()
     keys.press("e")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("weather causes ground.")
     assert "rain wets the ground" in drawing.said()

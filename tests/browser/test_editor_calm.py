@@ -66,17 +66,16 @@ def test_the_panel_covers_no_card_and_leaves_the_drawing_as_it_was(drawing):
     drawing.start(sample_text())
     before = drawing.view()
     drawing.details("ground")
-    drawing.page.wait_for_timeout(300)
+    drawing.at_rest()
     assert drawing.page.locator(".csg-stage").evaluate(CARDS) == {"outside": 0, "covered": 0}
     drawing.press("Details")
-    drawing.page.wait_for_timeout(300)
+    drawing.at_rest()
     assert drawing.view() == before
 
 
 def test_a_crowd_is_seen_whole_and_read_and_the_chosen_ones_edges_stand_out(drawing, bench):
     text = bench.graph()
     drawing.start(text)
-    drawing.page.wait_for_timeout(300)
     assert drawing.page.locator(".csg-stage").evaluate(CARDS) == {"outside": 0, "covered": 0}
     heights = drawing.page.locator(".csg-card").evaluate_all("""cards => cards.map(card =>
         Math.max(...[...card.querySelectorAll('.title, .far-name, .far-alone')].map(text => text.getBoundingClientRect().height)))""")
@@ -97,7 +96,7 @@ def test_the_tools_can_be_read_on_a_canvas_at_half_its_size(drawing):
         canvas.setDirty(true, true);
     }""")
     drawing.page.locator(".csg-editor.distant").wait_for()
-    drawing.page.wait_for_timeout(400)
+    drawing.at_rest()
     assert drawing.root.get_by_role("button", name="Intervene", exact=True).bounding_box()["height"] >= 16
     bar = drawing.page.locator(".csg-toolbar").evaluate("bar => [bar.scrollWidth, bar.clientWidth, bar.getBoundingClientRect().height]")
     assert bar[0] <= bar[1] and bar[2] < 40, "the tools stand in one line"
