@@ -5,7 +5,7 @@ incomplete, each naming its field, worth asking again for; and the `notes` on wh
 way. No reader raises on any text.
 
 Outcomes: a concept named twice counts once; edges to unknown names, to themselves or drawn twice go;
-of a cycle the fewest, least sure edges become proposals, which the editor draws dashed and nothing
+each edge that closes a cycle becomes a proposal, which the editor draws dashed and nothing
 follows; a factual value missing in its domain is added to it; concepts, values and edges beyond the
 limits go; text in any language is kept.
 """
