@@ -18,9 +18,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from demo import Edit, filled  # noqa: E402
 
+from csg.causal.assignments import parse_assignments  # noqa: E402
 from csg.causal.counterfactual import propagate  # noqa: E402
 from csg.causal.drawing import draw  # noqa: E402
-from csg.causal.formats import parse_assignments, read_json  # noqa: E402
+from csg.causal.formats import read_json  # noqa: E402
 from csg.causal.lettering import font_for  # noqa: E402
 from csg.evaluation.runner import prompts  # noqa: E402
 from csg.evaluation.runner.comfy_client import ComfyServer  # noqa: E402

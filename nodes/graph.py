@@ -13,11 +13,12 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..csg.causal import files
+from ..csg.causal.assignments import parse_assignments
 from ..csg.causal.counterfactual import Counterfactual, propagate
 from ..csg.causal.drawing import draw
-from ..csg.causal.formats import FORMATS, parse_assignments, read_graph, write_graph, write_json
+from ..csg.causal.editor_text import edited, remembered, sample_text
+from ..csg.causal.formats import FORMATS, read_graph, write_graph, write_json
 from ..csg.causal.graph import CausalGraph, GraphError
-from ..csg.causal.merge import edited, remembered, sample_text
 from . import host_vlm, inputs, sockets
 
 CATEGORY = "CSG/graph"

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
+from ..csg.causal.assignments import parse_assignments
 from ..csg.causal.counterfactual import Counterfactual
-from ..csg.causal.formats import parse_assignments, read_json
+from ..csg.causal.formats import read_json
 from ..csg.town import score, world
 from ..csg.town.render import render
 from . import host_town, sockets

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from csg.causal.merge import sample_text
+from csg.causal.editor_text import sample_text
 from tests.browser.drawing import WEATHER
 
 ROOT = Path(__file__).resolve().parents[2]

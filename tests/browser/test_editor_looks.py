@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from csg.causal.merge import sample_text
+from csg.causal.editor_text import sample_text
 from tests.browser.drawing import WEATHER
 
 LUMINANCE = """element => {

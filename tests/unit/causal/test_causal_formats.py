@@ -6,7 +6,7 @@ import time
 import pytest
 from hypothesis import given
 
-from csg.causal import formats
+from csg.causal import assignments, formats
 from csg.causal.graph import CausalGraph, Concept, Edge, GraphError
 from tests.unit.causal.random_graphs import HOSTILE, graphs
 
@@ -189,7 +189,7 @@ def test_large_input_is_read_or_refused_in_linear_time(unit):
     ],
 )
 def test_assignments(text, expected):
-    assert formats.parse_assignments(text) == expected
+    assert assignments.parse_assignments(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_assignments(text, expected):
 )
 def test_broken_assignments_name_their_line(text, message):
     with pytest.raises(GraphError) as refusal:
-        formats.parse_assignments(text)
+        assignments.parse_assignments(text)
     assert message in str(refusal.value)
 
 
@@ -213,8 +213,8 @@ def test_a_strength_that_is_no_factor_is_refused(strength):
 
 
 def test_strengths_are_factors_of_known_concepts():
-    assert formats.parse_strengths("snowman = 1.2; car = 0\n# nothing", ("car", "snowman")) == {"snowman": 1.2, "car": 0.0}
-    assert formats.parse_strengths("", ()) == {}
+    assert assignments.parse_strengths("snowman = 1.2; car = 0\n# nothing", ("car", "snowman")) == {"snowman": 1.2, "car": 0.0}
+    assert assignments.parse_strengths("", ()) == {}
 
 
 @pytest.mark.parametrize(
@@ -225,4 +225,4 @@ def test_strengths_are_factors_of_known_concepts():
 )  # fmt: skip
 def test_a_strength_that_means_nothing_is_told(text, told):
     with pytest.raises(GraphError, match=told):
-        formats.parse_strengths(text, ("car", "snowman"))
+        assignments.parse_strengths(text, ("car", "snowman"))

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csg.causal import files
+from csg.causal.editor_text import Memory, edited, merge_again, remembered, sample_text
 from csg.causal.formats import graph_from_data, graph_to_data, read_json, write_json
 from csg.causal.graph import CausalGraph, Concept, Edge, GraphError
-from csg.causal.merge import Conflict, Memory, edited, merge, merge_again, remembered, rename, sample_text
+from csg.causal.merge import Conflict, merge, rename
 from csg.causal.presets import street
 from tests.unit.causal.random_graphs import graphs, plain_graphs
 

@@ -7,8 +7,8 @@ import demo
 import pytest
 from PIL import Image
 
+from csg.causal.editor_text import edited
 from csg.causal.formats import graph_from_data
-from csg.causal.merge import edited
 from csg.evaluation.runner import prompts
 from csg.town import world
 from csg.town.world import factual, graph_document
