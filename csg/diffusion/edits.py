@@ -19,7 +19,8 @@ LOCAL, GLOBAL = "local", "global"
 UNCONDITIONAL, SOURCE, INTERVENTIONAL = "unconditional", "source", "interventional"
 BASES = (UNCONDITIONAL, SOURCE, INTERVENTIONAL)
 REFERENCES = ("reference_latents", "reference_latents_method")  # the pictures that an edit model is shown
-TEXT_KEYS = ("pooled_output", "attention_mask", "conditioning_llama3", "guidance")  # what plain texts carry beside their context
+# What plain texts carry beside their context.
+TEXT_KEYS = ("pooled_output", "attention_mask", "conditioning_llama3", "guidance", "t5xxl_ids", "t5xxl_weights")
 
 
 @dataclass(frozen=True)

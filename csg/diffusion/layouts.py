@@ -27,5 +27,6 @@ LAYOUTS = {
     "AuraFlow": TextLayout(("double_layers", "single_layers"), registers=8),
     "HiDream": TextLayout(("double_stream_blocks", "single_stream_blocks"), picture_first=True, second_twice=True),
     "CosmosPredict2": TextLayout(("blocks",), separate=True),
+    "Anima": TextLayout(("blocks",), separate=True),  # its adapter gives a text as many tokens as T5 cuts it into
     "WAN21": TextLayout(("blocks",), separate=True),
 }

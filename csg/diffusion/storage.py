@@ -199,8 +199,9 @@ def conditioning_of(name: str, tensors: dict[str, Tensor]) -> list | None:
         more = {k: v for k in TEXT_KEYS if (v := tensors.get(f"{name}.{i}.{SHORT.get(k, k)}")) is not None}
         if "guidance" in more:
             more["guidance"] = float(more["guidance"].flatten()[0])
-        if "attention_mask" in more and more["attention_mask"].dtype == torch.float64:  # of integers, when it was saved
-            more["attention_mask"] = more["attention_mask"].long()
+        for key, kind in (("attention_mask", torch.int64), ("t5xxl_ids", torch.int32)):
+            if key in more and more[key].dtype == torch.float64:  # of integers, when it was saved
+                more[key] = more[key].to(kind)
         found.append([tensors[f"{name}.{i}.context"], more])
         i += 1
     return found or None

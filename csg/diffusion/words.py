@@ -53,6 +53,7 @@ SECTIONS: Mapping[frozenset[str], tuple[Section, ...]] = {
     frozenset({"l", "t5xxl"}): (Section("t5xxl"),),
     frozenset({"l", "g", "t5xxl", "llama"}): (Section("t5xxl", 0.3, kept=True), Section("llama")),
     frozenset({"qwen25_7b"}): (Section("qwen25_7b", chat=True),),
+    frozenset({"qwen3_06b", "t5xxl"}): (Section("t5xxl"),),  # Anima: T5's tokens are what its network is asked with, Qwen's what they mean
 }
 
 

@@ -257,6 +257,28 @@ def test_an_inversion_of_a_flow_is_stored(labs, tmp_path, family):
     assert torch.equal(lab.edit(again)[0], lab.edit(made)[0])
 
 
+def test_anima_edits_by_its_adapters_words_and_is_stored(comfy, tmp_path):
+    lab, storage = FamilyLab(comfy, "Anima"), comfy.module("csg.diffusion.storage")
+    inversion, rebuilt = lab.invert()
+    edited, masks = lab.edit(inversion, preserve="blend")
+    assert gap(rebuilt, tiny_families.latent("Anima")["samples"]) < 1e-4 < 1e-3 < gap(edited, rebuilt) and 0 < masks.mean() < 0.9
+    assert torch.equal(lab.in_pieces(inversion, lab.edits(), "blend"), edited)
+    assert not torch.equal(lab.edit(inversion, preserve="blend", mask="noise")[0], edited)
+    storage.save(inversion, [tmp_path / "a.safetensors"])
+    again = storage.load(tmp_path / "a.safetensors")
+    assert lab.edit_types.same_conditioning(again.source, inversion.source)
+    assert torch.equal(lab.edit(again, preserve="blend")[0], edited)
+
+
+def test_a_model_that_draws_pixels_works_without_attention(comfy, caplog):
+    """Chroma Radiance draws from noise, as the others do, only not in latents."""
+    lab, picture = FamilyLab(comfy, "ChromaRadiance"), tiny_families.latent("ChromaRadiance")
+    inversion, rebuilt = lab.invert()
+    edited, masks = lab.edit(inversion, preserve="blend")
+    assert gap(rebuilt, picture["samples"]) < 1e-4 < 1e-3 < gap(edited, rebuilt) and masks.shape == (2, 16, 16)
+    assert any("Where ChromaRadiance keeps its words is not known" in record.message for record in caplog.records)
+
+
 def test_a_model_of_an_unheard_family_works_without_attention(comfy, caplog):
     lab = FamilyLab(comfy, "Lumina2")
     lab.model.model.__class__ = type("Unheard", (type(lab.model.model),), {})

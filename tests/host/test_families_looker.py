@@ -64,7 +64,7 @@ class Spy:
 
     def __init__(self, reader):
         layout, cells = reader.network.layout, reader.network.layout.grid(*reader.size)
-        lengths = (TOKENS if reader.family != "Flux2" else 512, *([12] if reader.family == "HiDream" else []))
+        lengths = (TOKENS if reader.family not in ("Flux2", "Anima") else 512, *([12] if reader.family == "HiDream" else []))
         self.keys = layout.text_tokens(lengths) + (0 if layout.separate else layout.picture_tokens(cells))
         self.queries = layout.picture_tokens(cells) if layout.separate else self.keys
         self.calls = []
@@ -127,6 +127,22 @@ def test_a_nudged_word_of_hidreams_second_text_stands_there_twice(readers):
     change = moved(plain.calls[0][1], nudged.calls[0][1])[1]
     columns = reader.network.layout.columns(TOKENS + 4, TOKENS, (TOKENS, 12), (8, 8))
     assert sorted(change.topk(2).indices.tolist()) == sorted(columns)
+
+
+def test_another_token_of_animas_t5_moves_its_own_column(comfy):
+    """What its network attends to has T5's tokens, whatever Qwen makes of the text."""
+    reader, plain, nudged = Reader(comfy, "Anima"), *(Spy(Reader(comfy, "Anima")) for _ in range(2))
+    context, more = reader.text[0]
+    ids = more["t5xxl_ids"].clone()
+    ids[3] = 7
+    reader.evaluate({"a": reader.text}, spy=plain)
+    reader.evaluate({"a": [[context, more | {"t5xxl_ids": ids}]]}, spy=nudged)
+    column, _ = moved(plain.calls[0][1], nudged.calls[0][1])
+    assert reader.network.layout.columns(3, TOKENS, (512,), (8, 8)) == (column,)
+    assert len(plain.calls) == sum(reader.network.counts)
+    capture = reader.capture({"a": reader.words((3,), TOKENS)})
+    assert torch.equal(reader.evaluate({"a": reader.text}, capture)["a"], reader.evaluate({"a": reader.text})["a"])
+    assert not capture.mismatch and capture.maps()["a"].std() > 0
 
 
 @pytest.mark.parametrize("family", READ)

@@ -187,6 +187,12 @@ def sdxl():
     return clip_of(module.SDXLTokenizer(), blank(module.SDXLClipModel), clip_l=Numbers(1, 768), clip_g=Numbers(2, 1280))
 
 
+def anima():
+    from comfy.text_encoders import anima as module
+
+    return clip_of(module.AnimaTokenizer(), blank(module.AnimaTEModel, clip="qwen3_06b", clip_name="qwen3_06b"), qwen3_06b=Numbers(5))
+
+
 MADE = {}
 
 
@@ -234,6 +240,14 @@ def test_a_phrase_is_found_inside_a_caption(words, make, phrase):
     texts = spelled(clip, CAPTION, columns)
     assert len(texts) == (2 if make in (sd3, hidream) else 1)
     assert all(text == phrase for text in texts.values())
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_animas_words_are_t5s(words, phrase):
+    clip = made(anima)
+    tokens = [token for token, _ in clip.tokenize(CAPTION)["t5xxl"][0]]
+    columns = words.ClipText(clip).positions(CAPTION, phrase)
+    assert clip.tokenizer.t5xxl.tokenizer.decode([tokens[c] for c in columns]).strip() == phrase
 
 
 @pytest.mark.parametrize("make", CLIPS, ids=lambda make: make.__name__)

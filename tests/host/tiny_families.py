@@ -4,6 +4,8 @@ Call these only after the `comfy` fixture has prepared ComfyUI: its modules are 
 """
 
 from dataclasses import dataclass, field
+from functools import partial
+from unittest import mock
 
 import torch
 
@@ -78,6 +80,16 @@ FAMILIES = {
         "freq_dim": 64, "text_dim": 96, "num_heads": 2, "num_layers": 4, "qk_norm": True, "cross_attn_norm": True, "eps": 1e-6,
     }, 96, axes=1),
 }  # fmt: skip
+OTHERS = {  # an adapter rewrites Anima's texts; Chroma Radiance draws pixels, and has no layout
+    "Anima": Family("Anima", COSMOS | {"image_model": "anima"}, 96, axes=1),
+    "ChromaRadiance": Family("ChromaRadiance", FAMILIES["Chroma"].network | {
+        "image_model": "chroma_radiance", "patch_size": 4, "in_channels": 3, "out_channels": 3, "nerf_hidden_size": 16, "nerf_mlp_ratio": 2,
+        "nerf_depth": 1, "nerf_max_freqs": 2, "nerf_tile_size": 0, "nerf_final_head_type": "conv", "nerf_embedder_dtype": torch.float32,
+        "use_x0": False, "use_sequential_txt_ids": False,
+    }, 4096, channels=3),
+}  # fmt: skip
+ALL = FAMILIES | OTHERS
+SMALL_ADAPTER = {"source_dim": 96, "target_dim": 96, "model_dim": 96, "num_layers": 1, "num_heads": 2}
 
 
 def fill(network, seed):
@@ -95,16 +107,21 @@ def fill(network, seed):
 
 def model(family="SD3", seed=0, dtype=torch.float32, **changes):
     """MODEL with random weights; `changes` go into the network's configuration."""
+    import comfy.ldm.anima.model
     import comfy.model_patcher
     import comfy.supported_models
 
-    kind = FAMILIES[family]
+    kind = ALL[family]
     config = getattr(comfy.supported_models, kind.config)(dict(kind.network) | changes)
     config.set_inference_dtype(dtype, None)
-    made = config.get_model({}, "", device=CPU)
+    adapter = comfy.ldm.anima.model.LLMAdapter
+    with mock.patch.object(comfy.ldm.anima.model, "LLMAdapter", partial(adapter, **SMALL_ADAPTER)):  # Anima's own has 130 M weights
+        made = config.get_model({}, "", device=CPU)
     network = fill(made.diffusion_model, seed)
     if family == "AuraFlow":  # its last layer is so narrow that its text would hardly show
         network.final_linear.weight.data *= 20
+    if family == "Anima":  # as large as what its blocks add to them
+        network.llm_adapter.embed.weight.data *= 20
     patcher = comfy.model_patcher.ModelPatcher(made, CPU, CPU)
     patcher.cached_patcher_init = (model, (family, seed, dtype))
     return patcher
@@ -112,15 +129,19 @@ def model(family="SD3", seed=0, dtype=torch.float32, **changes):
 
 def conditioning(family="SD3", seed=0, tokens=9, width=None, **more):
     """CONDITIONING of a random text of this family; `width` numbers per token, or as many as its tiny network reads."""
-    kind, generator = FAMILIES[family], torch.Generator().manual_seed(1000 + seed)
+    kind, generator = ALL[family], torch.Generator().manual_seed(1000 + seed)
     extras = {"pooled_output": torch.randn(1, kind.pooled, generator=generator)} if kind.pooled else {}
     extras |= {name: torch.randn(1, *shape, generator=generator) for name, shape in kind.more.items()}
+    if family == "Anima":  # T5's tokens, and some more of Qwen's
+        ids = torch.randint(2, 32000, (tokens,), generator=generator, dtype=torch.int)
+        extras = {"t5xxl_ids": ids, "t5xxl_weights": torch.ones(tokens)}
+        tokens += 4
     return [[torch.randn(1, tokens, width or kind.context, generator=generator), extras | more]]
 
 
 def latent(family="SD3", height=16, width=16, batch=1, seed=0):
     """LATENT of a random smooth picture, (B, C, h, w), with a time axis where the family has one."""
-    kind, generator = FAMILIES[family], torch.Generator().manual_seed(2000 + seed)
+    kind, generator = ALL[family], torch.Generator().manual_seed(2000 + seed)
     coarse = torch.randn(batch, kind.channels, 4, 4, generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
     samples = smooth + 0.3 * torch.randn(batch, kind.channels, height, width, generator=generator)
