@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 import torch
@@ -19,11 +19,11 @@ CHANNELS = (1, 3, 4)
 def guarded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     """Let the node see only inputs that are what its schema says; others are refused in words."""
     run = node.execute.__func__
+    kinds = cache(lambda: {each.id: each.get_io_type() for each in node.define_schema().inputs})
 
     @wraps(run)
     def execute(cls: type[io.ComfyNode], *args: Any, **values: Any) -> io.NodeOutput:
-        kinds = {each.id: each.get_io_type() for each in cls.define_schema().inputs}
-        return run(cls, *args, **{name: checked(name, kinds.get(name), value) for name, value in values.items()})
+        return run(cls, *args, **{name: checked(name, kinds().get(name), value) for name, value in values.items()})
 
     node.execute = classmethod(execute)
     return node
@@ -59,8 +59,12 @@ def mask(name: str, region: Any) -> torch.Tensor:  # noqa: ANN401
 
 
 def number(name: str, value: Any) -> Any:  # noqa: ANN401
-    """A FLOAT that is a number: not nan, not infinite."""
-    if isinstance(value, float) and not math.isfinite(value):
+    """A FLOAT or an INT that is a number: not nan, not infinite, and nothing else that a link may bring."""
+    try:
+        finite = math.isfinite(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} is {looks(value)}; expected a number. Connect an output that is one, or type it in.") from None
+    if not finite:
         raise ValueError(f"{name} is {value}; expected a finite number. Type one in, or look at the node that it comes from.")
     return value
 
@@ -70,4 +74,4 @@ def looks(value: Any) -> str:  # noqa: ANN401
     return f"of the shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
 
 
-CHECKS: dict[str, Callable[[str, Any], Any]] = {"IMAGE": picture, "MASK": mask, "FLOAT": number}
+CHECKS: dict[str, Callable[[str, Any], Any]] = {"IMAGE": picture, "MASK": mask, "FLOAT": number, "INT": number}

@@ -19,9 +19,9 @@ from . import host, host_model, host_replay, sockets
 from .host_lookback import patch_difference
 from .host_space import level_table
 from .host_words import ClipText
+from .inputs import MAX_SEED
 
 CATEGORY = "CSG/sampling"
-MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 MODEL = io.Model.Input("model", tooltip="The diffusion model: a UNet (SDXL, SD1.5, SD2) or a flow transformer (SD3, Flux, Qwen-Image, Z-Image and others). It is never changed.")
 LATENT = io.Latent.Input("latent", tooltip="The picture to edit, through VAE Encode. A noise mask is respected: outside it nothing changes.")

@@ -56,7 +56,7 @@ def read_captions(path: str | Path) -> dict[str, str]:
         captions = _collected(_from_folder(path) if path.is_dir() else _from_file(path))
     except DatasetError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{path} holds no captions that can be read ({error}). Expected: {FORMATS}.") from error
     if not captions:
         raise DatasetError(f"{path} holds no captions. Expected: {FORMATS}.")
@@ -105,7 +105,7 @@ def _from_folder(folder: Path) -> Iterator[tuple[str, Any]]:
 def _from_file(path: Path) -> Iterable[tuple[str, Any]]:
     text = _text(path)
     if path.suffix == ".jsonl":
-        document = [json.loads(line) for line in text.splitlines() if line.strip()]
+        document = [json.loads(line) for line in text.split("\n") if line.strip()]
     else:
         document = json.loads(text)
     if isinstance(document, list):

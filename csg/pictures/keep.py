@@ -11,6 +11,7 @@ from . import pairs
 
 FEATHER = 4.0
 
+
 def soft_edge(inside: Tensor, feather: float) -> Tensor:
     """How much of the edit shows, (B, H, W) in [0, 1], for places (B, H, W) bool.
 

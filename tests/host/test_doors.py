@@ -73,6 +73,26 @@ def test_a_number_that_is_none_is_refused_by_its_input(comfy, source, name, numb
     assert name in errors["node"] and "finite number" in errors["node"], errors
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["scale", "threshold"])
+def test_a_number_that_is_none_is_refused_when_it_comes_over_a_link_too(comfy, source, name, number):
+    comfy.forget()
+    prompt = link(source, "bad", number) | {"town": {"class_type": "CSG_LoadTown", "inputs": {}}}
+    inputs = edit_inputs(comfy, {"prompt": "rain", "scale": 8.0, "threshold": 0.7}) | {name: ["bad", 0]}
+    errors = comfy.run(prompt | {"node": {"class_type": "CSG_ConceptEdit", "inputs": inputs}}, outputs=["node"]).errors
+    assert errors["node"] == f"{name} is {number}; expected a finite number. Type one in, or look at the node that it comes from."
+
+
+@pytest.mark.parametrize("value", ["nan", torch.zeros(2), 10**400], ids=["text", "pictures", "endless"])
+@pytest.mark.parametrize("name", ["scale", "warmup"])
+def test_what_is_no_number_is_refused_in_words(comfy, source, name, value):
+    comfy.forget()
+    prompt = link(source, "bad", value) | {"town": {"class_type": "CSG_LoadTown", "inputs": {}}}
+    inputs = edit_inputs(comfy, {"prompt": "rain", "scale": 8.0, "threshold": 0.7}) | {name: ["bad", 0]}
+    errors = comfy.run(prompt | {"node": {"class_type": "CSG_ConceptEdit", "inputs": inputs}}, outputs=["node"]).errors
+    assert errors["node"].startswith(f"{name} is ") and "expected a number" in errors["node"], errors
+
+
 def test_a_mask_without_height_is_refused(comfy, source):
     comfy.forget()
     prompt = link(source, "bad", torch.zeros(1, 0, 8)) | {"town": {"class_type": "CSG_LoadTown", "inputs": {}}}

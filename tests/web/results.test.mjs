@@ -71,6 +71,9 @@ test("links are followed into a subgraph, through it and out again", () => {
 });
 
 test("what a stranger's file claims to be results is read as far as it goes", () => {
+  const objects = resultsOf({ counterfactual: { a: { factual: { toString: 1 }, counterfactual: [], role: 3, reason: { toString: 1 } } },
+    masks: { a: { filename: { toString: 1 } } }, effective: { a: { toString: 1 } } }, ({ filename }) => `/view/${filename}`);
+  assert.deepEqual(objects.get("a"), { factual: "", counterfactual: "", role: "", reason: "", mask: null, effective: true });
   for (const found of [5, "x", {}, { counterfactual: null }, { counterfactual: { a: null }, masks: null, effective: 3 }]) {
     const results = resultsOf(found, () => "");
     for (const { factual, mask } of results.values()) assert.deepEqual([factual, mask], ["", null]);

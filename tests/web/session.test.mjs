@@ -68,6 +68,46 @@ test("a refusal changes nothing and is stored nowhere", () => {
   assert.deepEqual([writeJson(session.graph), stored], [writeJson(THREE), []]);
 });
 
+test("what cannot be stored has not happened, and can be tried again", () => {
+  const { session, stored } = started(writeJson(THREE));
+  session.run((graph) => commands.setValue(graph, "house", "blue"));
+  session.run((graph) => commands.setValue(graph, "house", "dry"));
+  session.undo();
+  session.select(["house"]);
+  const state = () => [writeJson(session.graph), session.history.canUndo, session.history.canRedo, [...session.selected]];
+  const [before, keep] = [state(), session.write];
+  session.write = () => {
+    throw new Error("full");
+  };
+  for (const act of [
+    () => session.run((graph) => commands.setValue(graph, "weather", "rainy")), () => session.undo(), () => session.redo(),
+    () => session.run((graph) => commands.removeConcepts(graph, ["house"])),
+  ]) {
+    assert.throws(act, { code: "not_stored" });
+    assert.deepEqual(state(), before);
+  }
+  session.write = keep;
+  session.redo();
+  assert.equal(values(session).house, "dry");
+  assert.equal(values({ graph: readJson(stored.at(-1)) }).house, "dry");
+});
+
+test("a conflict whose answer cannot be stored stays open", () => {
+  const { session } = started();
+  session.setUpstream(THREE);
+  session.run((graph) => commands.setValue(graph, "house", "dry"));
+  session.setUpstream(TWELVE);
+  const keep = session.write;
+  session.write = () => {
+    throw new Error("full");
+  };
+  assert.throws(() => session.settle(session.conflicts[0], "theirs"), ({ code, details }) => code === "not_stored" && details.reason.includes("full"));
+  assert.deepEqual([values(session).house, session.conflicts.length], ["dry", 1]);
+  session.write = keep;
+  session.settle(session.conflicts[0], "theirs");
+  assert.deepEqual([values(session).house, session.conflicts.length], ["blue", 0]);
+});
+
 test("a broken text is kept with its reason until one comes that reads", () => {
   const { session } = started("{");
   assert.equal(session.broken?.text, "{");

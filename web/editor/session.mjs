@@ -10,7 +10,7 @@ import { letGo } from "./commands.mjs";
 import { readAny } from "./formats.mjs";
 import { fromObject, readJson, toObject, writeJson } from "./json.mjs";
 import { mergeAgain } from "./merge.mjs";
-import { edgeKey, EMPTY, makeGraph } from "./model.mjs";
+import { edgeKey, EMPTY, GraphError, makeGraph } from "./model.mjs";
 
 export class Session {
   history = new History(EMPTY);
@@ -77,24 +77,44 @@ export class Session {
    */
   settle(conflict, side) {
     const graph = side === "mine" ? this.graph : conflict.apply(this.graph);
-    this.#memory = { ...this.#memory, settled: new Set([...this.#memory.settled, conflict.key]) };
-    this.conflicts = this.conflicts.filter((each) => each !== conflict);
-    this.history.record(letGo(this.graph, graph));
-    this.store();
+    this.#whole(() => {
+      this.#memory = { ...this.#memory, settled: new Set([...this.#memory.settled, conflict.key]) };
+      this.conflicts = this.conflicts.filter((each) => each !== conflict);
+      this.history.record(letGo(this.graph, graph));
+      this.store();
+    });
   }
 
   /**
-   * Does one thing to the graph. Throws GraphError when it is refused; nothing has changed then.
+   * Does one thing to the graph. Throws GraphError when it is refused, and what storing throws; nothing has changed then.
    * @param {(graph: Graph) => Graph} command
    * @param {string | null} [merge] one undo step with the last of that name
    */
   run(command, merge = null) {
-    if (this.history.record(letGo(this.graph, command(this.graph)), merge)) this.store();
+    this.#whole(() => {
+      if (this.history.record(letGo(this.graph, command(this.graph)), merge)) this.store();
+    });
+  }
+
+  /** Does something whole or not at all: what cannot be stored has not happened. @template T @param {() => T} change @returns {T} */
+  #whole(change) {
+    const [memory, edited, conflicts, selected] = [this.#memory, this.#edited, this.conflicts, this.selected];
+    try {
+      return this.history.whole(change);
+    } catch (error) {
+      [this.#memory, this.#edited, this.conflicts, this.selected] = [memory, edited, conflicts, selected];
+      throw error;
+    }
   }
 
   store() {
     this.#edited = true;
-    this.write(this.text());
+    const text = this.text();
+    try {
+      this.write(text);
+    } catch (error) {
+      throw new GraphError("not_stored", { reason: String(error) });
+    }
   }
 
   /** The graph as it is stored, with what a later merge needs. */
@@ -112,12 +132,12 @@ export class Session {
 
   /** @returns {boolean} whether there was a step to take back */
   undo() {
-    return this.history.undo() && this.#restored();
+    return this.#whole(() => this.history.undo() && this.#restored());
   }
 
   /** @returns {boolean} whether there was a step to take again */
   redo() {
-    return this.history.redo() && this.#restored();
+    return this.#whole(() => this.history.redo() && this.#restored());
   }
 
   #restored() {
@@ -179,6 +199,17 @@ export class History {
     this.#future = [];
     this.present = graph;
     return true;
+  }
+
+  /** Does something whole or not at all: a change that throws leaves everything as it was. @template T @param {() => T} change @returns {T} */
+  whole(change) {
+    const [present, past, future, open] = [this.present, [...this.#past], [...this.#future], this.#open];
+    try {
+      return change();
+    } catch (error) {
+      [this.present, this.#past, this.#future, this.#open] = [present, past, future, open];
+      throw error;
+    }
   }
 
   /** The next step stands alone, whatever its key. */
