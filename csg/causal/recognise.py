@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .graph import GraphError
+from .graph import GraphError, quoted
 
 # blanks of every script, spelt out: Python's own \\s and JavaScript's differ
 BLANKS = "\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
@@ -22,6 +22,10 @@ _STRINGS_AND_BRACES = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|//[^\n]*|/
 _QUOTED = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _IN_QUOTES = re.compile(r"\\([\"'\\n])")
 _ARROWS = re.compile(r"[^{}\[\]\n]*(?:->|<-|[\u2190\u2192\u2194])[^\n]*")
+# arrows alone may be a list, and a name of several words needs quotes there: prose with an arrow in it is no graph
+_BULLETS = re.compile(r"^[ \t]*(?:[-*\u2022]|[0-9]{1,3}[.)])(?=[ \t])", re.MULTILINE)
+_NOT_NAMES = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|\[[^\]]*(?:\]|\Z)|\{[^}]*(?:\}|\Z)|//[^\n]*|\#[^\n]*', re.DOTALL)
+_BESIDE = re.compile(r'[\w.][ \t]+[\w"]|"[ \t]+\w')
 _OLD_DAGITTY = re.compile(r"\S+ +[1EOUA](?: +@-?[\d.]+,-?[\d.]+)? *(?:\n|$)")
 _MODEL_STRING = re.compile(r'\[[^\[\]"{}\n,]+\](?:\[[^\[\]"{}\n,]+\])+[ \t\r\n]*\Z')
 _REFUSED = "This is {}, which is not read here. Save it as DOT (Graphviz), as DAGitty's `dag {{ ... }}`."
@@ -29,7 +33,7 @@ _DAGITTY_KINDS = ("dag", "pdag", "mag", "pag")
 _NEIGHBOURS = (
     (re.compile(r"<\?xml|<graphml|<bif\b|<gexf\b", re.IGNORECASE), "XML (GraphML, XMLBIF or GEXF)"),
     (re.compile(r"(network|net|node)\s[^{]{0,200}\{", re.IGNORECASE), "BIF or NET, a Bayesian network"),
-    (re.compile(r"graph\s+(LR|RL|TB|TD|BT)\b|flowchart\b", re.IGNORECASE), "Mermaid"),
+    (re.compile(r"graph\s+(LR|RL|TB|TD|BT)\b|flowchart\b|stateDiagram|%%", re.IGNORECASE), "Mermaid"),
     (re.compile(r"graph\s*\[|Creator\b", re.IGNORECASE), "GML"),
     (re.compile(r"@startuml", re.IGNORECASE), "PlantUML"),
     (_OLD_DAGITTY, "DAGitty's old notation"),
@@ -37,7 +41,9 @@ _NEIGHBOURS = (
     (re.compile(r"[\w.]+[ \t]*(?:~~|=~|~)"), "a model of lavaan or a formula of R"),
     (re.compile(r"(source|from|cause|parent)\"?[ \t]{0,9}[,;\t][ \t]{0,9}\"?(target|to|effect|child)\b", re.IGNORECASE),
      "a table of edges (CSV)"),
-    (re.compile(r"(?:nodes|concepts|edges)[ \t]*:[ \t]*\n", re.IGNORECASE), "YAML"),
+    (re.compile(r'(?:"")?,[^\n,]*,[^\n]*\n'), "a table (CSV)"),
+    (re.compile(r"dagify\(|[\w.]{1,200}[ \t]{0,9}(?:<-|=)[ \t]{0,9}(?:ggdag::)?dagify\("), "a model of ggdag, formulas of R"),
+    (re.compile(r"(?:nodes|concepts|edges)[ \t]*:[ \t]*\n|---[ \t]*\n", re.IGNORECASE), "YAML, or Mermaid with a head of YAML"),
 )
 
 
@@ -61,10 +67,14 @@ def recognise(text: str) -> Recognised:
         return Recognised("json", text)
     if (drawn := _drawn(text, start)) is not None:
         return drawn
+    _refuse_neighbours(text, start)
+    return _inside(text) or _arrows_alone(text, start) or Recognised("json", text)
+
+
+def _refuse_neighbours(text: str, start: int) -> None:
     for pattern, name in _NEIGHBOURS:
         if pattern.match(text, start):
             raise GraphError(_REFUSED.format(name))
-    return _inside(text) or _arrows_alone(text, start) or Recognised("json", text)
 
 
 def _drawn(text: str, start: int) -> Recognised | None:
@@ -82,6 +92,7 @@ def _inside(text: str) -> Recognised | None:
             return Recognised("json", _on_its_lines(text, start, fence.end(1)))
         if (keyword := _KEYWORD.match(text, start)) is not None:
             return Recognised(_format(keyword), _on_its_lines(text, start, fence.end(1)))
+        _refuse_neighbours(text, start)
     keyword = next((k for k in _KEYWORD.finditer(text) if not text[k.start() - 1 : k.start()].isalnum()), None)
     if keyword is None:
         return None
@@ -100,7 +111,12 @@ def _unescaped(text: str) -> str:
 def _arrows_alone(text: str, start: int) -> Recognised | None:
     if not _ARROWS.match(text, start):
         return None
-    return Recognised("dagitty", f"dag {{{_on_its_lines(text, start, len(text))}\n}}")
+    lines = _BULLETS.sub("", _on_its_lines(text, start, len(text)))
+    names = _NOT_NAMES.sub(lambda match: '""' if match[0][0] == '"' else ";", lines)
+    if beside := _BESIDE.search(names):
+        shown = quoted(names[max(0, beside.start() - 20) : beside.end() + 20].strip())
+        raise GraphError(f"two names stand beside each other without an arrow: {shown}. Put a name of several words in quotes.")
+    return Recognised("dagitty", f"dag {{{lines}\n}}")
 
 
 def _format(keyword: re.Match[str]) -> str:

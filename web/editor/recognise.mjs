@@ -15,6 +15,10 @@ const FENCE = /^[ \t]*(?:```|~~~)[^\n]*\n([^]*?)^[ \t]*(?:```|~~~)/gm;
 // what is never closed ends with the text: seeking its end from every mark anew would take quadratic time
 const STRINGS_AND_BRACES = /"[^"\\]*(?:\\[^][^"\\]*)*(?:"|\\?$)|\/\/[^\n]*|\/\*[^]*?(?:\*\/|$)|[{}]/g;
 const ARROWS = /[^{}[\]\n]*(?:->|<-|[\u2190\u2192\u2194])[^\n]*/y;
+// arrows alone may be a list, and a name of several words needs quotes there: prose with an arrow in it is no graph
+const BULLETS = /(?<=^|\n)[ \t]*(?:[-*\u2022]|[0-9]{1,3}[.)])(?=[ \t])/g;
+const NOT_NAMES = /"[^"\\]*(?:\\[^][^"\\]*)*(?:"|\\?$)|\[[^\]]*(?:\]|$)|\{[^}]*(?:\}|$)|\/\/[^\n]*|#[^\n]*/g;
+const BESIDE = /[\p{L}\p{N}_.][ \t]+[\p{L}\p{N}_"]|"[ \t]+[\p{L}\p{N}_]/u;
 const MODEL_STRING = /\[[^[\]"{}\n,]+\](?:\[[^[\]"{}\n,]+\])+[ \t\r\n]*$/y;
 const QUOTED = /[^"\\]*(?:\\[^][^"\\]*)*/y;
 const DAGITTY_KINDS = ["dag", "pdag", "mag", "pag"];
@@ -22,14 +26,16 @@ const DAGITTY_KINDS = ["dag", "pdag", "mag", "pag"];
 const NEIGHBOURS = [
   [/<\?xml|<graphml|<bif\b|<gexf\b/iy, "XML (GraphML, XMLBIF, GEXF)"],
   [/(network|net|node)\s[^{]{0,200}\{/iy, "BIF / NET"],
-  [/graph\s+(LR|RL|TB|TD|BT)\b|flowchart\b/iy, "Mermaid"],
+  [/graph\s+(LR|RL|TB|TD|BT)\b|flowchart\b|stateDiagram|%%/iy, "Mermaid"],
   [/graph\s*\[|Creator\b/iy, "GML"],
   [/@startuml/iy, "PlantUML"],
   [/\S+ +[1EOUA](?: +@-?[\d.]+,-?[\d.]+)? *(?:\n|$)/y, "DAGitty (old notation)"],
   [/Graph Nodes:/iy, "TETRAD, causal-learn"],
   [/[\p{L}\p{N}_.]+[ \t]*(?:~~|=~|~)/uy, "lavaan, R"],
   [/(source|from|cause|parent)"?[ \t]{0,9}[,;\t][ \t]{0,9}"?(target|to|effect|child)\b/iy, "CSV"],
-  [/(?:nodes|concepts|edges)[ \t]*:[ \t]*\n/iy, "YAML"],
+  [/(?:"")?,[^\n,]*,[^\n]*\n/y, "CSV"],
+  [/dagify\(|[\p{L}\p{N}_.]{1,200}[ \t]{0,9}(?:<-|=)[ \t]{0,9}(?:ggdag::)?dagify\(/uy, "ggdag, R"],
+  [/(?:nodes|concepts|edges)[ \t]*:[ \t]*\n|---[ \t]*\n/iy, "YAML, Mermaid"],
 ];
 
 /**
@@ -43,11 +49,16 @@ export function recognise(text) {
   if ("{[".includes(text[start] ?? "·")) return { format: "json", text };
   const drawn = keywordAt(text, start);
   if (drawn) return { format: drawn.format, text: onItsLines(text, start, text.length) };
+  refuseNeighbours(text, start);
+  return inside(text) ?? arrowsAlone(text, start) ?? { format: "json", text };
+}
+
+/** @param {string} text @param {number} start */
+function refuseNeighbours(text, start) {
   for (const [pattern, name] of NEIGHBOURS) {
     pattern.lastIndex = start;
     if (pattern.test(text)) throw new GraphError("text_neighbour", { format: name });
   }
-  return inside(text) ?? arrowsAlone(text, start) ?? { format: "json", text };
 }
 
 /** @param {RegExp} pattern sticky @param {string} text @param {number} at @returns {number} the end of the match */
@@ -80,6 +91,7 @@ function inside(text) {
     if (text[start] === "{") return { format: "json", text: onItsLines(text, start, end) };
     const keyword = keywordAt(text, start);
     if (keyword) return { format: keyword.format, text: onItsLines(text, start, end) };
+    refuseNeighbours(text, start);
   }
   for (const match of text.matchAll(new RegExp(KEYWORD, "giu"))) {
     if (/[\p{L}\p{N}]$/u.test(text.slice(Math.max(0, match.index - 2), match.index))) continue;
@@ -98,7 +110,12 @@ const unescaped = (text) => text.replace(/\\(["'\\n])/g, (_, char) => (char === 
 /** @param {string} text @param {number} start @returns {{format: Format, text: string} | null} */
 function arrowsAlone(text, start) {
   ARROWS.lastIndex = start;
-  return ARROWS.test(text) ? { format: "dagitty", text: `dag {${onItsLines(text, start, text.length)}\n}` } : null;
+  if (!ARROWS.test(text)) return null;
+  const lines = onItsLines(text, start, text.length).replace(BULLETS, "");
+  const names = lines.replace(NOT_NAMES, (match) => (match[0] === '"' ? '""' : ";"));
+  const beside = names.search(BESIDE);
+  if (beside >= 0) throw new GraphError("text_expected", { expected: "->", got: names.slice(Math.max(0, beside - 20), beside + 20).trim() });
+  return { format: "dagitty", text: `dag {${lines}\n}` };
 }
 
 /** Where the brace closes that was opened before `start`. @param {string} text @param {number} start */
