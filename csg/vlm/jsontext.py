@@ -22,6 +22,8 @@ MAX_ENVELOPES, MAX_INSIDE = 4, 200  # how deep an answer is looked for inside ot
 _THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _END_OF_THOUGHT = re.compile(r"\A.*</(?:think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL)
+_CURLY = re.compile("[\u201c-\u201f]")
+_PARAMETER = re.compile(r"<parameter(?:=([\w-]{1,60})|[ ]name=\"([\w-]{1,60})\")>([^<]*)</parameter>")
 _BRACKET = re.compile(r"[{\[]")
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\Z)|[{}\[\]]', re.DOTALL)
 
@@ -48,10 +50,18 @@ def find_object(text: str, wanted: Collection[str]) -> Found | None:
     json-repair is missing.
     """
     text = _without_thoughts(_unlisted(text[:MAX_CHARACTERS]))
-    found = [Found(data) for data in _whole_objects(text, wanted)][::-1]
+    if '"' not in text:
+        text = _CURLY.sub('"', text)
+    found = [Found(data) for data in _whole_objects(text, wanted)][::-1] + _parameters(text, wanted)
     if not _merged(found, wanted) or _filled(_merged(found, wanted).data, wanted) < len(wanted):
         found += _repaired(text, wanted)
     return _merged(found, wanted)
+
+
+def _parameters(text: str, wanted: Collection[str]) -> list[Found]:
+    """The arguments of a tool call that is written with a tag for each."""
+    named = {tag[1] or tag[2]: decoded(tag[3]) or tag[3].strip() for tag in _PARAMETER.finditer(text)}
+    return [Found(_normal(named, wanted))] if named else []
 
 
 def _merged(found: list[Found], wanted: Collection[str]) -> Found | None:
@@ -85,6 +95,11 @@ def _filled(data: Mapping[str, Any], wanted: Collection[str]) -> int:
 def _unlisted(text: str) -> str:
     """The texts of a Python or JSON list of texts, which some nodes hand on in the place of their one text."""
     stripped = text.strip()
+    for _ in range(MAX_ENVELOPES):
+        if not stripped.startswith('"') or not stripped.endswith('"'):
+            break
+        with suppress(ValueError):
+            text = stripped = json.loads(stripped, strict=False).strip()
     if stripped[:2] not in ("['", '["') or not stripped.endswith("]") or _depths(stripped)[1] > MAX_DEPTH:
         return text
     with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
@@ -97,6 +112,8 @@ def _unlisted(text: str) -> str:
 def decoded(text: str) -> Any:
     """The list or object that a text is, strictly or mended; None for any other text."""
     text = text.strip()[:MAX_REPAIRED_CHARACTERS]
+    if fence := _FENCE.search(text) if "```" in text else None:
+        text = fence[1].strip()
     if text[:1] not in ("{", "[") or _depths(text)[1] > MAX_DEPTH:
         return None
     with suppress(ValueError, RecursionError):
@@ -148,8 +165,11 @@ def _as_object(data: Any, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
             return
     if not isinstance(data, dict):
         return
-    inside = [] if _filled(_normal(data, wanted), wanted) == len(wanted) else list(_inside(data, wanted))
-    yield from inside or [_normal(data, wanted)]
+    outer = _normal(data, wanted)
+    inside = [] if _filled(outer, wanted) == len(wanted) else list(_inside(data, wanted))
+    if not inside or _filled(outer, wanted):
+        yield outer
+    yield from inside
 
 
 def _inside(data: dict[Any, Any], wanted: Collection[str]) -> list[dict[str, Any]]:
@@ -184,7 +204,9 @@ def _normal(data: dict[Any, Any], wanted: Collection[str]) -> dict[str, Any]:
 
 
 _NOTHING = object()
-_ALIASES = {"nodes": "concepts", "variables": "concepts", "links": "edges", "relations": "edges", "causal_edges": "edges"}
+_ALIASES = {"nodes": "concepts", "variables": "concepts", "prompt": "base_prompt"} | dict.fromkeys(
+    ("links", "relations", "relationships", "causal_edges", "causal_links", "causal_relations", "causal_relationships"), "edges"
+)
 _SCHEMA_TYPES = ("string", "array", "object", "number", "boolean")
 
 
@@ -195,8 +217,12 @@ def _content(value: Any) -> Any:
     return next((value[key] for key in ("value", "const", "default", "example", "content") if key in value), _NOTHING)
 
 
+_CAPITAL = re.compile("(?<=[a-z])(?=[A-Z])")
+
+
 def _key(key: Any) -> str:
-    return str(key).strip().lower().replace(" ", "_").replace("-", "_")
+    words = _CAPITAL.sub("_", str(key).replace("\\", "").strip())
+    return words.lower().replace(" ", "_").replace("-", "_")
 
 
 def _repaired(text: str, wanted: Collection[str]) -> Iterator[Found]:

@@ -157,7 +157,8 @@ def _read_concepts(data: Mapping[str, Any], most: int) -> Reading[tuple[Concept,
 
 
 def _concept(item: ConceptReply) -> Concept:
-    value = _match(item.value, item.values) or item.value
+    truth = {"yes": "true", "no": "false"}.get(item.value, "")  # truth values are read as yes and no
+    value = _match(item.value, item.values) or _match(truth, item.values) or item.value
     values = dict(list(item.values.items())[:MAX_VALUES])
     if value not in values:
         values = {value: item.values.get(value, phrase(value) or value), **values}
@@ -244,7 +245,7 @@ def matching_name(name: str, names: Iterable[str]) -> str | None:
 # --------------------------------------------------------------------------------------- yes or no
 
 _YES = ("yes", "true", "y", "ja", "oui", "si", "sí", "sim", "da", "да", "是的", "是", "对", "對", "はい", "ええ", "예", "네")
-_NO = ("no", "false", "n", "nein", "non", "não", "нет", "不是", "没有", "沒有", "否", "不", "いいえ", "아니요", "아니오")
+_NO = ("no", "false", "n", "nein", "non", "não", "нет", "不是", "不对", "不對", "没有", "沒有", "否", "不", "いいえ", "아니요", "아니오")
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _VERDICT = "|".join(sorted((*_YES, *_NO), key=len, reverse=True))
 _WORD = re.compile(rf"(?<![^\W{_CJK}])({_VERDICT})(?![^\W{_CJK}])")
@@ -254,7 +255,10 @@ _DECLARED = re.compile(
     rf"\W*(?:is|are|would be|est|ist|es|é|是|为|為|は|은|는)?[\s:：\"'*“「]*({_VERDICT})(?![^\W{_CJK}])"
 )
 _LAST = re.compile(rf"(?<![^\W{_CJK}])({_VERDICT})\W*\Z")
-_BOTH = re.compile(r"\byes\W*(?:or|/|\|)\W*no\b|\bno\W*(?:or|/|\|)\W*yes\b|是\W*[/或]\W*否|是否")
+_NEITHER = re.compile(
+    r"\byes\W*(?:or|and|/|\|)\W*no\b|\bno\W*(?:or|and|/|\|)\W*yes\b|是\W*[/或]\W*否|是否"
+    r"|\bnot (?:a |an )?[\"'*]*(?:yes|no|true|false)\b|\bno (?:longer|doubt|question|idea)\b"
+)
 # "no" that counts things ("no sun") declares nothing; one that is followed by a pause or a whole sentence does
 _COUNTS = re.compile(r"\W*(?:no|non|n)[^\S\n]+(?!(?:it|there|this|that|the|they|i|he|she|we)\b)\w")
 
@@ -274,7 +278,7 @@ def read_answer(text: str) -> Reading[bool | None]:
 
 
 def _verdict(text: str) -> bool | None:
-    text = _BOTH.sub(" ", text.casefold())
+    text = _NEITHER.sub(" ", text.casefold())
     declared = {match[1] in _YES for match in _DECLARED.finditer(text)}
     if declared:
         return declared.pop() if len(declared) == 1 else None

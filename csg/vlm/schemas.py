@@ -86,7 +86,7 @@ def _value_and_phrase(item: Any) -> tuple[Any, Any]:
     return (item, words) if isinstance(item, (str, int, float)) else ("", "")
 
 
-_ARROW = re.compile(r"\s*(?:-{1,2}>|=>|\u2192|\u27f6|<-{1,2}|\u2190)\s*")
+_ARROW = re.compile(r"\s*(?:-{1,2}>|=>|\u2192|\u27f6|<-{1,2}|\u2190)\s*|\s+(?:causes|affects|influences|determines)\s+")
 
 
 def _edge(data: Any) -> Any:
@@ -122,8 +122,10 @@ class ConceptReply(BaseModel):
     """One concept, its factual value and its domain."""
 
     name: Name = _called("name", "concept", "id")
-    value: Name
-    values: Annotated[dict[str, str], BeforeValidator(_domain)] = {}
+    value: Name = _called("value", "current_value", "factual_value", "current", "state")
+    values: Annotated[dict[str, str], BeforeValidator(_domain)] = Field(
+        default={}, validation_alias=AliasChoices("values", "domain", "possible_values", "states", "options")
+    )
     scope: Annotated[Literal["local", "global"], BeforeValidator(_scope)] = "local"
     description: Text = ""
 
@@ -133,8 +135,8 @@ class ConceptReply(BaseModel):
 class EdgeReply(BaseModel):
     """One direct causal influence."""
 
-    cause: Name = _called("cause", "from", "source", "parent")
-    effect: Name = _called("effect", "to", "target", "child")
+    cause: Name = _called("cause", "from", "source", "parent", "src", "start", "cause_concept", "cause_name")
+    effect: Name = _called("effect", "to", "target", "child", "dst", "end", "effect_concept", "effect_name")
     reason: Text = ""
     status: Annotated[
         Literal["confirmed", "proposed"], BeforeValidator(lambda s: "proposed" if s == "proposed" else "confirmed")

@@ -42,6 +42,23 @@ FORMS = {
     "a Python list of a text": repr([TEXT]),
     "a Python list of a fenced text": repr([f"```json\n{json.dumps(GRAPH, indent=1)}\n```"]),
     "a JSON list of texts": json.dumps(["Here:", TEXT]),
+    "quotes that curl": TEXT.replace('"', "\u201d"),
+    "a server's whole answer": json.dumps({"choices": [{"message": {"content": f"Here:\n```json\n{TEXT}\n```"}}]}),
+    "a text of a text": json.dumps(json.dumps(TEXT)),
+    "a tag for each argument": "<function=graph>" + "".join(
+        f"<parameter={key}>\n{part if isinstance(part, str) else json.dumps(part)}\n</parameter>" for key, part in GRAPH.items()),
+    "a named tag for each argument": "".join(
+        f'<parameter name="{key}">{part if isinstance(part, str) else json.dumps(part)}</parameter>' for key, part in GRAPH.items()),
+    "escaped keys": TEXT.replace("base_prompt", "base\\_prompt"),
+    "keys with capitals": TEXT.replace("base_prompt", "basePrompt"),
+    "a graph beside its prompt": json.dumps({"base_prompt": "a square", "causal_graph": {"concepts": CONCEPTS, "edges": EDGES}}),
+    "relationships and a prompt": json.dumps({"prompt": "a square", "variables": CONCEPTS, "causal_relationships": EDGES}),
+    "other names of ends": json.dumps(GRAPH | {"edges": [{"cause_concept": "time", "effect_concept": "lamp"}]}),
+    "ends of an arrow": json.dumps(GRAPH | {"edges": [{"src": "time", "dst": "lamp"}]}),
+    "edges in words": json.dumps(GRAPH | {"edges": ["time causes lamp"]}),
+    "other names of domains": json.dumps(GRAPH | {"concepts": [
+        {"name": "time", "current_value": "day", "possible_values": ["day", "night"]},
+        {"name": "lamp", "state": "off", "states": ["off", "on"]}]}),
     "domains as texts": json.dumps(GRAPH | {"concepts": [
         {"name": "time", "value": "day", "values": "day, night"}, {"name": "lamp", "value": "off", "values": "off|on"}]}),
 }  # fmt: skip
@@ -54,6 +71,12 @@ def test_a_whole_answer_is_read_whole(form):
     assert [list(concept.values) for concept in found.graph.concepts] == [["day", "night"], ["off", "on"]]
     assert [str(edge) for edge in found.graph.edges] == ["time -> lamp"] and not found.problems
     assert found.graph.base_prompt.startswith("a square")
+
+
+def test_truth_values_are_values_of_a_domain_of_truth_values():
+    lit = {"name": "lit", "value": False, "values": {"false": "a dark lamp", "true": "a shining lamp"}}
+    concept = concepts_from_text(json.dumps({"base_prompt": "x", "concepts": [lit], "edges": []})).graph["lit"]
+    assert (concept.value, list(concept.values)) == ("false", ["false", "true"])
 
 
 def test_a_list_at_the_socket_is_its_texts():
@@ -91,6 +114,11 @@ VERDICTS = {
     "Some roofs are white, no lawn is, yes the hill is": None,
     "Answer: yes. Answer: no.": None,
     "It is hard to tell.": None,
+    "The answer is not yes.": None,
+    "The answer is no longer clear": None,
+    "The answer is yes and no": None,
+    "Answer: yes. Reason: the road is no longer dry": True,
+    "不对，地面是干的": False,
     "是的地面是湿的": True,
     "不是，地面是干的": False,
     "答案：是。没有太阳。": True,
