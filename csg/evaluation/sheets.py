@@ -22,6 +22,8 @@ PAPER, INK, MUTED = (250, 246, 238), (61, 54, 46), (139, 129, 116)
 GAP, TITLE, SMALL = 16, 20, 15
 MINIMUM_TILE, SMALLEST_TILE = 256, 64
 LONGEST_SIDE, MAX_PIXELS = 16384, 32e6
+BROAD = 1.6
+"""How many times as wide for its height as the first picture one is that gets a row of its own, such as a strip of masks."""
 
 
 def to_pictures(image: Tensor) -> list[Image.Image]:
@@ -132,17 +134,52 @@ def compare_sheet(
     """All pictures of all batches in one labelled grid, with the scores and each counterfactual's changes below -> (1, H, W, 3).
 
     Several counterfactuals of which every input has a picture are laid out interventions across, methods down: a title for
-    each row, and the intervention above each picture.
+    each row, and the intervention above each picture. Else a picture much broader than the first, such as a strip of masks,
+    has a row of its own, so that the others stay large.
     """
     pictures = [p for image in images for p in to_pictures(image)]
     across = len(counterfactuals)
     is_table = across > 1 and columns in (0, across) and len(titles) * across == len(pictures)
-    columns = across if is_table else columns if columns > 0 else min(4, len(pictures))
+    columns = across if is_table else columns if columns > 0 else 4
+    legends = [legend(counterfactual) for counterfactual in counterfactuals]
     named = [titles[i] if i < len(titles) else f"{i + 1}" for i in range(len(pictures))]
     if is_table:
         named = [asked(counterfactual) for counterfactual in counterfactuals] * len(titles)
-    sheet = grid(pictures, named, columns, notes=list(scores), heads=titles if is_table else ())
-    return to_image(_with_footer(sheet, [legend(counterfactual) for counterfactual in counterfactuals]))
+    if is_table:
+        cell = natural_size(pictures[0])
+        return to_image(_with_footer(grid([_contained(p, cell) for p in pictures], named, columns, list(scores), heads=titles), legends))
+    scores = [*scores, *[""] * (len(pictures) - len(scores))]
+    broad = _broad(pictures)
+    kept = [i for i in range(len(pictures)) if i not in broad]
+    sheet = grid([pictures[i] for i in kept], [named[i] for i in kept], columns, [scores[i] for i in kept])
+    for i in broad:
+        sheet = _with_row(sheet, pictures[i], f"{named[i]}   {scores[i]}".strip())
+    return to_image(_with_footer(sheet, legends))
+
+
+def _broad(pictures: Sequence[Image.Image]) -> list[int]:
+    """The places of pictures much broader than the first, where there are at least two others to compare."""
+    shape = pictures[0].width / pictures[0].height
+    broad = [i for i, picture in enumerate(pictures) if picture.width / picture.height > BROAD * shape]
+    return broad if len(pictures) - len(broad) >= 2 else []
+
+
+def _contained(picture: Image.Image, cell: tuple[int, int]) -> Image.Image:
+    """The picture as large as it goes into a cell, where it is larger than that."""
+    width, height = natural_size(picture)
+    factor = min(1.0, cell[0] / width, cell[1] / height)
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    return picture if factor == 1 else picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def _with_row(sheet: Image.Image, picture: Image.Image, title: str) -> Image.Image:
+    """The sheet and below it a row with one picture, as broad as the sheet."""
+    width = sheet.width - 2 * GAP
+    row = grid([picture.resize((width, max(1, round(picture.height * width / picture.width))), Image.Resampling.LANCZOS)], [title], 1)
+    full = Image.new("RGB", (sheet.width, sheet.height + row.height - GAP), PAPER)
+    full.paste(sheet, (0, 0))
+    full.paste(row.crop((0, GAP, row.width, row.height)), (0, sheet.height))
+    return full
 
 
 def audit_sheet(original: Tensor, edited: Tensor, graph: Image.Image, lines: Sequence[str]) -> Tensor:

@@ -61,6 +61,24 @@ def test_a_sheet_that_is_no_table_is_laid_out_in_order(written):
     assert lines(written)[:4] == ["a", "b", "c", "d"]
 
 
+def test_a_strip_of_masks_has_a_row_of_its_own_and_leaves_the_pictures_large(written):
+    strip = torch.zeros(1, 290, 1104, 3)
+    sheet = sheets.compare_sheet([images(2), strip, images(1)], ["factual", "rain", "masks", "exact"], [RAIN], ["", "", "three", "best"], 0)
+    places = {text: (x, y) for text, x, y in written}
+    assert places["factual"][1] == places["rain"][1] == places["exact"][1] < places["best"][1]
+    assert "masks   three" in places and written[-1][0] == "do(weather = rainy)   ground: dry -> wet"
+    assert sheet.shape[2] == 3 * (256 + sheets.GAP) + sheets.GAP
+    height, width = sheet.shape[1:3]
+    shown = (sheet[0] == 0).all(-1)
+    assert shown.sum() == (width - 2 * sheets.GAP) * round(290 * (width - 2 * sheets.GAP) / 1104)
+    assert shown[: height // 3].sum() == 0
+
+
+def test_in_a_table_each_picture_is_scaled_into_its_cell(written):
+    sheet = sheets.compare_sheet([images(2), torch.zeros(2, 290, 1104, 3)], ["CSG", "masks"], [RAIN, SNOW], [], 0)
+    assert sheet.shape[2] == 2 * (256 + sheets.GAP) + sheets.GAP
+
+
 def test_an_intervention_that_changes_nothing_says_so():
     assert sheets.legend(propagate(GRAPH.do({"weather": "sunny"}), {})) == "nothing changes"
 
