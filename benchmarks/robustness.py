@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 import robustness_texts as texts  # noqa: E402
 
-from csg.causal import formats  # noqa: E402
+from csg.causal import assignments, formats  # noqa: E402
 from csg.causal.graph import GraphError  # noqa: E402
 from csg.evaluation.datasets import DatasetError, read_captions  # noqa: E402
 from csg.vlm import replies  # noqa: E402
@@ -67,8 +67,8 @@ REPLIES: dict[str, Reader] = {
 READERS: dict[str, Reader] = {
     "any graph": formats.read_graph,
     **REPLIES,
-    "values by hand": formats.parse_assignments,
-    "strengths": lambda text: formats.parse_strengths(text, ["a"]),
+    "values by hand": assignments.parse_assignments,
+    "strengths": lambda text: assignments.parse_strengths(text, ["a"]),
     "captions (JSON)": captions_reader(".json"),
     "captions (JSON lines)": captions_reader(".jsonl"),
 }

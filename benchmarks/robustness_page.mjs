@@ -1,8 +1,7 @@
 /** Reads graphs as the page does, for robustness.py: a line `{reader, text}` in, a line with the outcome, seconds and megabytes out. */
 import { createInterface } from "node:readline";
 
-import { revise } from "../web/editor/dagitty.mjs";
-import { readAny } from "../web/editor/formats.mjs";
+import { readAny, revise } from "../web/editor/formats.mjs";
 import { toObject } from "../web/editor/json.mjs";
 import { GraphError, makeGraph } from "../web/editor/model.mjs";
 
