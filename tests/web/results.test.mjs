@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { telling } from "../../web/editor/painter.mjs";
 import { downstream, nodeCalled, join, nothing, resultsOf } from "../../web/editor/results.mjs";
 
 const address = ({ filename }) => `/view/${filename}`;
@@ -13,6 +14,15 @@ test("what later nodes report is joined per concept", () => {
   const results = resultsOf(found, address);
   assert.deepEqual(results.get("weather"), { factual: "sunny", counterfactual: "rainy", role: "intervened", reason: "", mask: null, effective: true });
   assert.deepEqual(results.get("ground"), { factual: "dry", counterfactual: "wet", role: "descendant", reason: "rain", mask: "/view/g.png", effective: false });
+});
+
+test("what had to stay has words on its card once an audit has judged it", () => {
+  const still = { house: { factual: "red", counterfactual: "red", role: "preserved" }, ground: { factual: "dry", counterfactual: "dry", role: "descendant" } };
+  const before = join(nothing(), { csg_counterfactual: [JSON.stringify(still)] });
+  const told = (found) => [...resultsOf(found, address)].filter(([, result]) => telling(result)).map(([name]) => name);
+  assert.deepEqual(told(before), ["ground"]);
+  for (const answer of [true, false]) assert.deepEqual(told(join(before, { csg_effectiveness: [{ concept: "house", answer }] })), ["house", "ground"]);
+  assert.equal(telling(undefined), undefined);
 });
 
 test("a new counterfactual forgets the masks of the last one", () => {

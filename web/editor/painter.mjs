@@ -148,5 +148,6 @@ export class Painter {
 /** @param {Point} point @returns {Point} */
 const within = ([x, y]) => [Math.max(-FURTHEST, Math.min(FURTHEST, x)), Math.max(-FURTHEST, Math.min(FURTHEST, y))];
 
-/** A concept that the run left alone needs no words. @param {Result | undefined} result */
-const telling = (result) => (result && (result.role !== "preserved" || result.factual !== result.counterfactual) ? result : undefined);
+/** A concept that the run left alone needs no words, unless somebody judged whether it stayed. @param {Result | undefined} result */
+export const telling = (result) =>
+  (result && (result.role !== "preserved" || result.factual !== result.counterfactual || result.effective !== undefined) ? result : undefined);
