@@ -8,13 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.drawing import SCREENSHOTS, Drawing, Fingers
+from tests.browser.drawing import SCREENSHOTS, TRACKER, Drawing, Fingers
 
 ROOT = Path(__file__).resolve().parents[2]
 PACK = "causal-semantic-guidance"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
 PATIENCE = 180_000  # milliseconds for the page to follow on a busy machine; a run has its own limit
+# Counts how often editors look after what no event tells, once each look is over.
+PULSES = """{
+    const { setInterval } = window;
+    window.pulses = 0;
+    window.setInterval = (act, ...rest) => {
+        const ours = new Error().stack.includes("/editor/node.mjs");
+        return setInterval(ours ? () => { try { act(); } finally { window.pulses += 1; } } : act, ...rest);
+    };
+}"""
 QUIET_START = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingModelsWarning": False,
                "Comfy.Release.Status": "skipped", "Comfy.Locale": "en"}
 
@@ -67,7 +76,7 @@ class Editor:
     """ComfyUI's page as a person uses it."""
 
     def __init__(self, page, url):
-        self.page, self.url, self.errors = page, url, []
+        self.page, self.url, self.errors, self.set_ups = page, url, [], 0
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
@@ -89,7 +98,13 @@ class Editor:
     def set_setting(self, name, value):
         """Change one of the page's settings, as its dialog does."""
         self.page.evaluate("([name, value]) => window.app.extensionManager.setting.set(name, value)", [name, value])
-        self.page.wait_for_timeout(500)
+        self.frames()
+
+    def frames(self, count=3):
+        """Wait until the page has been drawn some more times."""
+        self.page.evaluate("""async count => {
+            for (let drawn = 0; drawn < count; drawn += 1) await new Promise(done => requestAnimationFrame(done));
+        }""", count)
 
     def at_rest(self, measure):
         """Wait until what a function of the page returns is the same in some frames in a row."""
@@ -126,11 +141,12 @@ class Editor:
 
     def set_up_nodes(self, types):
         """An empty canvas with new nodes (no id returns) in a row, each one's first output joined to the next one's first input."""
-        self.page.evaluate("""types => {
+        self.set_ups += 1  # also after the page is loaded again, or a new node would be taken for an old one come back
+        self.page.evaluate("""([types, last]) => {
             const { canvas, graph } = window.app;
             if (canvas.graph !== graph) canvas.setGraph(graph);
             graph.clear();
-            window.testNodes = (window.testNodes ?? 0) + 100;
+            window.testNodes = last;
             graph.state.lastNodeId = window.testNodes;
             let x = 80;
             const made = types.map(type => {
@@ -141,7 +157,7 @@ class Editor:
                 return node;
             });
             made.slice(1).forEach((node, place) => made[place].connect(0, node, node.inputs.findIndex(input => !input.widget)));
-        }""", types)
+        }""", [types, 1000 * self.set_ups])
 
     def nodes(self):
         """Every node on the canvas: id, type, title, whether it is red, the models it says it needs, its widget values."""
@@ -151,13 +167,15 @@ class Editor:
             widgets: Object.fromEntries((node.widgets ?? []).map(widget => [widget.name, widget.value]))}))""")
 
     def red_nodes(self, once=()):
-        """Ids of the red nodes, some time after those of `once` have become red: the page looks for absent models by and by."""
+        """Ids of the red nodes, once those of `once` are red and the page has ended its search for absent models."""
         from playwright.sync_api import TimeoutError as NotInTime
 
         with contextlib.suppress(NotInTime):
             self.page.wait_for_function("ids => ids.every(id => window.app.graph.getNodeById(Number(id))?.has_errors)",
                                         arg=sorted(once), timeout=20_000)
-        self.page.wait_for_timeout(2000)
+        self.page.wait_for_function(f"() => !{TRACKER}.constructor.isLoadingGraph")
+        self.page.evaluate("() => window.app.api.getFolderPaths()")  # asked by the page itself before it marks any
+        self.frames(10)
         return {node["id"] for node in self.nodes() if node["red"]}
 
     def unknown_nodes(self):
@@ -200,7 +218,7 @@ class Editor:
     def fit(self):
         """Bring the whole workflow into view."""
         self.command("Comfy.Canvas.FitView")
-        self.page.wait_for_timeout(800)
+        self.at_rest("() => [window.app.canvas.ds.scale, ...window.app.canvas.ds.offset]")
 
     def screenshot(self, name):
         """Keep what the page shows under output/screenshots."""
@@ -221,27 +239,42 @@ def pytest_runtest_makereport(item):
     return report
 
 
+@pytest.fixture(scope="session")
+def contexts(chromium):
+    """Two of the browser's contexts, for pages that are open at once: each fetches and compiles the page's files only once."""
+    made = [chromium.new_context(viewport={"width": 1680, "height": 1050}) for _ in range(2)]
+    for context in made:
+        context.add_init_script(PULSES)
+    yield made
+    for context in made:
+        context.close()
+
+
 @contextlib.contextmanager
-def opened(chromium, server):
-    """A page of its own with our nodes loaded."""
+def opened(context, server):
+    """A page of its own with our nodes loaded, that remembers nothing of those before."""
     server.client.post("/settings", QUIET_START)
-    context = chromium.new_context(viewport={"width": 1680, "height": 1050})
-    yield Editor(context.new_page(), server.url).open()
-    context.close()
+    context.clear_permissions()
+    page = context.new_page()
+    session = context.new_cdp_session(page)
+    session.send("Storage.clearDataForOrigin", {"origin": server.url, "storageTypes": "cookies,indexeddb,local_storage"})
+    session.detach()
+    yield Editor(page, server.url).open()
+    page.close()
 
 
 @pytest.fixture
-def editor(chromium, server):
+def editor(contexts, server):
     """A fresh page; a script error on it fails the test."""
-    with opened(chromium, server) as editor:
+    with opened(contexts[0], server) as editor:
         yield editor
     assert not editor.errors, f"script errors on the page: {editor.errors}"
 
 
 @pytest.fixture(scope="module", params=["canvas", "nodes 2.0"])
-def workbench(chromium, server, request):
+def workbench(contexts, server, request):
     """A page for all tests of a module, with nodes drawn either way: loading it takes longer than most tests."""
-    with opened(chromium, server) as editor:
+    with opened(contexts[1], server) as editor:
         editor.set_setting("Comfy.VueNodes.Enabled", request.param == "nodes 2.0")
         yield editor
         editor.set_setting("Comfy.VueNodes.Enabled", False)

@@ -8,6 +8,7 @@ from playwright.sync_api import TimeoutError
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "output" / "screenshots"
 NODE = "CSG_GraphEditor"
+TRACKER = "window.app.extensionManager.workflow.activeWorkflow.changeTracker"  # the page's own undo
 TEXT = "JSON.parse(window.app.graph.nodes[0].widgets[0].value)"  # what the first node, an editor, keeps
 # Where the editor and its drawing stand, and how many transitions run.
 PLACES = """() => [...document.querySelectorAll('.csg-editor')].map(editor => {
@@ -82,19 +83,47 @@ class Drawing:
 
     def write(self, text):
         self.editor.set_widget(NODE, "graph_json", text)
+        self.pulse()
         concepts = len(json.loads(text)["concepts"]) if text.startswith("{") and text.strip().endswith("}") else 0
         self.page.wait_for_function("count => document.querySelectorAll('.csg-card').length === count", arg=concepts)
-        self.page.wait_for_timeout(400)
+        self.at_rest()
 
     def at_rest(self):
         """Wait until nothing moves: neither the editor nor its drawing, and no transition runs."""
         self.editor.at_rest(PLACES)
+
+    def pulse(self, count=1):
+        """Wait until the editor has looked that often, from now on, after what no event tells."""
+        before = self.page.evaluate("window.pulses")
+        self.page.wait_for_function("last => window.pulses >= last", arg=before + count)
 
     def focus(self, part):
         """Give the keyboard to a part of the editor, and see that it keeps it."""
         self.page.locator(part).first.focus()
         self.editor.at_rest(f"() => document.activeElement === document.querySelector('{part}')")
         assert self.page.evaluate(f"document.activeElement === document.querySelector('{part}')")
+
+    def tracked(self):
+        """Wait until the page's own undo has the editor's text as it is."""
+        self.page.wait_for_function(f"""type => {{
+            const now = window.app.graph.nodes.find(node => node.type === type).widgets.find(each => each.name === 'graph_json').value;
+            return {TRACKER}.activeState.nodes.find(node => node.type === type)?.widgets_values?.includes(now);
+        }}""", arg=NODE)
+
+    def restored(self):
+        """Wait until the page's own undo is over, where one has begun."""
+        self.editor.frames()
+        self.page.wait_for_function(f"() => !{TRACKER}._restoringState")
+        self.editor.frames()
+
+    def drafted(self):
+        """Wait until the page has written its draft, which a reload shows, of the editor as it is."""
+        self.page.wait_for_function("""type => {
+            const plain = text => text.replaceAll('\\\\', '');
+            const drafts = Object.keys(localStorage).filter(key => key.includes('Draft')).map(key => plain(localStorage[key]));
+            const { properties, widgets_values } = window.app.graph.serialize().nodes.find(node => node.type === type);
+            return drafts.some(draft => [properties, widgets_values].every(part => draft.includes(plain(JSON.stringify(part)))));
+        }""", arg=NODE)
 
     def widget(self):
         """The text that the node keeps."""
@@ -126,7 +155,7 @@ class Drawing:
         mouse.move(start["x"] + start["width"] + 3, start["y"] + start["height"] * 0.3)
         mouse.down()
         mouse.move(end["x"] + end["width"] / 2, end["y"] + end["height"] / 2, steps=6)
-        self.page.wait_for_timeout(100)
+        self.editor.frames()
         if release:
             mouse.up()
 

@@ -143,7 +143,7 @@ def test_it_is_painted_at_once_and_dragged_at_60_frames(chromium, bench):
 def test_inside_the_whole_page_dragging_and_panning_leave_the_main_thread_time(drawing, bench):
     """Nodes 2.0 lays a node out again, drawing and all, when a word beside the drawing changes; and filters it in every frame."""
     drawing.start(bench.graph())
-    drawing.page.wait_for_timeout(1000)
+    drawing.page.evaluate("() => new Promise(done => requestIdleCallback(done))")
     session = drawing.page.context.new_cdp_session(drawing.page)
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
     card = drawing.card("concept 0").locator(".body").bounding_box()
@@ -166,6 +166,8 @@ def test_the_zoom_is_told_when_it_rests(drawing):
     drawing.press("Show everything")
     drawing.page.mouse.click(*drawing.ground_point(0.97, 0.97))
     drawing.page.mouse.wheel(0, -240)
-    drawing.page.wait_for_function("before => document.querySelector('.csg-editor .facts').textContent !== before", arg=before)
+    drawing.at_rest()
     scale = float(re.search(r"scale\(([\d.]+)\)", drawing.view())[1])
-    assert facts.inner_text().endswith(f"{round(scale * 100)} %")
+    ends = "end => document.querySelector('.csg-editor .facts').textContent.endsWith(end)"
+    drawing.page.wait_for_function(ends, arg=f"{round(scale * 100)} %")
+    assert facts.inner_text() != before

@@ -45,7 +45,8 @@ def test_another_broken_text_is_shown_in_place_of_the_first(drawing):
     drawing.press("Edit")
     drawing.page.keyboard.press("Control+z")
     drawing.page.keyboard.press("Control+y")
-    drawing.page.wait_for_timeout(800)
+    drawing.pulse(2)
+    drawing.restored()
     assert drawing.widget().startswith('{"concepts": '), "what was there before is ComfyUI's to bring back"
     drawing.write(WEATHER)
     drawing.press("Drawing")
@@ -105,7 +106,7 @@ def test_results_in_a_strangers_workflow_may_be_anything(drawing, kept):
         await window.app.loadGraphData(data);
     }""", kept)
     drawing.card("weather").wait_for()
-    drawing.page.wait_for_timeout(400)
+    drawing.pulse(2)
     drawing.chip("weather", "rainy").click()
     assert drawing.graph()["concepts"][0]["value"] == "rainy"
 

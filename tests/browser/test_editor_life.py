@@ -35,10 +35,10 @@ def test_intervene_queue_and_find_the_result_after_a_reload(drawing):
     }""")
     drawing.press("Intervene")
     drawing.chip("weather", "rainy").click()
-    drawing.page.wait_for_timeout(1200)  # the page has written its draft of the edits before the results come
+    drawing.drafted()  # of the edits, before the results come
     assert drawing.editor.queue()["end"] == "execution_success"
     drawing.card("ground").locator(".result", has_text="dry → wet").wait_for()
-    drawing.page.wait_for_timeout(1500)
+    drawing.drafted()
     drawing.page.reload()
     drawing.editor.ready()
     drawing.card("ground").locator(".result", has_text="dry → wet").wait_for()
@@ -46,6 +46,20 @@ def test_intervene_queue_and_find_the_result_after_a_reload(drawing):
     drawing.press("Intervene")
     drawing.chip("house", "blue").click()
     drawing.page.wait_for_function("root => root.dataset.stale === 'true'", arg=drawing.root.element_handle())
+
+
+def test_an_audit_shows_its_verdict_on_what_had_to_stay_too(drawing):
+    drawing.start(WEATHER, ["CSG_Propagate"])
+    change = {"factual": "sunny", "counterfactual": "rainy", "role": "intervened", "reason": ""}
+    still = {"factual": "red", "counterfactual": "red", "role": "preserved", "reason": ""}
+    drawing.report(("CSG_Propagate", {"csg_counterfactual": [json.dumps({"weather": change, "house": still})]}))
+    drawing.card("weather").locator(".result").wait_for()
+    assert drawing.card("house").locator(".result").count() == 0
+    verdicts = [{"concept": "weather", "answer": True}, {"concept": "house", "answer": False}]
+    drawing.report(("CSG_Propagate", {"csg_effectiveness": verdicts}))
+    drawing.card("house").locator(".tick[data-good=false]").wait_for()
+    assert drawing.card("house").locator(".outcome").text_content() == "stays red"
+    assert drawing.card("weather").locator(".tick").get_attribute("data-good") == "true"
 
 
 def test_a_run_shows_reasons_masks_and_effectiveness_in_the_masks_colours(drawing, mask_file):
@@ -98,7 +112,7 @@ def test_what_a_run_tells_without_its_graph_is_shown_at_its_end(drawing, mask_fi
     drawing.start(WEATHER, ["CSG_Propagate"])
     told = {"csg_counterfactual": [json.dumps({"ground": {"factual": "dry", "counterfactual": "wet", "role": "changed", "reason": ""}})]}
     drawing.report(("CSG_Propagate", told), run="partial")
-    drawing.page.wait_for_timeout(300)
+    drawing.pulse(2)
     assert drawing.page.locator(".csg-card .result").count() == 0
     drawing.page.evaluate("() => window.app.api.dispatchCustomEvent('execution_success', { prompt_id: 'partial' })")
     drawing.card("ground").locator(".result", has_text="dry → wet").wait_for()
@@ -140,10 +154,10 @@ def test_edits_survive_a_new_extraction_and_conflicts_are_decided(drawing):
     drawing.root.get_by_role("button", name="take the new foggy").click()
     assert {c["name"]: c["value"] for c in drawing.graph()["concepts"]} == {"sky": "foggy", "ground": "dry", "lamp": "off"}
     assert drawing.editor.queue()["end"] == "execution_success"
-    drawing.page.wait_for_timeout(500)
+    drawing.pulse(2)
     assert drawing.root.get_by_role("button", name="Decide").count() == 0
     drawing.page.evaluate("() => window.app.graph.nodes.find(node => node.type === 'CSG_GraphEditor').disconnectInput('graph')")
-    drawing.page.wait_for_timeout(500)
+    drawing.pulse(2)
     assert drawing.names() == ["sky", "ground", "lamp"]
 
 
@@ -172,7 +186,7 @@ def test_an_extraction_is_no_edit_and_undo_does_not_remove_it(drawing):
     drawing.press("Undo")
     for _ in range(2):
         drawing.press("Undo")
-        drawing.page.wait_for_timeout(800)
+        drawing.restored()
         text = drawing.widget() if drawing.editor.nodes() else ""
         assert not text or drawing.names() == ["weather", "ground"]
     drawing.editor.set_up_nodes([])
@@ -183,7 +197,7 @@ def test_a_run_that_extracts_the_same_again_adds_no_step_to_undo(drawing):
     drawing.chip("ground", "wet").click()
     drawing.editor.set_widget("CSG_ConceptsFromText", "text", json.dumps(EXTRACTED) + " ")
     assert drawing.editor.queue()["end"] == "execution_success"
-    drawing.page.wait_for_timeout(500)
+    drawing.pulse(2)
     drawing.press("Undo")
     assert [concept["value"] for concept in drawing.graph()["concepts"]] == ["sunny", "dry"]
 
@@ -207,7 +221,7 @@ def test_an_edit_can_be_undone_that_came_before_the_editor_looked_for_a_link(dra
             "() => window.app.graph.nodes.some(node => node.widgets[0].value.includes('extracted'))", timeout=20_000)
         assert drawing.page.evaluate("() => window.looks.map(look => look()).length") > 0
         drawing.press("Undo")
-        drawing.page.wait_for_timeout(300)
+        drawing.editor.frames()
         assert [concept["value"] for concept in drawing.graph()["concepts"]] == ["sunny", "dry"]
     finally:
         drawing.page.evaluate("() => window.lookAgain()")
@@ -215,7 +229,7 @@ def test_an_edit_can_be_undone_that_came_before_the_editor_looked_for_a_link(dra
 
 def test_an_extraction_is_there_again_after_a_reload_and_in_another_tab_of_the_page(drawing):
     extracted(drawing)
-    drawing.page.wait_for_timeout(1500)
+    drawing.drafted()
     drawing.page.reload()
     drawing.editor.ready()
     drawing.card("weather").wait_for(timeout=20_000)
@@ -235,7 +249,7 @@ def test_undo_by_keys_is_one_step_wherever_the_editor_has_the_keyboard(drawing, 
     drawing.press("Intervene")
     for name, value in (("weather", "rainy"), ("house", "blue"), ("ground", "wet")):
         drawing.chip(name, value).click()
-    drawing.page.wait_for_timeout(800)
+    drawing.tracked()
     if place == "panel":
         drawing.press("Details")
         drawing.page.locator(".csg-panel").get_by_role("button", name="Hold", exact=False).focus()
@@ -247,7 +261,8 @@ def test_undo_by_keys_is_one_step_wherever_the_editor_has_the_keyboard(drawing, 
     for last in ("ground", "house"):
         del kept[last]
         drawing.page.keyboard.press("Control+z")
-        drawing.page.wait_for_timeout(800)
+        drawing.pulse(2)
+        drawing.restored()  # so would be a second one
         assert drawing.graph()["interventions"] == kept
 
 
@@ -343,7 +358,7 @@ def test_a_deleted_node_leaves_nothing_behind(drawing, how):
     """
     page, keys = drawing.start(WEATHER).page, drawing.page.keyboard
     page.evaluate("() => document.querySelector('.csg-card').focus()")
-    page.wait_for_timeout(500)
+    drawing.at_rest()
     for key, part in (("Enter", "panel"), ("Escape", "card"), ("t", "text")):
         keys.press(key)
         page.wait_for_function("part => Boolean(document.querySelector(`.csg-${part}`))", arg=part)
@@ -355,8 +370,8 @@ def test_a_deleted_node_leaves_nothing_behind(drawing, how):
     page.evaluate("how => how === 'remove' ? window.app.graph.remove(window.app.graph.nodes[0]) : window.app.graph.clear()", how)
     session = drawing.page.context.new_cdp_session(drawing.page)
     alive = None
-    for _ in range(10):
-        drawing.page.wait_for_timeout(300)
+    for _ in range(60):
+        drawing.editor.frames()
         session.send("HeapProfiler.collectGarbage")
         alive = drawing.page.evaluate("() => Object.keys(window.left).filter(name => window.left[name].deref())")
         if not alive:
@@ -384,8 +399,7 @@ def test_a_node_that_goes_before_its_editor_comes_gets_none(drawing):
         node.connect(0, next, 0);
         window.gone = gone.widgets.find(widget => widget.name === 'drawing').element;
     }""")
-    drawing.write(WEATHER)
-    drawing.page.wait_for_timeout(1000)
+    drawing.write(WEATHER)  # seen: where this one has its editor, the one that was asked for before has been decided
     assert drawing.page.evaluate("() => window.gone.childNodes.length") == 0
     told = {"ground": {"factual": "dry", "counterfactual": "wet", "role": "changed", "reason": ""}}
     drawing.report(("CSG_Propagate", {"csg_counterfactual": [json.dumps(told)]}))

@@ -41,7 +41,7 @@ def test_words_stand_out_in_comfyuis_themes(drawing, theme):
         drawing.page.wait_for_function("theme => document.querySelector('.csg-editor').dataset.theme === theme", arg=theme)
         drawing.press("Intervene")
         drawing.chip("weather", "rainy").click()
-        drawing.page.wait_for_timeout(400)
+        drawing.at_rest()
         contrasts = drawing.root.evaluate(LUMINANCE)
         assert {name: round(value, 1) for name, value in contrasts.items() if value < 4.5} == {}
         drawing.picture(f"editor-intervene-{theme}")
@@ -58,7 +58,8 @@ def test_it_reads_and_works_at_any_zoom_of_the_canvas(drawing, zoom):
         canvas.ds.offset = zoom > 1 ? [20, -60] : [60, 60];
         canvas.setDirty(true, true);
     }""", zoom)
-    drawing.page.wait_for_timeout(800)
+    drawing.pulse(2)
+    drawing.at_rest()
     shown = drawing.card("weather").locator(".far-name" if zoom < 1 else ".title")
     assert shown.is_visible()
     assert shown.bounding_box()["height"] >= 9, "pixels on the screen"
@@ -90,8 +91,10 @@ def test_it_speaks_the_language_of_the_page(drawing, language, words):
 
 def test_the_tools_of_a_narrow_node_stand_in_two_lines(drawing):
     drawing.start(WEATHER)
-    drawing.page.evaluate("() => window.app.graph.nodes[0].setSize([350, 460])")
-    drawing.page.wait_for_timeout(600)
+    resize = "const { canvas, graph } = window.app; graph.nodes[0].setSize([350, 460]); canvas.setDirty(true, true);"
+    drawing.page.evaluate(f"() => {{ {resize} }}")
+    drawing.page.wait_for_function("() => document.querySelector('.csg-editor').offsetWidth < 400")
+    drawing.at_rest()
     bar = drawing.page.locator(".csg-toolbar").evaluate("bar => [bar.scrollWidth - bar.clientWidth, bar.offsetHeight]")
     assert bar[0] <= 0 and bar[1] < 90
     drawing.picture("editor-narrow")
@@ -124,7 +127,7 @@ def test_what_stays_as_it_is_steps_back_but_lets_no_line_through(drawing):
     drawing.start(WEATHER)
     drawing.press("Intervene")
     drawing.chip("weather", "rainy").click()
-    drawing.page.wait_for_timeout(400)
+    drawing.at_rest()
     style = "(element) => Number(getComputedStyle(element).opacity)"
     house = drawing.card("house")
     assert house.evaluate(style) == 1 and house.locator(".body").evaluate(style) == 1
@@ -156,7 +159,7 @@ def test_pictures_of_each_state(drawing, mask_file):
     drawing.press("Details")
     drawing.press("Intervene")
     drawing.chip("weather", "rainy").click()
-    drawing.page.wait_for_timeout(400)
+    drawing.at_rest()
     drawing.picture("editor-intervene")
     drawing.report(("CSG_Propagate", {"csg_counterfactual": [json.dumps({
         "weather": {"factual": "sunny", "counterfactual": "rainy", "role": "intervened", "reason": ""},
@@ -164,7 +167,7 @@ def test_pictures_of_each_state(drawing, mask_file):
         ("CSG_Propagate", {"csg_masks": [{"concept": name, "image": mask_file} for name in ("weather", "ground")],
                            "csg_effectiveness": [{"concept": name, "answer": True} for name in ("weather", "ground")]}))  # fmt: skip
     drawing.card("ground").locator(".thumb image").wait_for(state="attached")
-    drawing.page.wait_for_timeout(400)
+    drawing.at_rest()
     drawing.picture("editor-result")
     drawing.press("Text")
     drawing.page.locator(".csg-text textarea").wait_for()

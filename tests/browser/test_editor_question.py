@@ -71,7 +71,7 @@ def test_a_copy_of_a_workflow_begins_as_any_new_one(drawing):
     workflow = drawing.page.evaluate("() => window.app.graph.serialize()")
     copied = drawing.page.evaluate(OPEN)
     drawing.editor.load(workflow)
-    drawing.page.wait_for_timeout(800)
+    drawing.page.wait_for_function(f"copied => ({OPEN})() !== copied", arg=copied)
     drawing.page.wait_for_function("() => document.querySelector('.csg-editor')?.dataset.mode === 'edit'", timeout=20_000)
     before = drawing.page.evaluate(OPEN)
     while drawing.page.evaluate(OPEN) != copied:
@@ -89,10 +89,11 @@ def test_the_properties_panel_leaves_the_editor_its_width(drawing):
     toggle = drawing.page.get_by_role("button", name="properties panel")
     toggle.first.click()
     drawing.page.get_by_test_id("properties-panel").wait_for()
-    drawing.page.wait_for_timeout(1000)
+    drawing.at_rest()
     drawing.editor.screenshot("editor_properties")
     drawing.press("Intervene")
-    drawing.page.wait_for_timeout(500)
+    drawing.pulse(2)
+    drawing.at_rest()
     assert drawing.root.bounding_box()["width"] > wide - 2
     toggle.last.click()
     drawing.page.get_by_test_id("properties-panel").wait_for(state="hidden")

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.browser.drawing import Drawing
+from tests.browser.drawing import PLACES, Drawing
 
 WORKFLOW = "town_from_image"
 # What each card shows of the run, read from the page; a mask counts when its picture could be drawn.
@@ -61,7 +61,8 @@ def close_up(editor):
         canvas.ds.offset = [240 - node.pos[0], 220 - node.pos[1]];
         canvas.setDirty(true, true);
     }""")
-    editor.page.wait_for_timeout(800)
+    editor.page.locator(".csg-editor").wait_for()
+    editor.at_rest(PLACES)
 
 
 def run(drawing):
@@ -70,7 +71,7 @@ def run(drawing):
     assert end["end"] == "execution_success", end
     drawing.page.locator(".csg-card .tick").first.wait_for(state="attached")
     drawing.page.locator(".csg-card .thumb image").first.wait_for(state="attached")
-    drawing.page.wait_for_timeout(500)
+    drawing.pulse(2)
     return end["detail"]["prompt_id"]
 
 
@@ -86,7 +87,7 @@ def test_a_picture_is_read_edited_and_judged_and_each_card_says_so(drawing, serv
     drawing.press("Intervene")
     drawing.chip(name, new).click()
     assert {card["stale"] for card in drawing.page.evaluate(SHOWN).values()} == {True}, "the graph has changed"
-    drawing.page.wait_for_timeout(400)
+    drawing.at_rest()
     drawing.picture("editor-town-stale")
     drawing.press("Undo")
     assert drawing.page.evaluate(SHOWN) == wanted

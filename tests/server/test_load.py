@@ -173,6 +173,6 @@ def test_fifty_edits_do_not_grow_memory(server, clean):
     for number in range(50):
         server.client.run(edit(scale=1 + number / 100, steps=2, concepts=INTERVENED_ONLY))
         sizes.append(resident(server) / MEGABYTE)
-    later = sizes[10:]  # the first ones fill caches
-    slope = linear_regression(range(len(later)), later).slope
-    assert slope < 0.8, f"{slope:.2f} MB more with every edit: {[round(size) for size in sizes]}"
+    tens = range(10, 50, 10)  # the first ones fill caches
+    slope = linear_regression(tens, [min(sizes[at:at + 10]) for at in tens]).slope  # some see what is let go a moment later
+    assert slope < 0.4, f"{slope:.2f} MB more with every edit: {[round(size) for size in sizes]}"
