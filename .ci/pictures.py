@@ -29,7 +29,7 @@ from csg.evaluation.sheets import INK, MUTED, PAPER  # noqa: E402
 from csg.town.render import render  # noqa: E402
 from csg.town.world import evaluate, exogenous, graph_document  # noqa: E402
 
-PAIRS = ("town_counterfactual", "town_day_to_night", "town_two_interventions")
+PAIRS = ("town_counterfactual", "town_transformer", "town_day_to_night", "town_two_interventions")
 ALONE = {"town_from_image": ("counterfactual", "from the picture alone: {}"), "town_by_hand": ("edited", "concepts by hand, no graph")}
 SHEETS = ("town_baselines", "any_editor")
 DRAWN = {"sd35_counterfactual": "SD3.5", "flux_counterfactual": "Flux.1 dev", "qwen_image_counterfactual": "Qwen-Image",

@@ -29,6 +29,7 @@ from csg.evaluation.runner.prompts import Prompt
 from csg.town import world
 
 WORKFLOW = in_process.ROOT / "workflows" / "api" / "town_counterfactual.json"
+TRANSFORMER = in_process.ROOT / "workflows" / "api" / "town_transformer.json"
 INTERVENTIONS = ("weather=rainy", "weather=snowy", "time=night", "season=autumn", "house=blue")
 PICTURES = ("factual", "counterfactual", "exact", "masks")
 FIGURES = ("effectiveness", "excess_error", "untouched", "reconstruction_error", "seconds")
@@ -179,12 +180,12 @@ class ProgressBar:
         self.out.write("\n" if self.out.isatty() else "")
 
 
-def run_edits(client: ComfyClient, template: Prompt, edits: Sequence[Edit], bar: ProgressBar) -> list[Result]:
+def run_edits(client: ComfyClient, template: Prompt, edits: Sequence[Edit], bar: ProgressBar, prefix: str = "") -> list[Result]:
     """Send one prompt after the other. Edits of one scene follow each other, so that ComfyUI inverts it once."""
     results = []
     for number, edit in enumerate(edits):
         prompt = filled(template, edit)
-        label = f"do({edit.intervention}), scene {edit.seed}"
+        label = f"{prefix}do({edit.intervention}), scene {edit.seed}"
 
         def tell(progress: Progress, number: int = number, label: str = label) -> None:
             bar.show(number + min(progress.overall, 0.999), label)
@@ -231,6 +232,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, default=4, help="how many scenes to edit")
     parser.add_argument("--interventions", nargs="+", default=INTERVENTIONS, metavar="CONCEPT=VALUE")
     parser.add_argument("--from-image", type=int, default=4, metavar="N", help="scenes that the small model reads itself, 0: none")
+    parser.add_argument("--transformer", type=int, default=4, metavar="N", help="edits that are drawn by the transformer too, 0: none")
     parser.add_argument("--workflow", type=Path, default=WORKFLOW, help="the API workflow to send")
     parser.add_argument("--url", help="a ComfyUI that runs already with this pack; default: start one")
     return parser.parse_args(words)
@@ -249,11 +251,15 @@ def main(words: Sequence[str] | None = None) -> int:
             results = run_edits(server.client, template, edits, ProgressBar(len(edits), sys.stderr))
             alone = [Edit(seed, own) for seed, own in zip(seeds, cycle(options.interventions))][: options.from_image]
             vlm = run_from_image(server.client, alone, ProgressBar(len(alone), sys.stderr)) if alone else None
+            again = edits[: options.transformer]
+            other = run_edits(server.client, prompts.read(TRANSFORMER), again, ProgressBar(len(again), sys.stderr), "by the transformer: ")
     except ComfyError as error:
         sys.stderr.write(f"\n{error}\n")
         return 1
     summary = write(results, options.output, vlm)
     figures = table(summary) + (f"\n\n{from_image.table(vlm)}" if vlm else "")
+    if other:
+        figures += f"\n\nby the transformer, scene {seeds[0]}\n{table(write(other, options.output / 'transformer'))}"
     sys.stdout.write(f"{figures}\n\nThe toy world, {time.monotonic() - begin:.0f} s in all. "
                      f"Look at {options.output / 'sheet.png'}; every figure is in {options.output / 'report.json'}\n")
     return 0

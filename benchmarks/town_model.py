@@ -1,6 +1,6 @@
 """How good Town's model is: `python benchmarks/town_model.py`. Writes benchmarks/results/town_model.{md,json,jpg}.
 
-`--network transformer --weights FILE` measures a transformer that draws Town, and writes town_transformer.{md,json,jpg}.
+`--network transformer` measures the transformer, and writes town_model_transformer.{md,json,jpg}.
 
 Three things, on scenes that training never saw: does the picture show what the caption says (stock sampling, read by
 the attribute readers), how well does the autoencoder reproduce a render, and does a phrase's attention find its place.
@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--captions", type=int, default=256)
     parser.add_argument("--scenes", type=int, default=24, help="scenes for the attention maps")
     parser.add_argument("--renders", type=int, default=96, help="renders for the autoencoder, a multiple of 8")
-    parser.add_argument("--out", type=Path, help="name of the files (default: town_model or town_transformer in benchmarks/results)")
+    parser.add_argument("--out", type=Path, help="name of the files (default: town_model or town_model_transformer in benchmarks/results)")
     options = parser.parse_args()
     check_arguments(parser, options)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -209,7 +209,7 @@ def main() -> None:
         "psnr": reconstruction(painter.vae, options.renders), "renders": options.renders,
         "torch": torch.__version__, "seconds": time.monotonic() - start,
     }  # fmt: skip
-    write(report, pictures, options.out or RESULTS / ("town_model" if options.network == UNET else "town_transformer"))
+    write(report, pictures, options.out or RESULTS / ("town_model" if options.network == UNET else "town_model_transformer"))
     log.info("\n%s", table(report))
 
 

@@ -17,23 +17,22 @@ import torch
 from in_process import ROOT, pack_module
 
 UNET, TRANSFORMER = "unet", "transformer"
-CHECKPOINT = ROOT / "csg" / "town" / "weights" / "town.safetensors"
+FOLDER = ROOT / "csg" / "town" / "weights"
+SHIPPED = {UNET: FOLDER / "town.safetensors", TRANSFORMER: FOLDER / "town_transformer.safetensors"}
 Maps = dict[str, dict[str, np.ndarray]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that choose a painter."""
-    parser.add_argument("--network", choices=(UNET, TRANSFORMER), default=UNET, help="which painter; the UNet ships with Town")
-    parser.add_argument("--weights", type=Path, help="the transformer's file, as its training program exports it")
+    parser.add_argument("--network", choices=(UNET, TRANSFORMER), default=UNET, help="which painter")
+    parser.add_argument("--weights", type=Path, help="another transformer than the one that ships, as its training program exports it")
 
 
 def check_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Fill in the file of the weights; end the program where the options contradict each other."""
-    if options.network == TRANSFORMER and options.weights is None:
-        parser.error("--network transformer needs --weights FILE: the file that benchmarks/train_town_transformer.py exports")
     if options.network == UNET and options.weights is not None:
         parser.error("--weights goes with --network transformer; the UNet's are those that Town ships")
-    options.weights = options.weights or CHECKPOINT
+    options.weights = options.weights or SHIPPED[options.network]
     if not options.weights.is_file():
         parser.error(f"there is no file {options.weights}")
 

@@ -92,7 +92,7 @@ def load_model() -> comfy.model_patcher.ModelPatcher:
     return _patcher(config, state, "denoiser", load_model)
 
 
-def load_transformer(file: Path) -> comfy.model_patcher.ModelPatcher:
+def load_transformer(file: Path = weights.TRANSFORMER) -> comfy.model_patcher.ModelPatcher:
     """MODEL: ComfyUI's SD3 class around a transformer that draws Town, on the UNet's latents, with levels as in training."""
     config = comfy.supported_models.SD3(dict(TRANSFORMER_CONFIG))
     config.latent_format, config.sampling_settings = comfy.latent_formats.SDXL(), {"shift": 1.0}

@@ -25,6 +25,10 @@ QUESTION = sockets.Counterfactual.Input(
     "counterfactual", optional=True,
     tooltip="The question from the graph: its interventions are asked of the scene too, so that nothing has to be written twice.",
 )  # fmt: skip
+NETWORKS = {
+    "UNet": lambda: (host_town.load_model(), host_town.load_clip()),
+    "transformer": lambda: (host_town.load_transformer(), host_town.load_clip(host_town.TownClip)),
+}
 
 
 class LoadTown(io.ComfyNode):
@@ -34,10 +38,15 @@ class LoadTown(io.ComfyNode):
             node_id="CSG_LoadTown",
             display_name="Load Town Demo Model",
             category=CATEGORY,
-            description="Loads the toy world's own model: a tiny relative of SDXL that knows twelve concepts of one street and nothing else. "
-            "For pictures of your own use an SDXL checkpoint.",
-            search_aliases=["demo", "toy", "town", "checkpoint", "csg"],
-            inputs=[],
+            description="Loads the toy world's own model: a tiny relative of SDXL, or of SD3, that knows twelve concepts of one street "
+            "and nothing else. For pictures of your own use a real checkpoint.",
+            search_aliases=["demo", "toy", "town", "checkpoint", "transformer", "csg"],
+            inputs=[
+                io.Combo.Input(
+                    "network", options=list(NETWORKS), default="UNet", optional=True,
+                    tooltip="UNet: a tiny SDXL. transformer: a tiny SD3, a rectified-flow transformer; it draws the same world less well.",
+                ),
+            ],
             outputs=[
                 io.Model.Output("model", tooltip="Town's denoiser; works with every stock sampler."),
                 io.Clip.Output("clip", tooltip="Town's text encoders; they know Town's words only."),
@@ -46,8 +55,8 @@ class LoadTown(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(host_town.load_model(), host_town.load_clip(), host_town.load_vae())
+    def execute(cls, network: str = "UNet") -> io.NodeOutput:
+        return io.NodeOutput(*NETWORKS[network](), host_town.load_vae())
 
 
 class TownScene(io.ComfyNode):

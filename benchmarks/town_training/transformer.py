@@ -32,7 +32,7 @@ RARE = 0.35  # share of scenes with a small thing that the world seldom has
 class Settings:
     """Hyper-parameters. `level_*`: how the noise levels s are drawn; `attention_enough` and `_most`: see `attention_loss`."""
 
-    steps: int = 3500
+    steps: int = 2000
     batch: int = 16
     rate: float = 1e-3
     hold: float = 0.5

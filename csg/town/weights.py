@@ -11,6 +11,7 @@ from torch import Tensor
 
 FOLDER = Path(__file__).resolve().parent / "weights"
 CHECKPOINT = FOLDER / "town.safetensors"
+TRANSFORMER = FOLDER / "town_transformer.safetensors"
 READERS = FOLDER / "readers.safetensors"
 MODELS = FOLDER.parent / "models"
 """Whole Hugging Face folders, which the pack shows to its loader beside ComfyUI's own."""

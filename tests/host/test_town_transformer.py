@@ -205,7 +205,7 @@ def test_the_engine_replays_exactly_and_edits_only_inside_its_masks(comfy, paint
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["--network", "transformer"], "needs --weights FILE"), (["--weights", "x.safetensors"], "goes with --network transformer"),
+    [(["--weights", "x.safetensors"], "goes with --network transformer"),
      (["--network", "transformer", "--weights", "gone.safetensors"], "there is no file gone.safetensors")],
 )  # fmt: skip
 def test_a_painter_without_its_weights_ends_the_benchmark_in_words(capsys, words, told):
@@ -218,4 +218,36 @@ def test_each_painter_has_a_journal_and_pictures_of_its_own(written):
     unet, transformer = benchmark.arguments(["--quick"]), benchmark.arguments(["--network", "transformer", "--weights", str(written)])
     assert (unet.journal.name, transformer.journal.name) == ("town_quick.jsonl", "town_transformer.jsonl")
     assert set(transformer.methods) - set(unet.methods) == {"FlowEdit"} <= set(town_methods.BASELINES)
+    assert benchmark.arguments(["--network", "transformer"]).weights == weights.TRANSFORMER
     assert unet.pictures != transformer.pictures and town_networks.digest(unet.weights) != town_networks.digest(transformer.weights)
+
+
+def test_the_shipped_transformer_loads_beside_the_unet(comfy, town):
+    """By the node's input, with the encoders that it was trained with; an old workflow, which has no such input, gets the UNet."""
+    from comfy.model_base import SD3, SDXL
+
+    node = comfy.module("nodes.town").LoadTown
+    assert weights.TRANSFORMER.stat().st_size <= 20_000_000
+    kinds = {network: node.execute(**given).result for network, given in (("transformer", {"network": "transformer"}), ("old", {}))}
+    assert type(kinds["transformer"][0].model) is SD3 and type(kinds["old"][0].model) is SDXL
+    empty = {network: clip.encode_from_tokens(clip.tokenize("")).abs().amax() for network, (_, clip, _) in kinds.items()}
+    assert empty["transformer"] > 0.1 and empty["old"] == 0
+
+
+@torch.inference_mode()
+def test_the_shipped_transformer_draws_what_its_prompt_says(comfy, town):
+    """Four captions of the world; most of their values are read in what it draws from noise."""
+    import comfy.sample as stock
+
+    from csg.town import readers
+
+    model, clip, vae = comfy.module("nodes.town").LoadTown.execute(network="transformer").result
+    right = []
+    for seed in range(4):
+        values, latent = world.factual(seed), torch.zeros(1, 4, 32, 32)
+        text, nothing = (clip.encode_from_tokens_scheduled(clip.tokenize(words)) for words in (world.caption(values), ""))
+        noise = stock.prepare_noise(latent, seed)
+        drawn = stock.sample(model, noise, 12, 3.0, "euler", "simple", text, nothing, latent, seed=seed, disable_pbar=True)
+        read, = readers.read_values((vae.decode(drawn) * 255).round().byte().numpy())  # fmt: skip
+        right += [read[name] == value for name, value in values.items()]
+    assert sum(right) / len(right) > 0.75
