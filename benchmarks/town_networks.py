@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from in_process import ROOT, pack_module
+from in_process import pack_module
+
+from csg.town import weights
 
 UNET, TRANSFORMER = "unet", "transformer"
-FOLDER = ROOT / "csg" / "town" / "weights"
-SHIPPED = {UNET: FOLDER / "town.safetensors", TRANSFORMER: FOLDER / "town_transformer.safetensors"}
+SHIPPED = {UNET: weights.CHECKPOINT, TRANSFORMER: weights.TRANSFORMER}
 Maps = dict[str, dict[str, np.ndarray]]
 
 
