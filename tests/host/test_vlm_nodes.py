@@ -560,3 +560,23 @@ def test_an_encoder_that_only_encodes_is_refused(comfy):
     wrap = {"class_type": "CSG_VLMFromTextEncoder", "inputs": {"clip": ["9", 0]}}
     outcome = comfy.run({"9": {"class_type": "PlainClip", "inputs": {}}, "1": wrap}, outputs=[1])
     assert "cannot write" in outcome.errors["1"] and "qwen3vl_4b" in outcome.errors["1"]
+
+
+def test_the_benchmark_asks_a_text_encoders_file_as_the_node_does(comfy, qwen_file, monkeypatch):
+    """`python benchmarks/town_vlm.py --vlm clip:FILE`: the file is found among ComfyUI's, and answers are timed."""
+    import town_vlm_models
+    from PIL import Image
+
+    from csg.evaluation.runner.study import VLM
+    from csg.vlm.protocol import Question, VLMError
+
+    name, _ = qwen_file
+    monkeypatch.setattr(town_vlm_models, "pack_module", comfy.module)
+    monkeypatch.setattr(town_vlm_models, "start_comfyui", lambda path: None)  # it runs already
+    one = VLM.parse(f"clip:{name}")
+    vlm = town_vlm_models.opened(one, torch.device("cpu"))
+    assert isinstance(vlm.ask(Question("What?", (Image.new("RGB", (64, 64)),), max_tokens=4)), str)
+    assert vlm.asks[0].seconds > 0 and vlm.asks[0].tokens is None and not vlm.failed
+    assert town_vlm_models.identity(one).startswith("clip ") and town_vlm_models.called(one) == "tiny_qwen3vl"
+    with pytest.raises(VLMError, match="no text encoder 'other.safetensors'"):
+        town_vlm_models.opened(VLM.parse("clip:other.safetensors"), torch.device("cpu"))
