@@ -20,7 +20,7 @@ SD3 = {(24,): (4, 5, 7, 8, 9), (38,): (16, 18, 20, 21, 24)}
 LAYOUTS = {
     "SD3": TextLayout(("joint_blocks",), layers=SD3),
     "Flux": TextLayout(("double_blocks", "single_blocks"), layers=FLUX1),
-    "Flux2": TextLayout(("double_blocks", "single_blocks"), patch=1, left=512, layers=FLUX2),
+    "Flux2": TextLayout(("double_blocks", "single_blocks"), left=512, layers=FLUX2),
     "Chroma": TextLayout(("double_blocks", "single_blocks")),
     "QwenImage": TextLayout(("transformer_blocks",)),
     "Lumina2": TextLayout(("layers",)),

@@ -5,6 +5,7 @@ import torch
 
 from csg.diffusion.attention import Words
 from csg.diffusion.joint_attention import JointAttentionCapture, TextLayout
+from csg.diffusion.layouts import LAYOUTS
 from csg.diffusion.words import Column
 
 HEADS, WIDTH, TEXT, CELLS = 2, 6, 5, (3, 4)
@@ -103,3 +104,17 @@ def test_nothing_is_read_outside_an_announced_call():
     capture = captured((backend, q, k, v, HEADS), {"a": Words((1,), TEXT)}, skip_reshape=True)
     capture.override()(backend, q, k, v, HEADS, skip_reshape=True)
     assert capture.layers("a") == 1
+
+
+@pytest.mark.parametrize(("family", "blocks", "best"), [
+    ("SD3", (24,), (4, 5, 7, 8, 9)), ("SD3", (38,), (16, 18, 20, 21, 24)),
+    ("Flux", (19, 38), (11, 12, 14, 17, 18)), ("Flux2", (8, 24), (5, 6, 7)),
+])  # fmt: skip
+def test_published_networks_are_read_in_their_published_layers(family, blocks, best):
+    assert LAYOUTS[family].chosen(blocks) == best
+
+
+def test_networks_that_nobody_studied_are_read_in_their_middle_half():
+    assert LAYOUTS["QwenImage"].chosen((60,)) == tuple(range(15, 45))
+    assert LAYOUTS["Flux"].chosen((2, 2)) == (1, 2)
+    assert all(layout.chosen((1,)) == (0,) for layout in LAYOUTS.values())
