@@ -145,8 +145,16 @@ class Lab:
             out = sample.InvertFlowEdit.execute(self.model, latent, method.steps, skipped, guidance, seed, source, negative)
         else:
             out = sample.Invert.execute(self.model, latent, method.steps, method.skip, guidance, seed, "diffusers",
-                                        method.zero_noise_steps, source, negative)  # fmt: skip
+                                        method.zero_noise_steps, source, negative, sigmas=self._sigmas(method))  # fmt: skip
         return out.result[0]
+
+    def _sigmas(self, method: Method) -> torch.Tensor | None:
+        """SIGMAS of a scheduler of ComfyUI's, where the method names one."""
+        if not method.scheduler:
+            return None
+        from comfy.samplers import calculate_sigmas
+
+        return calculate_sigmas(self.model.get_model_object("model_sampling"), method.scheduler, method.steps)
 
     @torch.inference_mode()
     def round_trip(self, picture: np.ndarray) -> torch.Tensor:

@@ -12,7 +12,7 @@ from csg.evaluation.runner import prompts
 ALL, DESCENDANTS, INTERVENED = "intervened + descendants", "descendants only", "intervened only"
 CSG, PAPER, FLOWEDIT, NO_EDIT = "CSG", "CSG (paper)", "FlowEdit", "no edit"
 FIELDS = ("model", "measure", "settings", "scene", "do", "seed")  # what identifies a line of results
-LATER = ("release_below", "strengths")
+LATER = ("release_below", "strengths", "scheduler")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Method:
 
     editor: "csg" (concept edits), "prompt" (the whole new prompt), "nothing" (the autoencoder's round trip of the
     factual picture) or "truth" (of the exact counterfactual). `source`: invert with the factual caption. `scoped`:
-    global concepts act on the whole picture; without it every concept is masked.
+    global concepts act on the whole picture; without it every concept is masked. `scheduler`: ComfyUI's, whose SIGMAS
+    are inverted in place of the node's own levels.
     """
 
     inverter: str = "dpm++"
@@ -47,6 +48,7 @@ class Method:
     cfg: float = 2.0
     release_below: float = 0.0
     strengths: str = ""
+    scheduler: str = ""
 
     @property
     def settings(self) -> str:
@@ -57,7 +59,7 @@ class Method:
     @property
     def inversion(self) -> tuple:
         """The fields that an inversion depends on: edits that share them share it."""
-        return (self.inverter, self.steps, self.skip, self.source, self.source_guidance, self.zero_noise_steps)
+        return (self.inverter, self.steps, self.skip, self.source, self.source_guidance, self.zero_noise_steps, self.scheduler)
 
     def with_steps(self, steps: int) -> Method:
         """The same with another number of steps; the warm-up is a share of them."""
@@ -137,6 +139,7 @@ AXES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "preserve": tuple({"preserve": kind} for kind in ("off", "blend", "concepts")),
     "frontier": tuple({"scale": s, "threshold": t, "cut": "quantile"} for s in (1.0, 1.5, 2.0, 3.0) for t in (0.0, 0.4, 0.7, 0.85)),
     "steps": tuple({"steps": steps} for steps in (20, 50, 100)),
+    "few_steps": ({"scheduler": ""}, *({"scheduler": "sgm_uniform", "steps": steps} for steps in (4, 6, 8))),
 }
 
 

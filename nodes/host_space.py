@@ -6,6 +6,7 @@ import comfy.model_patcher
 import comfy.model_sampling
 from torch import Tensor
 
+from ..csg.diffusion.schedule import check_sigmas
 from ..csg.diffusion.space import EXPLODING_FLOW, FLOW, PRESERVING, Space, flow_table
 
 Patcher = comfy.model_patcher.ModelPatcher
@@ -38,6 +39,17 @@ def level_table(patcher: Patcher) -> Tensor:
         return flow_table(sampling.percent_to_sigma, space, top)
     if getattr(sampling, "sigmas", None) is None or len(sampling.sigmas) != 1000:
         raise ValueError(
-            "This model has no table of 1000 noise levels (distilled models have none). An inversion needs SD1.5, SD2, SDXL or a flow model."
+            "This model has no table of 1000 noise levels (distilled models have none). Connect the SIGMAS of a scheduler to `sigmas` of the inversion."
         )
     return sampling.sigmas.float().cpu()
+
+
+def given_levels(patcher: Patcher, sigmas: Tensor) -> Tensor:
+    """Levels S (N + 1,) of SIGMAS as ComfyUI's schedulers make them for this model; ValueError for what is no schedule of it."""
+    space, shown = space_of(patcher), sigmas.detach().float().cpu()
+    check_sigmas(shown)
+    if space.kind == FLOW and float(shown[0]) > 1:
+        raise ValueError(f"`sigmas` begins at {float(shown[0]):.4g}, but a flow model's levels lie between 1 and 0. Connect this model to the scheduler.")
+    levels = space.level(shown)
+    check_sigmas(levels)
+    return levels

@@ -17,7 +17,7 @@ from ..csg.diffusion.run import Acted
 from ..csg.diffusion.schedule import AUTHORS, SCHEDULES, ddpm_timesteps, ledits_levels, noise_levels, trailing_timesteps
 from . import host, host_model, host_replay, sockets
 from .host_lookback import patch_difference
-from .host_space import level_table
+from .host_space import given_levels, level_table
 from .host_words import ClipText
 from .inputs import MAX_SEED
 
@@ -40,6 +40,11 @@ NEGATIVE = io.Conditioning.Input(
 EMPTY_PROMPT = io.Clip.Input(
     "clip", optional=True,
     tooltip="In place of `negative`, for every model but SDXL: its text encoder, which then encodes the empty prompt. Guidance that is built into the model is set to 1.",
+)  # fmt: skip
+SIGMAS = io.Sigmas.Input(
+    "sigmas", optional=True,
+    tooltip="Noise levels of any scheduler (Basic Scheduler, SDTurboScheduler) in place of this node's own: its settings of steps then count for nothing, "
+    "and no noise is zeroed. For models distilled to a few steps (Lightning, Turbo, Hyper, LCM, Z-Image-Turbo).",
 )  # fmt: skip
 EDITS = sockets.Edits.Input("edits", tooltip="The concept edits, from Encode Concept Edits or Concept Edit.")
 INVERSION = sockets.Inversion.Input("inversion", tooltip="The inverted picture. One inversion serves any number of edits.")
@@ -126,6 +131,15 @@ def _invert(model: Any, latent: Mapping, sigmas: torch.Tensor, method: str, base
     return io.NodeOutput(*host.run_inversion(model, latent, sigmas, method, base, settings, **options))
 
 
+def _invert_at(model: Any, latent: Mapping, sigmas: torch.Tensor, method: str, base: Base, seed: int = 0, order: int = 0) -> io.NodeOutput:  # noqa: ANN401
+    """The same at the levels of SIGMAS that some scheduler made; no noise is zeroed, so that the picture comes back exactly."""
+    options = {} if method == DDIM else {"seed": seed}
+    if order:
+        options |= {"order": order, "zero_noise_steps": 0, "exact": True}
+    levels = given_levels(model, sigmas)
+    return _invert(model, latent, levels, method, base, {"steps": len(levels) - 1, "seed": seed}, **options)
+
+
 class Invert(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -147,7 +161,7 @@ class Invert(io.ComfyNode):
                                tooltip="diffusers: as most people run LEDITS++, ends at zero noise. authors: as in the authors' repository, reconstructs exactly and never zeroes noises."),
                 io.Int.Input("zero_noise_steps", default=3, min=0, max=50, advanced=True,
                              tooltip="The last noises are set to zero to avoid grain. Reference: 3. With schedule = authors none is zeroed."),
-                SOURCE_PROMPT, NEGATIVE, EMPTY_PROMPT,
+                SOURCE_PROMPT, NEGATIVE, EMPTY_PROMPT, SIGMAS,
             ],
             outputs=INVERSION_OUTPUTS,
         )  # fmt: skip
@@ -155,12 +169,14 @@ class Invert(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, latent: Mapping, steps: int, skip: float, source_guidance: float, seed: int,  # noqa: ANN401
                 schedule: str = "diffusers", zero_noise_steps: int = 3, source: Any = None, negative: Any = None,  # noqa: ANN401
-                clip: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
-        sigmas = ledits_levels(level_table(model), steps, skip, schedule)
-        zero = 0 if schedule == AUTHORS else min(zero_noise_steps, steps)
+                clip: Any = None, sigmas: torch.Tensor | None = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
         base = _inversion_base(model, source, negative, clip, source_guidance)
+        if sigmas is not None:
+            return _invert_at(model, latent, sigmas, DPM, base, seed, order=2)
+        levels = ledits_levels(level_table(model), steps, skip, schedule)
+        zero = 0 if schedule == AUTHORS else min(zero_noise_steps, steps)
         settings = {"steps": steps, "skip": skip, "seed": seed, "schedule": schedule, "zero_noise_steps": zero}
-        return _invert(model, latent, sigmas, DPM, base, settings, seed=seed, order=2, zero_noise_steps=zero)
+        return _invert(model, latent, levels, DPM, base, settings, seed=seed, order=2, zero_noise_steps=zero)
 
 
 def _kept(times: list[int], skip: int) -> list[int]:
@@ -183,19 +199,21 @@ class InvertDDPM(io.ComfyNode):
                 io.Int.Input("steps", default=100, min=2, max=500, tooltip="Steps over the whole noise range. Its paper: 100."),
                 io.Int.Input("skip_steps", default=36, min=0, max=499, tooltip="Noisiest steps left out. Its paper: 36 of 100; 0 to 40 is useful."),
                 io.Float.Input("source_guidance", default=3.5, min=1.0, max=30.0, step=0.1, tooltip="Guidance towards the source prompt. Its paper: 3.5."),
-                SEED, SOURCE_PROMPT, NEGATIVE, EMPTY_PROMPT,
+                SEED, SOURCE_PROMPT, NEGATIVE, EMPTY_PROMPT, SIGMAS,
             ],
             outputs=INVERSION_OUTPUTS,
         )  # fmt: skip
 
     @classmethod
     def execute(cls, model: Any, latent: Mapping, steps: int, skip_steps: int, source_guidance: float, seed: int,  # noqa: ANN401
-                source: Any = None, negative: Any = None, clip: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
-        times = _kept(ddpm_timesteps(steps), skip_steps)
-        sigmas = noise_levels(level_table(model), times, to_zero=False)
+                source: Any = None, negative: Any = None, clip: Any = None, sigmas: torch.Tensor | None = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
         base = _inversion_base(model, source, negative, clip, source_guidance)
+        if sigmas is not None:
+            return _invert_at(model, latent, sigmas, DDPM, base, seed, order=1)
+        times = _kept(ddpm_timesteps(steps), skip_steps)
+        levels = noise_levels(level_table(model), times, to_zero=False)
         settings = {"steps": steps, "skip": skip_steps / steps, "seed": seed}
-        return _invert(model, latent, sigmas, DDPM, base, settings, seed=seed, order=1, zero_noise_steps=1)
+        return _invert(model, latent, levels, DDPM, base, settings, seed=seed, order=1, zero_noise_steps=1)
 
 
 class InvertDDIM(io.ComfyNode):
@@ -212,17 +230,19 @@ class InvertDDIM(io.ComfyNode):
                 io.Int.Input("steps", default=50, min=2, max=500, tooltip="Steps over the whole noise range. Usual: 50."),
                 io.Float.Input("source_guidance", default=1.0, min=1.0, max=30.0, step=0.1,
                                tooltip="Guidance while inverting. Usual: 1, since more makes the inversion inexact."),
-                SOURCE_PROMPT, NEGATIVE, EMPTY_PROMPT,
+                SOURCE_PROMPT, NEGATIVE, EMPTY_PROMPT, SIGMAS,
             ],
             outputs=INVERSION_OUTPUTS,
         )  # fmt: skip
 
     @classmethod
     def execute(cls, model: Any, latent: Mapping, steps: int, source_guidance: float, source: Any = None,  # noqa: ANN401
-                negative: Any = None, clip: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
-        sigmas = noise_levels(level_table(model), ddpm_timesteps(steps), to_zero=False)
+                negative: Any = None, clip: Any = None, sigmas: torch.Tensor | None = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
         base = _inversion_base(model, source, negative, clip, source_guidance)
-        return _invert(model, latent, sigmas, DDIM, base, {"steps": steps, "skip": 0.0})
+        if sigmas is not None:
+            return _invert_at(model, latent, sigmas, DDIM, base)
+        levels = noise_levels(level_table(model), ddpm_timesteps(steps), to_zero=False)
+        return _invert(model, latent, levels, DDIM, base, {"steps": steps, "skip": 0.0})
 
 
 class InvertFlowEdit(io.ComfyNode):
@@ -240,19 +260,21 @@ class InvertFlowEdit(io.ComfyNode):
                 io.Int.Input("skip_steps", default=17, min=0, max=499, tooltip="Noisiest steps left out. Its paper: 17 of 50 with SD3, 4 of 28 with Flux."),
                 io.Float.Input("source_guidance", default=3.5, min=1.0, max=30.0, step=0.1,
                                tooltip="Guidance towards the source prompt. Its paper: 3.5 with SD3, 1.5 with Flux."),
-                SEED, SOURCE_PROMPT, NEGATIVE, EMPTY_PROMPT,
+                SEED, SOURCE_PROMPT, NEGATIVE, EMPTY_PROMPT, SIGMAS,
             ],
             outputs=INVERSION_OUTPUTS,
         )  # fmt: skip
 
     @classmethod
     def execute(cls, model: Any, latent: Mapping, steps: int, skip_steps: int, source_guidance: float, seed: int,  # noqa: ANN401
-                source: Any = None, negative: Any = None, clip: Any = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
-        times = _kept(trailing_timesteps(steps), skip_steps)
-        sigmas = noise_levels(level_table(model), times, to_zero=True)
+                source: Any = None, negative: Any = None, clip: Any = None, sigmas: torch.Tensor | None = None) -> io.NodeOutput:  # noqa: ANN401  # fmt: skip
         base = _inversion_base(model, source, negative, clip, source_guidance)
+        if sigmas is not None:
+            return _invert_at(model, latent, sigmas, FLOWEDIT, base, seed)
+        times = _kept(trailing_timesteps(steps), skip_steps)
+        levels = noise_levels(level_table(model), times, to_zero=True)
         settings = {"steps": steps, "skip": skip_steps / steps, "seed": seed}
-        return _invert(model, latent, sigmas, FLOWEDIT, base, settings, seed=seed)
+        return _invert(model, latent, levels, FLOWEDIT, base, settings, seed=seed)
 
 
 def edit_base(inversion: Inversion, kind: str, positive: Conditioning | None) -> Base:

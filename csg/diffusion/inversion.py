@@ -119,9 +119,9 @@ def extract_noises(path: Tensor, denoised: Tensor, sigmas: Tensor, order: int) -
     path, noises = path.clone(), torch.zeros_like(path[:-1])
     for i in range(len(denoised)):
         mu, std = solver_step(path[i], denoised[i], denoised[i - 1] if i else None, sigmas, i, order)
-        if std > 0:
-            noises[i] = (path[i + 1] - mu) / std
-            path[i + 1] = mu + std * noises[i]
+        scale = std or 1.0  # the step to zero has no noise: what is recorded there is what the prediction lacks
+        noises[i] = (path[i + 1] - mu) / scale
+        path[i + 1] = mu + scale * noises[i]
     return noises, path
 
 
@@ -134,16 +134,18 @@ def invert_sde(
     space: Space = Space(),
     order: int = 2,
     zero_noise_steps: int = 3,
+    exact: bool = False,
     at_once: int = 1,
     device: torch.device | str = "cpu",
     progress: Progress = lambda *_: None,
 ) -> Inversion:
     """DPM-Solver++ inversion (order 2) or DDPM inversion (order 1) of `latent` (B, C, h, w), model space.
 
-    The last `zero_noise_steps` noises are zero, so their predictions are never evaluated.
+    The last `zero_noise_steps` noises are zero, so their predictions are never evaluated. The step to sigma = 0 has no
+    noise; what its prediction lacks of the picture is recorded in its place only if the path is to be `exact`.
     """
     steps = len(sigmas) - 1
-    needless = max(zero_noise_steps, int(float(sigmas[-1]) == 0.0))
+    needless = max(zero_noise_steps, int(float(sigmas[-1]) == 0.0 and not exact))
     path = reference_path(latent.float().cpu(), sigmas, seed, space)
     count = max(0, steps - needless)
     denoised = denoise_path(denoise, path, sigmas, count, at_once, torch.device(device), progress)
@@ -222,7 +224,8 @@ def advance(inversion: Inversion, x: Tensor, denoised: Tensor, previous: Tensor 
         now, after = float(sigmas[i]), float(sigmas[i + 1])
         return x + (after - now) * (x - denoised) / now
     mu, std = solver_step(x, denoised, previous, sigmas, i, inversion.order)
-    return mu + std * inversion.noises[i].to(x) if std > 0 else mu
+    recorded = std > 0 or i < len(inversion.denoised)
+    return mu + (std or 1.0) * inversion.noises[i].to(x) if recorded else mu
 
 
 def flowedit_step(inversion: Inversion, x: Tensor, denoised: Tensor, i: int) -> Tensor:

@@ -62,6 +62,23 @@ def noise_levels(table: Tensor, timesteps: list[int], to_zero: bool) -> Tensor:
     return torch.cat([table[torch.tensor(timesteps)].float().cpu(), last])
 
 
+def check_sigmas(sigmas: Tensor) -> None:
+    """Raise ValueError unless these levels of somebody else's schedule (N + 1,) fall from noise to zero."""
+    count = f"{len(sigmas)} level(s)" if sigmas.ndim == 1 else f"levels of shape {tuple(sigmas.shape)}"
+    if sigmas.ndim != 1 or len(sigmas) < 2:
+        fault = "; at least two in a row are expected, of which the last is 0"
+    elif not torch.isfinite(sigmas).all():
+        fault = ", of which some are no finite numbers"
+    elif float(sigmas[-1]) != 0:
+        fault = f" and ends at {float(sigmas[-1]):.4g}; it must end at 0, the picture. Of Split Sigmas take the low ones"
+    elif len(rising := (sigmas[1:] >= sigmas[:-1]).nonzero()):
+        here, after = sigmas[int(rising[0]) :][:2].tolist()
+        fault = f", and after {here:.4g} comes {after:.4g}; every level must be lower than the one before"
+    else:
+        return
+    raise ValueError(f"`sigmas` holds {count}{fault}. Connect the SIGMAS of a scheduler such as Basic Scheduler, made for this model.")
+
+
 def ledits_levels(table: Tensor, steps: int, skip: float, schedule: str) -> Tensor:
     """The levels of DPM-Solver++ inversion: `diffusers` ends at 0, `authors` at the lowest level (and is exact)."""
     if schedule not in SCHEDULES:

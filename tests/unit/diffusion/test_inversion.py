@@ -107,6 +107,16 @@ def test_noises_lead_back_to_the_picture_under_any_denoiser(order):
     assert inversion.method == {1: "ddpm", 2: "dpm++"}[order]
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_path_to_zero_is_replayed_exactly_where_its_last_step_is_recorded(order):
+    """Else the picture is the last prediction, and where that leaps far it is another one."""
+    sigmas = torch.tensor([14.6, 6.0, 3.0, 2.0, 0.0])
+    exact, usual = (inv.invert_sde(wild, LATENT, sigmas, seed=4, order=order, zero_noise_steps=0, exact=exact) for exact in (True, False))
+    assert torch.allclose(run(exact, wild)[-1].x, LATENT, atol=1e-5)
+    assert len(exact.denoised) == 4 and len(usual.denoised) == 3 and not usual.noises[-1].any()
+    assert (run(usual, wild)[-1].x - LATENT).abs().max() > 0.1
+
+
 def test_other_noises_would_not():
     sigmas = schedule.ledits_levels(TABLE, 30, 0.15, "authors")
     inversion = inv.invert_sde(wild, LATENT, sigmas, seed=3, zero_noise_steps=0)

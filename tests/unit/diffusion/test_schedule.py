@@ -72,3 +72,20 @@ def test_schedules_without_room_are_refused(steps, skip, word):
 def test_an_unknown_schedule_is_refused_with_the_known_ones(table):
     with pytest.raises(ValueError, match="karras.*diffusers, authors"):
         schedule.ledits_levels(table, 20, 0.15, "karras")
+
+
+@pytest.mark.parametrize(
+    ("levels", "words"),
+    [([], "0 level.s.; at least two"), ([1.0], "1 level.s.; at least two"), ([[1.0, 0.0]], r"of shape \(1, 2\)"),
+     ([0.9, 0.5, 0.5, 0.0], "after 0.5 comes 0.5; every level must be lower"), ([0.5, 0.9, 0.0], "after 0.5 comes 0.9"),
+     ([0.9, 0.3], "2 level.s. and ends at 0.3; it must end at 0"), ([0.9, 0.5, -0.1], "ends at -0.1"),
+     ([float("nan"), 0.5, 0.0], "no finite numbers"), ([float("inf"), 0.5, 0.0], "no finite numbers")],
+)  # fmt: skip
+def test_sigmas_that_are_no_schedule_are_refused(levels, words):
+    with pytest.raises(ValueError, match=words):
+        schedule.check_sigmas(torch.tensor(levels))
+
+
+@pytest.mark.parametrize("levels", [[14.6, 0.0], [1.0, 0.75, 0.5, 0.25, 0.0]])
+def test_sigmas_that_fall_to_zero_are_taken(levels):
+    schedule.check_sigmas(torch.tensor(levels))
