@@ -1,7 +1,7 @@
 /** Reads graphs as the page does, for robustness.py: a line `{reader, text}` in, a line with the outcome, seconds and megabytes out. */
 import { createInterface } from "node:readline";
 
-import { readAny, revise } from "../web/editor/formats.mjs";
+import { readAny, revise } from "../web/editor/files.mjs";
 import { toObject } from "../web/editor/json.mjs";
 import { GraphError, makeGraph } from "../web/editor/model.mjs";
 

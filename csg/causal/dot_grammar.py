@@ -41,12 +41,12 @@ _TOKEN = re.compile(
 )
 _ANGLE = re.compile("[<>]")
 _ESCAPE = re.compile(r"\\(\\|\"|\r?\n)", re.DOTALL)
-_OF_EDGES = frozenset(("dir", "arrowhead", "arrowtail", "style", "proposed", "csg"))
+_OF_EDGES = frozenset(("dir", "arrowhead", "arrowtail", "style", "color", "proposed", "csg"))
 _OF_NODES = frozenset(("label", "shape", "style", "pos", "value", "do", "csg", "csg_graph"))
-_LOOKS = frozenset(("dir", "arrowhead", "arrowtail", "style", "shape", "proposed", "pos"))
+_LOOKS = frozenset(("dir", "arrowhead", "arrowtail", "style", "color", "shape", "proposed", "pos"))
 _OF_GRAPHS = frozenset(("csg_graph",))
 # Defaults are for how things look; what belongs to one node or edge is not handed on.
-_INHERITED = frozenset(("dir", "arrowhead", "arrowtail", "style", "label", "shape"))
+_INHERITED = frozenset(("dir", "arrowhead", "arrowtail", "style", "color", "label", "shape"))
 
 
 class _Token(NamedTuple):

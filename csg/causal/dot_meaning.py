@@ -19,6 +19,7 @@ ARROWS = {
     "@->": (CIRCLE, ARROW), "<-@": (ARROW, CIRCLE), "@-@": (CIRCLE, CIRCLE), "@--": (CIRCLE, NONE), "--@": (NONE, CIRCLE),
     "\u2192": (NONE, ARROW), "\u2190": (ARROW, NONE), "\u2194": (ARROW, ARROW),
 }  # fmt: skip
+_NO_ALPHA = re.compile("#[0-9a-f]{6}00|#[0-9a-f]{3}0")
 _DRAWN_ENDS = {"forward": (False, True), "back": (True, False), "both": (True, True), "none": (False, False)}
 UNDIRECTED = "The text draws it without a direction."
 TWO_HEADED = "The text draws it with two heads: a hidden common cause, or one causes the other."
@@ -37,9 +38,15 @@ def invisible(attributes: Mapping[str, str]) -> bool:
     return "invis" in re.split(r"[ ,]+", attributes.get("style", ""))
 
 
+def _transparent(colours: str) -> bool:
+    """Whether every colour of a list such as `transparent:#ffffff00;0.5` shows nothing."""
+    parts = [part.split(";", 1)[0].strip(" ").lower() for part in colours.split(":")]
+    return all(part in ("transparent", "none", "invis") or _NO_ALPHA.fullmatch(part) for part in parts)
+
+
 def direction(arrow: str, attributes: Mapping[str, str]) -> Direction | None:
     """Return which way an edge points; None for an invisible one."""
-    if invisible(attributes):
+    if invisible(attributes) or _transparent(attributes.get("color", "")):
         return None
     backwards = arrow in ("<-", "\u2190")
     first, second = _marks("->" if backwards else arrow, attributes)

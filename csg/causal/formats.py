@@ -19,12 +19,18 @@ from typing import Any
 from . import dot_grammar
 from .dot_meaning import label_text
 from .graph import MAX_CONCEPTS, CausalGraph, Concept, Edge, GraphError, first_repeated, normal, plainly, quoted
+from .plain_json import plain_graph
 from .recognise import recognise
 
 VERSION = 1
 MAX_CHARACTERS = 1_000_000
 MAX_NESTING = 100
 FORMATS = ("json", "dagitty", "dot")
+_BLANK = " \t\r\n\ufeff"
+_UNKNOWN_FORM = (
+    "This is no graph in a form that is read here: JSON, DAGitty (`dag {{ ... }}`), DOT (`digraph {{ ... }}`) or arrows "
+    "such as a -> b. It begins with {}."
+)
 
 # ---------------------------------------------------------------------------------------- JSON data
 
@@ -182,8 +188,17 @@ _BEYOND_UTF8 = re.compile("[\x7f\ud800-\udfff]")
 
 
 def read_json(text: str) -> CausalGraph:
-    """Read a graph from JSON; raises GraphError with line and column where the text is broken."""
-    return graph_from_data(_decode(text))
+    """Read a graph from JSON; raises GraphError with line and column where the text is broken.
+
+    A mapping of causes to effects, pairs and networkx's node-link data are read as well.
+    """
+    try:
+        data = _decode(text)
+    except GraphError:
+        if (start := text.strip(_BLANK))[:1] in ("", "{", "["):
+            raise
+        raise GraphError(_UNKNOWN_FORM.format(quoted(start))) from None
+    return graph_from_data(plain_graph(data))
 
 
 def write_json(graph: CausalGraph) -> str:

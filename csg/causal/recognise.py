@@ -21,7 +21,14 @@ _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*\n(.*?)^[ \t]*(?:```|~~~)", re.DOT
 _STRINGS_AND_BRACES = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|//[^\n]*|/\*.*?(?:\*/|\Z)|[{}]', re.DOTALL)
 _QUOTED = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _IN_QUOTES = re.compile(r"\\([\"'\\n])")
-_ARROWS = re.compile(r"[^{}\[\]\n]*(?:->|<-|[\u2190\u2192\u2194])[^\n]*")
+_ARROWS = re.compile(r"[^{}\[\]\n]*(?:->|<-|=>|[\u2190\u2192\u2194\u21d2\u27f6])[^\n]*")
+# other ways to draw an arrow by hand, and the circles of TETRAD's lists of edges
+_OTHER_ARROWS = re.compile(
+    r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|(?P<both><-{2,3}>)|(?P<open>(?<=[ \t])o-{1,2}>)|(?P<opened><-{1,2}o(?=[ \t]))'
+    r"|(?P<circles>(?<=[ \t])o-{1,2}o(?=[ \t]))|(?P<right>-{2,3}>|={1,2}>|[\u21d2\u27f6])|(?P<left><-{2,3}(?!o))|(?P<line>---)",
+    re.DOTALL,
+)
+_OUR_ARROWS = {"both": "<->", "open": "@->", "opened": "<-@", "circles": "@-@", "right": "->", "left": "<-", "line": "--"}
 # arrows alone may be a list, and a name of several words needs quotes there: prose with an arrow in it is no graph
 _BULLETS = re.compile(r"^[ \t]*(?:[-*\u2022]|[0-9]{1,3}[.)])(?=[ \t])", re.MULTILINE)
 _NOT_NAMES = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|\[[^\]]*(?:\]|\Z)|\{[^}]*(?:\}|\Z)|//[^\n]*|\#[^\n]*', re.DOTALL)
@@ -37,9 +44,12 @@ _NEIGHBOURS = (
     (re.compile(r"graph\s*\[|Creator\b", re.IGNORECASE), "GML"),
     (re.compile(r"@startuml", re.IGNORECASE), "PlantUML"),
     (_OLD_DAGITTY, "DAGitty's old notation"),
-    (re.compile(r"Graph Nodes:", re.IGNORECASE), "a graph of TETRAD or causal-learn"),
+    (re.compile(r"Graph (?:Nodes|Edges):", re.IGNORECASE), "a graph of TETRAD or causal-learn"),
+    (re.compile(r"[\w/ ]{0,40}Bayesian network|model(?:string)?[ \t]{0,9}[:=][ \t\n\"]{0,9}\[", re.IGNORECASE),
+     "a network printed by bnlearn"),
+    (re.compile(r"\|[^\n]*\n[ \t]*\|[ \t:|-]*--"), "a table (Markdown)"),
     (re.compile(r"[\w.]+[ \t]*(?:~~|=~|~)"), "a model of lavaan or a formula of R"),
-    (re.compile(r"(source|from|cause|parent)\"?[ \t]{0,9}[,;\t][ \t]{0,9}\"?(target|to|effect|child)\b", re.IGNORECASE),
+    (re.compile(r"\"?(source|from|cause|parent)\"?[ \t]{0,9}[,;\t][ \t]{0,9}\"?(target|to|effect|child)\b", re.IGNORECASE),
      "a table of edges (CSV)"),
     (re.compile(r'(?:"")?,[^\n,]*,[^\n]*\n'), "a table (CSV)"),
     (re.compile(r"dagify\(|[\w.]{1,200}[ \t]{0,9}(?:<-|=)[ \t]{0,9}(?:ggdag::)?dagify\("), "a model of ggdag, formulas of R"),
@@ -112,6 +122,7 @@ def _arrows_alone(text: str, start: int) -> Recognised | None:
     if not _ARROWS.match(text, start):
         return None
     lines = _BULLETS.sub("", _on_its_lines(text, start, len(text)))
+    lines = _OTHER_ARROWS.sub(lambda match: _OUR_ARROWS.get(match.lastgroup or "", match[0]), lines)
     names = _NOT_NAMES.sub(lambda match: '""' if match[0][0] == '"' else ";", lines)
     if beside := _BESIDE.search(names):
         shown = quoted(names[max(0, beside.start() - 20) : beside.end() + 20].strip())

@@ -115,8 +115,10 @@ def concepts_from_text(text: str | list[str], max_concepts: int = MAX_CONCEPTS) 
         graph = read_graph(text)
     except GraphError as error:
         return _extraction(_salvaged(text, max_concepts, str(error)), text)
-    written_by_us = '"version"' in text or recognise(text).format != "json"
-    return Extraction(graph, text) if written_by_us else _extraction(read_graph_reply(text, max_concepts), text)
+    if '"version"' in text or recognise(text).format != "json":
+        return Extraction(graph, text)
+    reading = read_graph_reply(text, max_concepts)
+    return Extraction(graph, text) if graph.concepts and not reading.value.concepts else _extraction(reading, text)
 
 
 def _salvaged(text: str, most: int, error: str) -> Reading[CausalGraph]:

@@ -175,7 +175,7 @@ def _distinct(concepts: list[Concept]) -> tuple[tuple[Concept, ...], tuple[str, 
 
 
 def _read_edges(data: Mapping[str, Any], concepts: tuple[Concept, ...]) -> Reading[tuple[Edge, ...]]:
-    items, problems = _items(data, "edges", EdgeReply)
+    items, problems = _items({"edges": _pairs(data.get("edges"))}, "edges", EdgeReply)
     names = [concept.name for concept in concepts]
     edges: dict[tuple[str, str], Edge] = {}
     notes = [f"{len(items)} edges were drawn; the first {MAX_EDGES} are read."] if len(items) > MAX_EDGES else []
@@ -190,6 +190,14 @@ def _read_edges(data: Mapping[str, Any], concepts: tuple[Concept, ...]) -> Readi
     kept, doubted = without_cycles(tuple(edges.values()))
     notes += [f"The edge {edge} would close a cycle; it becomes a proposal, without effect." for edge in doubted]
     return Reading(kept, problems, tuple(notes))
+
+
+def _pairs(edges: Any) -> Any:
+    """Accept {cause: effect} and {cause: [effect, ...]} for a list of edges."""
+    if not isinstance(edges, dict) or not all(isinstance(each, (str, list)) for each in edges.values()):
+        return edges
+    effects = {cause: each if isinstance(each, list) else [each] for cause, each in edges.items()}
+    return [[cause, effect] for cause, each in effects.items() for effect in each]
 
 
 def _edge(item: EdgeReply, names: list[str]) -> Edge | None:

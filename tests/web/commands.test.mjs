@@ -3,7 +3,7 @@ import test from "node:test";
 
 import * as commands from "../../web/editor/commands.mjs";
 import { History } from "../../web/editor/session.mjs";
-import { describe as asText, revise } from "../../web/editor/formats.mjs";
+import { describe as asText, revise } from "../../web/editor/files.mjs";
 import { readJson, toObject } from "../../web/editor/json.mjs";
 import { conceptOf, edgeOf, makeEdge, makeGraph } from "../../web/editor/model.mjs";
 import { randomGraph, uniform } from "./random.mjs";

@@ -3,7 +3,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import test from "node:test";
 
 import { confirm } from "../../web/editor/commands.mjs";
-import { describe, readDagitty, revise, writeDagitty, readDot, writeDot } from "../../web/editor/formats.mjs";
+import { describe, readDagitty, revise, writeDagitty, readDot, writeDot } from "../../web/editor/files.mjs";
 import { readJson, toObject, writeJson } from "../../web/editor/json.mjs";
 import { edgeOf, topologicalOrder } from "../../web/editor/model.mjs";
 import { recognise } from "../../web/editor/recognise.mjs";

@@ -1,7 +1,7 @@
 /** Reads graphs for another language's tests: a JSON text per line in, `{graph, written}` or `{refused}` per line out. */
 import { createInterface } from "node:readline";
 
-import { readDagitty, writeDagitty, readDot, writeDot } from "../../web/editor/formats.mjs";
+import { readDagitty, writeDagitty, readDot, writeDot } from "../../web/editor/files.mjs";
 import { readJson, toObject, writeJson } from "../../web/editor/json.mjs";
 import { GraphError } from "../../web/editor/model.mjs";
 import { recognise } from "../../web/editor/recognise.mjs";

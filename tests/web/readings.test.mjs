@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { readAny, describe, revise } from "../../web/editor/formats.mjs";
+import { readAny, describe, revise } from "../../web/editor/files.mjs";
 import { readJson, toObject, writeJson } from "../../web/editor/json.mjs";
 import { GraphError, edgeOf, makeGraph, normal } from "../../web/editor/model.mjs";
 

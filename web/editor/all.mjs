@@ -8,7 +8,7 @@ import "./commands.mjs";
 import "./dom.mjs";
 import "./dot.mjs";
 import "./editor.mjs";
-import "./formats.mjs";
+import "./files.mjs";
 import "./gestures.mjs";
 import "./i18n.mjs";
 import "./inspector.mjs";

@@ -37,12 +37,12 @@ const TOKEN = new RegExp([
   String.raw`(?<mark>[{}\[\]=;,:+])`,
   String.raw`(?<end>$)`,
 ].join("|"), "uy");
-const OF_EDGES = new Set(["dir", "arrowhead", "arrowtail", "style", "proposed", "csg"]);
+const OF_EDGES = new Set(["dir", "arrowhead", "arrowtail", "style", "color", "proposed", "csg"]);
 const OF_NODES = new Set(["label", "shape", "style", "pos", "value", "do", "exposure", "csg", "csg_graph"]);
-const LOOKS = new Set(["dir", "arrowhead", "arrowtail", "style", "shape", "proposed", "pos"]);
+const LOOKS = new Set(["dir", "arrowhead", "arrowtail", "style", "color", "shape", "proposed", "pos"]);
 const OF_GRAPHS = new Set(["csg_graph"]);
 /** Defaults are for how things look; what belongs to one node or edge is not handed on. */
-const INHERITED = new Set(["dir", "arrowhead", "arrowtail", "style", "label", "shape"]);
+const INHERITED = new Set(["dir", "arrowhead", "arrowtail", "style", "color", "label", "shape"]);
 /** @typedef {{node: ReadonlyMap<string, string>, edge: ReadonlyMap<string, string>}} Defaults */
 
 /**
@@ -328,7 +328,7 @@ const ARROWS = {
 };
 /** @type {Record<string, [boolean, boolean]>} */
 const DRAWN_ENDS = { forward: [false, true], back: [true, false], both: [true, true], none: [false, false] };
-const UNDIRECTED = "The text draws it without a direction.";
+export const UNDIRECTED = "The text draws it without a direction.";
 const TWO_HEADED = "The text draws it with two heads: a hidden common cause, or one causes the other.";
 const OPEN_END = "The text leaves an end of it open: the direction is in doubt.";
 
@@ -338,6 +338,10 @@ const trimmed = (text) => text.replace(/^ +/, "").replace(/ +$/, "");
 /** Whether a node or an edge is only there to lay out the others. @param {Attributes} attributes */
 export const invisible = (attributes) => (attributes.get("style") ?? "").split(/[ ,]+/).includes("invis");
 
+/** Whether every colour of a list such as `transparent:#ffffff00;0.5` shows nothing. @param {string} colours */
+const transparent = (colours) => colours.split(":").map((part) => trimmed(part.split(";")[0]).toLowerCase()).every((part) =>
+  ["transparent", "none", "invis"].includes(part) || /^(?:#[0-9a-f]{6}00|#[0-9a-f]{3}0)$/.test(part));
+
 /**
  * Which way an edge points: `turned`, from the second node to the first; `doubt` is why it is no
  * more than a proposal. Null for an invisible edge.
@@ -346,7 +350,7 @@ export const invisible = (attributes) => (attributes.get("style") ?? "").split(/
  * @returns {{turned: boolean, doubt: string} | null}
  */
 export function direction(arrow, attributes) {
-  if (invisible(attributes)) return null;
+  if (invisible(attributes) || transparent(attributes.get("color") ?? "")) return null;
   const backwards = arrow === "<-" || arrow === "←";
   const [first, second] = marks(backwards ? "->" : arrow, attributes);
   const turned = (first === "arrow" && second !== "arrow") !== backwards;

@@ -4,6 +4,7 @@
  *
  * @import { Concept, Edge, Graph, Point } from "./model.mjs"
  */
+import { UNDIRECTED } from "./dot.mjs";
 import { GraphError, MAX_CONCEPTS, makeConcept, makeEdge, makeGraph } from "./model.mjs";
 
 export const VERSION = 1;
@@ -20,7 +21,63 @@ const STATUSES = ["confirmed", "proposed"];
  */
 export function readJson(text) {
   if (!text.trim()) return makeGraph();
-  return fromObject(parseJson(text.replace(/^\ufeff/, "")));
+  return fromObject(plainGraph(parseJson(text.replace(/^\ufeff/, ""))));
+}
+
+const OURS = ["concepts", "edges", "nodes", "links", "version", "base_prompt", "interventions", "effects", "extracted", "latest", "settled"];
+const ENDS = [["source", "target"], ["from", "to"], ["cause", "effect"]];
+
+/**
+ * The data of a graph for `{"rain": ["street"]}`, `[["rain", "street"]]` or networkx's node-link data; anything else as
+ * it is. The same rules as csg/causal/plain_json.py.
+ * @param {any} data
+ * @returns {unknown}
+ */
+function plainGraph(data) {
+  if (Array.isArray(data)) {
+    const pairs = data.map(pairOf);
+    return pairs.length && pairs.every(Boolean) ? graphOf([], pairs) : data;
+  }
+  if (data === null || typeof data !== "object" || Object.hasOwn(data, "concepts")) return data;
+  if (Array.isArray(data.nodes)) {
+    const links = data.links === undefined ? data.edges ?? [] : data.links;
+    const [names, pairs] = [data.nodes.map(nameOf), Array.isArray(links) ? links.map(pairOf) : [null]];
+    return names.includes(null) || pairs.includes(null) ? data : graphOf(names, pairs, data.directed !== false);
+  }
+  const entries = Object.entries(data);
+  const texts = (/** @type {unknown} */ value) => Array.isArray(value) && value.every((each) => typeof each === "string");
+  if (!entries.length || OURS.some((key) => Object.hasOwn(data, key)) || !entries.every(([, effects]) => texts(effects))) return data;
+  return graphOf(Object.keys(data), entries.flatMap(([cause, effects]) => effects.map((/** @type {string} */ effect) => [cause, effect])));
+}
+
+/** @param {any} item @returns {string | null} */
+function nameOf(item) {
+  const isNode = item !== null && typeof item === "object" && !Array.isArray(item);
+  if (isNode && ["value", "values"].some((key) => Object.hasOwn(item, key))) return null;
+  const name = isNode ? (Object.hasOwn(item, "id") ? item.id : item.name) : item;
+  if (Number.isInteger(name) && Math.abs(name) <= 2 ** 53) return String(name);
+  return typeof name === "string" ? name : null;
+}
+
+/** @param {any} item @returns {string[] | null} */
+function pairOf(item) {
+  const keys = item !== null && typeof item === "object" && !Array.isArray(item) &&
+    ENDS.find((ends) => ends.every((key) => Object.hasOwn(item, key)));
+  const ends = keys ? keys.map((key) => item[key]) : item;
+  if (!Array.isArray(ends) || ends.length !== 2) return null;
+  const names = ends.map(nameOf);
+  return names.includes(null) ? null : /** @type {string[]} */ (names);
+}
+
+/** @param {string[]} names @param {(string[] | null)[]} pairs @param {boolean} [directed] */
+function graphOf(names, pairs, directed = true) {
+  const edges = new Map(pairs.map((pair) => [JSON.stringify(pair), /** @type {string[]} */ (pair)]));
+  const all = new Set([...names, ...[...edges.values()].flat()]);
+  const doubt = directed ? {} : { status: "proposed", reason: UNDIRECTED };
+  return {
+    concepts: [...all].map((name) => ({ name, value: "present", values: { present: name, absent: "" } })),
+    edges: [...edges.values()].map(([cause, effect]) => ({ cause, effect, ...doubt })),
+  };
 }
 
 /**
@@ -38,6 +95,8 @@ export function parseJson(text, deepest = MAX_NESTING) {
   } catch (error) {
     if (error instanceof GraphError) throw error;
     const reason = /** @type {Error} */ (error).message;
+    const start = text.replace(/^[ \t\r\n\ufeff]+/, "");
+    if (start && !"{[".includes(start[0])) throw new GraphError("text_unknown", { got: start.slice(0, 60) });
     throw new GraphError("bad_json", { reason, line: lineOf(reason, text) });
   }
 }

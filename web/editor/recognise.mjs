@@ -14,7 +14,13 @@ const KEYWORD = String.raw`(?:strict[${BLANKS}]+)?(?<kind>dag|pdag|mag|pag|digra
 const FENCE = /^[ \t]*(?:```|~~~)[^\n]*\n([^]*?)^[ \t]*(?:```|~~~)/gm;
 // what is never closed ends with the text: seeking its end from every mark anew would take quadratic time
 const STRINGS_AND_BRACES = /"[^"\\]*(?:\\[^][^"\\]*)*(?:"|\\?$)|\/\/[^\n]*|\/\*[^]*?(?:\*\/|$)|[{}]/g;
-const ARROWS = /[^{}[\]\n]*(?:->|<-|[\u2190\u2192\u2194])[^\n]*/y;
+const ARROWS = /[^{}[\]\n]*(?:->|<-|=>|[\u2190\u2192\u2194\u21d2\u27f6])[^\n]*/y;
+// other ways to draw an arrow by hand, and the circles of TETRAD's lists of edges
+const OTHER_ARROWS = new RegExp(String.raw`"[^"\\]*(?:\\[^][^"\\]*)*(?:"|\\?$)|(?<both><-{2,3}>)|(?<open>(?<=[ \t])o-{1,2}>)` +
+  String.raw`|(?<opened><-{1,2}o(?=[ \t]))|(?<circles>(?<=[ \t])o-{1,2}o(?=[ \t]))|(?<right>-{2,3}>|={1,2}>|[\u21d2\u27f6])` +
+  String.raw`|(?<left><-{2,3}(?!o))|(?<line>---)`, "g");
+/** @type {Record<string, string>} */
+const OUR_ARROWS = { both: "<->", open: "@->", opened: "<-@", circles: "@-@", right: "->", left: "<-", line: "--" };
 // arrows alone may be a list, and a name of several words needs quotes there: prose with an arrow in it is no graph
 const BULLETS = /(?<=^|\n)[ \t]*(?:[-*\u2022]|[0-9]{1,3}[.)])(?=[ \t])/g;
 const NOT_NAMES = /"[^"\\]*(?:\\[^][^"\\]*)*(?:"|\\?$)|\[[^\]]*(?:\]|$)|\{[^}]*(?:\}|$)|\/\/[^\n]*|#[^\n]*/g;
@@ -30,9 +36,11 @@ const NEIGHBOURS = [
   [/graph\s*\[|Creator\b/iy, "GML"],
   [/@startuml/iy, "PlantUML"],
   [/\S+ +[1EOUA](?: +@-?[\d.]+,-?[\d.]+)? *(?:\n|$)/y, "DAGitty (old notation)"],
-  [/Graph Nodes:/iy, "TETRAD, causal-learn"],
+  [/Graph (?:Nodes|Edges):/iy, "TETRAD, causal-learn"],
+  [/[\p{L}\p{N}_/ ]{0,40}Bayesian network|model(?:string)?[ \t]{0,9}[:=][ \t\n"]{0,9}\[/iuy, "bnlearn"],
+  [/\|[^\n]*\n[ \t]*\|[ \t:|-]*--/y, "Markdown"],
   [/[\p{L}\p{N}_.]+[ \t]*(?:~~|=~|~)/uy, "lavaan, R"],
-  [/(source|from|cause|parent)"?[ \t]{0,9}[,;\t][ \t]{0,9}"?(target|to|effect|child)\b/iy, "CSV"],
+  [/"?(source|from|cause|parent)"?[ \t]{0,9}[,;\t][ \t]{0,9}"?(target|to|effect|child)\b/iy, "CSV"],
   [/(?:"")?,[^\n,]*,[^\n]*\n/y, "CSV"],
   [/dagify\(|[\p{L}\p{N}_.]{1,200}[ \t]{0,9}(?:<-|=)[ \t]{0,9}(?:ggdag::)?dagify\(/uy, "ggdag, R"],
   [/(?:nodes|concepts|edges)[ \t]*:[ \t]*\n|---[ \t]*\n/iy, "YAML, Mermaid"],
@@ -111,12 +119,15 @@ const unescaped = (text) => text.replace(/\\(["'\\n])/g, (_, char) => (char === 
 function arrowsAlone(text, start) {
   ARROWS.lastIndex = start;
   if (!ARROWS.test(text)) return null;
-  const lines = onItsLines(text, start, text.length).replace(BULLETS, "");
+  const lines = onItsLines(text, start, text.length).replace(BULLETS, "").replace(OTHER_ARROWS, ourArrow);
   const names = lines.replace(NOT_NAMES, (match) => (match[0] === '"' ? '""' : ";"));
   const beside = names.search(BESIDE);
   if (beside >= 0) throw new GraphError("text_expected", { expected: "->", got: names.slice(Math.max(0, beside - 20), beside + 20).trim() });
   return { format: "dagitty", text: `dag {${lines}\n}` };
 }
+
+/** @param {string} whole @param {any[]} found the last of them are the named groups */
+const ourArrow = (whole, ...found) => OUR_ARROWS[Object.keys(found.at(-1)).find((name) => found.at(-1)[name]) ?? ""] ?? whole;
 
 /** Where the brace closes that was opened before `start`. @param {string} text @param {number} start */
 function closing(text, start) {

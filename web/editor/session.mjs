@@ -7,7 +7,7 @@
  * @import { Result } from "./results.mjs"
  */
 import { letGo } from "./commands.mjs";
-import { readAny } from "./formats.mjs";
+import { readAny } from "./files.mjs";
 import { fromObject, readJson, toObject, writeJson } from "./json.mjs";
 import { mergeAgain } from "./merge.mjs";
 import { edgeKey, EMPTY, GraphError, makeGraph } from "./model.mjs";

@@ -5,7 +5,7 @@
  * @import { Editor } from "./editor.mjs"
  * @import { Graph } from "./model.mjs"
  */
-import { describe, readAny, revise } from "./formats.mjs";
+import { describe, readAny, revise } from "./files.mjs";
 import { html } from "./dom.mjs";
 import { reasonOf } from "./i18n.mjs";
 import { EMPTY } from "./model.mjs";

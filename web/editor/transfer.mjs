@@ -5,7 +5,7 @@
  */
 import * as commands from "./commands.mjs";
 import { html } from "./dom.mjs";
-import { readAny, WRITERS } from "./formats.mjs";
+import { readAny, WRITERS } from "./files.mjs";
 import { writeJson } from "./json.mjs";
 import { forget } from "./session.mjs";
 

@@ -51,6 +51,7 @@ VALUES = [
     "odot",
     "normal",
     "invis",
+    "transparent",
     '"dashed, invis"',
     "record",
     "sunny",

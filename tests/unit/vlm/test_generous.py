@@ -29,6 +29,8 @@ FORMS = {
     "everything as text": json.dumps({"content": TEXT}),
     "lists as texts": json.dumps(GRAPH | {"concepts": json.dumps(CONCEPTS), "edges": json.dumps(EDGES)}),
     "a list in a list": json.dumps(GRAPH | {"concepts": [CONCEPTS], "edges": [[EDGES[0]]]}),
+    "edges as a mapping": json.dumps(GRAPH | {"edges": {"time": ["lamp"]}}),
+    "edges as a mapping of one each": json.dumps(GRAPH | {"edges": {"time": "lamp"}}),
     "edges as pairs": json.dumps(GRAPH | {"edges": [["time", "lamp"]]}),
     "edges as triples": json.dumps(GRAPH | {"edges": [["time", "lamp", "why not"]]}),
     "edges as arrows": json.dumps(GRAPH | {"edges": ["time \u2192 lamp"]}),
@@ -81,6 +83,12 @@ def test_truth_values_are_values_of_a_domain_of_truth_values():
 
 def test_a_list_at_the_socket_is_its_texts():
     assert len(concepts_from_text(["I see a square.", TEXT]).graph.concepts) == 2
+
+
+def test_a_mapping_of_causes_to_effects_is_a_graph_and_an_empty_answer_is_not():
+    mapping = 'So:\n```json\n{"rain": ["street", "umbrella"]}\n```\n'
+    assert list(map(str, concepts_from_text(mapping).graph.edges)) == ["rain -> street", "rain -> umbrella"]
+    assert concepts_from_text('{"concepts": []}').problems
 
 
 def test_of_two_answers_the_fuller_counts_and_the_other_is_named():
