@@ -14,6 +14,7 @@ from .protocol import VLMError
 
 MAX_CHARACTERS = 200_000
 MAX_REPAIRED_CHARACTERS = 60_000
+MAX_STRAY = 4_000_000  # quotes at odd places times letters: json-repair seeks the end of each of them anew
 MAX_STARTS = 1000
 MAX_SCANNED = 10 * MAX_CHARACTERS
 MAX_DEPTH = 64
@@ -25,6 +26,7 @@ _FENCE = re.compile(r"```[\w-]*[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL)
 _CURLY = re.compile("[\u201c-\u201f]")
 _PARAMETER = re.compile(r"<parameter(?:=([\w-]{1,60})|[ ]name=\"([\w-]{1,60})\")>([^<]*)</parameter>")
 _BRACKET = re.compile(r"[{\[]")
+_QUOTE = re.compile(r'[{\[(,:]\s*"|"(?=\s*(?:[}\]),:]|\Z))|\\.|(?P<stray>")', re.DOTALL)
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\Z)|[{}\[\]]', re.DOTALL)
 
 
@@ -241,9 +243,19 @@ def _repaired(text: str, wanted: Collection[str]) -> Iterator[Found]:
 def _mended(body: str) -> Any:
     repair = _repair_function()
     try:
-        return repair(body, return_objects=True, skip_json_loads=True)
+        return repair(_affordable(body), return_objects=True, skip_json_loads=True)
     except Exception:  # whatever a third party's parser trips over, the reply is only unreadable
         return None
+
+
+def _affordable(body: str) -> str:
+    """Return as much of a text from its start as can be mended in a second."""
+    stray = 0
+    for quote in _QUOTE.finditer(body):
+        stray += quote.lastgroup == "stray"
+        if stray * quote.end() > MAX_STRAY:
+            return body[: quote.end()]
+    return body[: MAX_STRAY // stray] if stray else body
 
 
 def _repair_function() -> Any:

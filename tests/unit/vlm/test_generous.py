@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from csg.vlm import replies
+from csg.vlm import jsontext, replies
 from csg.vlm.extract import concepts_from_text
 from csg.vlm.jsontext import find_object
 from csg.vlm.streams import Completion
@@ -89,6 +89,17 @@ def test_a_mapping_of_causes_to_effects_is_a_graph_and_an_empty_answer_is_not():
     mapping = 'So:\n```json\n{"rain": ["street", "umbrella"]}\n```\n'
     assert list(map(str, concepts_from_text(mapping).graph.edges)) == ["rain -> street", "rain -> umbrella"]
     assert concepts_from_text('{"concepts": []}').problems
+
+
+@pytest.mark.parametrize("unit", ['"a"+', '"it"s", ', '"a" -> "b" ; ', "\n\"a\" (b)\n"])
+def test_of_quotes_in_odd_places_no_more_is_mended_than_can_be(monkeypatch, unit):
+    """json-repair seeks the end of each anew: its work is their number times the letters."""
+    given = []
+    monkeypatch.setattr(jsontext, "_repair_function", lambda: lambda text, **_: given.append(text))
+    for count in (100, 10_000):
+        replies.read_graph_reply("{" + unit * count + '"a"}')
+    few, many = given
+    assert few == "{" + unit * 100 + '"a"}' and many.count('"') * len(many) <= 20_000_000
 
 
 def test_of_two_answers_the_fuller_counts_and_the_other_is_named():
