@@ -101,6 +101,8 @@ app.registerExtension({
   },
   setup() {
     listen("executed", (editors, detail) => editors.report(detail, app.rootGraph ?? app.graph));
+    listen("progress_state", (editors, detail) => editors.progress(detail, app.rootGraph ?? app.graph));
+    listen("b_preview_with_metadata", (editors, detail) => editors.preview(detail, app.rootGraph ?? app.graph));
     for (const event of ["execution_success", "execution_error", "execution_interrupted"]) listen(event, (editors, detail) => editors.ended(detail));
   },
 });

@@ -3,6 +3,7 @@
  */
 import "../vendor/dagre.mjs";
 import "./actions.mjs";
+import "./asked.mjs";
 import "./card.mjs";
 import "./commands.mjs";
 import "./dom.mjs";
@@ -15,6 +16,7 @@ import "./inspector.mjs";
 import "./json.mjs";
 import "./keyboard.mjs";
 import "./layout.mjs";
+import "./live.mjs";
 import "./merge.mjs";
 import "./model.mjs";
 import "./painter.mjs";
@@ -24,8 +26,9 @@ import "./results.mjs";
 import "./scene.mjs";
 import "./session.mjs";
 import "./strength.mjs";
+import "./strip.mjs";
 import "./text_tab.mjs";
 import "./toolbar.mjs";
 import "./transfer.mjs";
 import "./wording.mjs";
-export { ended, mount, report } from "./node.mjs";
+export { ended, mount, preview, progress, report } from "./node.mjs";

@@ -26,6 +26,7 @@ import { Painter } from "./painter.mjs";
 import { QuickEntry } from "./quick_entry.mjs";
 import { Scene, Viewport } from "./scene.mjs";
 import { Session } from "./session.mjs";
+import { Strip } from "./strip.mjs";
 import { TextTab } from "./text_tab.mjs";
 import { Transfer } from "./transfer.mjs";
 
@@ -35,6 +36,7 @@ const DISTANT = 0.75;
 export class Editor {
   /** @type {"drawing" | "text"} */ tab = "drawing";
   panelOpen = false;
+  /** Whether another node gives the text, so that what is edited here is not used. */ linked = false;
   /** @type {import("./context.mjs").ContextMenu | undefined} */ #context;
   #life = new AbortController();
 
@@ -53,11 +55,12 @@ export class Editor {
     this.textTab = new TextTab(this);
     this.quick = new QuickEntry(this);
     this.empty = new Empty(this);
+    this.strip = new Strip(this.t);
     this.status = html("output", { class: "csg-status", role: "status", "aria-live": "polite" });
     this.notice = html("div", { class: "csg-notice" });
-    this.stage = html("div", { class: "csg-stage" }, this.scene.element, this.empty.element, this.inspector.element, this.quick.element);
+    this.stage = html("div", { class: "csg-stage" }, this.scene.element, this.empty.element, this.inspector.element, this.quick.element, this.strip.live);
     this.element = html("section", { class: "csg-editor", "aria-label": this.t("title"), "data-capture-wheel": "true" },
-      this.toolbar.element, this.caption.element, this.stage, this.textTab.element,
+      this.toolbar.element, this.caption.element, this.stage, this.textTab.element, this.strip.element,
       html("footer", {}, this.notice, this.status, this.toolbar.facts));
     const hands = this.#hands();
     this.gestures = new Gestures(hands, this.#life.signal);
@@ -205,11 +208,12 @@ export class Editor {
   /**
    * Does one thing to the graph; a refusal is said aloud and changes nothing.
    * @param {(graph: Graph) => Graph} command
-   * @param {{merge?: string, say?: string}} [options] `merge`: one undo step with the last of that name
+   * @param {{merge?: string, say?: string, whole?: boolean}} [options] `merge`: one undo step with the last of that name;
+   *   `whole`: the command says all that follows too
    * @returns {boolean} whether it was done
    */
-  run(command, { merge, say } = {}) {
-    if (!this.#attempt(() => this.session.run(command, merge))) return false;
+  run(command, { merge, say, whole } = {}) {
+    if (!this.#attempt(() => this.session.run(command, merge, whole))) return false;
     if (say) this.say(say);
     this.render();
     return true;
@@ -375,6 +379,7 @@ export class Editor {
 
   dispose() {
     this.#life.abort();
+    this.strip.preview(null);
     this.element.remove();
   }
 }

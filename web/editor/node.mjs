@@ -2,13 +2,15 @@
  * The editor inside a ComfyUI node: its text is the node's `graph_json`, its results come
  * from the nodes behind it.
  *
- * @import { Found } from "./results.mjs"
+ * @import { Run } from "./asked.mjs"
  * @import { Look } from "./editor.mjs"
  */
+import { askAgain, asking, digestOf, factsOf, pictureIn, wordsOf } from "./asked.mjs";
 import { Editor } from "./editor.mjs";
 import { translator } from "./i18n.mjs";
-import { meaningOf, readJson } from "./json.mjs";
-import { downstream, join, nodeCalled, nothing, resultsOf } from "./results.mjs";
+import { readJson } from "./json.mjs";
+import { Pace } from "./live.mjs";
+import { downstream, join, keepersOf, nodeCalled, nothing, resultsOf } from "./results.mjs";
 import { forget } from "./session.mjs";
 import { GraphError } from "./model.mjs";
 
@@ -16,8 +18,11 @@ const TEXT = "graph_json";
 const KEPT = "csg_result";
 const PULSE = 200;
 const REMEMBERED = 12;
+/** Of earlier questions, how many are saved with the workflow. */
+const SAVED = 6;
+const SAMPLER = /^CSG_(Sampler|ApplyToModel|Guider|EditWithPrompt)$/;
 
-/** @type {Map<string, {look: Look, runs: Map<string, Found>}>} how each node's editor was left, by the workflow's tab and the node */ const left = new Map();
+/** @type {Map<string, {look: Look, runs: Map<string, Run>}>} how each node's editor was left, by the workflow's tab and the node */ const left = new Map();
 /** For how many pulses an editor looks whether its tab is shown by now. */
 const ARRIVING = 20;
 /** @type {Look} */
@@ -47,20 +52,35 @@ export function report({ node: id, output, prompt_id: run }, rootGraph) {
   const node = nodeCalled(rootGraph, id);
   for (const each of live) {
     if (each.node === node) each.ran(output, run);
-    else if (downstream(each.node, rootGraph).has(node)) each.found(output, run);
+    else if (downstream(each.node, rootGraph).has(node)) each.found(output, node, run);
   }
+}
+
+/** How far a run is. @param {{nodes: Record<string, import("./live.mjs").NodeProgress>}} detail @param {any} rootGraph */
+export function progress({ nodes }, rootGraph) {
+  for (const each of live) each.progress(nodes ?? {}, rootGraph);
+}
+
+/** The picture as far as a node has drawn it. @param {{blob: Blob, displayNodeId: string}} detail @param {any} rootGraph */
+export function preview({ blob, displayNodeId }, rootGraph) {
+  for (const each of live) if (each.leadsTo(displayNodeId, rootGraph)) each.editor.strip.preview(blob);
 }
 
 /** A run is over, well or not. @param {{prompt_id?: string}} detail */
 export function ended({ prompt_id: run }) {
-  for (const each of live) each.follow(run);
+  for (const each of live) {
+    each.follow(run);
+    each.editor.strip.progress(null);
+  }
 }
 
 class NodeEditor {
-  /** @type {Map<string, Found>} results by the meaning of the graph they belong to */ #runs = new Map();
+  /** @type {Map<string, Run>} results by the meaning of the graph they belong to */ #runs = new Map();
   /** @type {string} */ #running = "";
+  /** @type {Pick<Run, "question" | "facts">} what the last run was asked */ #asked = {};
+  #pace = new Pace();
   /** @type {string | undefined} the run that this node told its graph of last */ #run;
-  /** @type {{output: Record<string, unknown>, run: string | undefined}[]} told before the graph it belongs to */ #early = [];
+  /** @type {{output: Record<string, unknown>, node: any, run: string | undefined}[]} told before the graph it belongs to */ #early = [];
   /** The tab's name, the graph's and the node's: the same when ComfyUI builds the node anew. */ #place = "";
   #pulses = 0;
   /** @type {string | null} the text last read or written */ #text = null;
@@ -98,8 +118,9 @@ class NodeEditor {
     });
   }
 
-  get widget() {
-    return this.node.widgets?.find((/** @type {any} */ each) => each.name === TEXT);
+  /** Where the text is kept. */
+  get #keepers() {
+    return keepersOf(this.node, TEXT, this.#root);
   }
 
   /** As the editor was left, when ComfyUI builds its node anew. @returns {boolean} whether it was there before */
@@ -108,7 +129,10 @@ class NodeEditor {
     const before = left.get(this.#place);
     if (before) this.editor.resume(before.look);
     this.#runs = before?.runs ?? new Map();
-    const { found, meaning, upstream } = this.node.properties?.[KEPT] ?? {};
+    const { found, meaning, upstream, earlier } = this.node.properties?.[KEPT] ?? {};
+    const pairs = Array.isArray(earlier) ? earlier.filter(Array.isArray) : []; // A stranger's file may hold anything.
+    for (const [each, run] of pairs) if (!this.#runs.has(String(each))) this.#runs.set(String(each), run ?? nothing());
+    this.#runs.delete(String(meaning));
     if (found) this.#runs.set((this.#running = String(meaning)), found);
     if (upstream) this.#takeUpstream(String(upstream));
     return Boolean(before);
@@ -149,7 +173,7 @@ class NodeEditor {
     const ours = outputs.filter(([id]) => nodeCalled(this.#root, id) === this.node);
     for (const [, output] of ours) this.ran(output);
     const behind = downstream(this.node, this.#root);
-    for (const [id, output] of outputs) if (behind.has(nodeCalled(this.#root, id))) this.found(output);
+    for (const [id, output] of outputs) if (behind.has(nodeCalled(this.#root, id))) this.found(output, nodeCalled(this.#root, id));
   }
 
   get #root() {
@@ -159,8 +183,13 @@ class NodeEditor {
 
   /** A new link alone takes no step of undo away from a text that was edited. */
   #read() {
-    const text = String(this.widget?.value ?? "");
+    const { widgets, linked: given } = this.#keepers;
+    const text = String(widgets[0]?.value ?? "");
     const linked = this.#linked;
+    if (given !== this.editor.linked) {
+      this.editor.linked = given;
+      this.editor.render();
+    }
     const fresh = text !== this.#text;
     if (!fresh && linked === this.#wasLinked) return;
     this.#text = text;
@@ -190,12 +219,13 @@ class NodeEditor {
 
   /** One edit is one step of ComfyUI's undo. @param {string} text */
   #write(text) {
-    const { widget } = this;
     const { canvas } = this.comfy.app;
     this.#text = text;
     canvas?.emitBeforeChange?.();
-    widget.value = text;
-    widget.callback?.(text);
+    for (const widget of this.#keepers.widgets) {
+      widget.value = text;
+      widget.callback?.(text);
+    }
     canvas?.emitAfterChange?.();
     canvas?.setDirty?.(true, true);
     this.#show();
@@ -206,7 +236,11 @@ class NodeEditor {
     this.#read();
     if (extracted?.[0]) this.#takeUpstream(extracted[0]);
     else if (this.#linked && graph?.[0] && this.#untouched(this.#text ?? "")) this.#takeUpstream(graph[0]);
-    if (graph?.[0]) this.#running = digestOf(forget(readJson(graph[0])));
+    if (graph?.[0]) {
+      const asked = forget(readJson(graph[0]));
+      this.#running = digestOf(asked);
+      this.#asked = asking(asked);
+    }
     if (this.upstream) this.#keep({ ...this.node.properties[KEPT], upstream: this.upstream });
     this.follow(run);
     this.#show();
@@ -224,28 +258,50 @@ class NodeEditor {
     }
   }
 
-  /** A node behind this one ran; ComfyUI tells what it has cached in any order. @param {Record<string, unknown>} output @param {string} [run] */
-  found(output, run) {
-    if (run === undefined || run === this.#run) this.#join(output);
-    else this.#early.push({ output, run });
+  /** A node behind this one ran; ComfyUI tells what it has cached in any order. @param {Record<string, unknown>} output @param {any} node @param {string} [run] */
+  found(output, node, run) {
+    if (run === undefined || run === this.#run) this.#join(output, node);
+    else this.#early.push({ output, node, run });
   }
 
   /** Takes in what was told of a run before its graph was known. @param {string} [run] */
   follow(run) {
     this.#run = run;
-    for (const early of this.#early.splice(0)) if (early.run === run) this.#join(early.output);
+    for (const early of this.#early.splice(0)) if (early.run === run) this.#join(early.output, early.node);
   }
 
-  /** @param {Record<string, unknown>} output */
-  #join(output) {
+  /** @param {Record<string, unknown>} output @param {any} node */
+  #join(output, node) {
     const meaning = this.#running || digestOf(this.editor.graph);
-    const found = join(this.#runs.get(meaning) ?? nothing(), output);
-    if (!found) return;
+    const before = this.#runs.get(meaning);
+    const joined = join(before ?? nothing(), output);
+    const drawn = pictureIn(output, node.comfyClass, this.#isSampled(node));
+    if (!joined && !drawn) return;
+    const picture = drawn && drawn.rank >= (before?.picture?.rank ?? 0) ? drawn : before?.picture;
+    const found = { ...(joined ?? before ?? nothing()), ...(this.#running ? this.#asked : asking(this.editor.graph)), ...(picture && { picture }) };
     this.#runs.delete(meaning);
     this.#runs.set(meaning, found);
     shorten(this.#runs);
-    this.#keep({ meaning, found, ...(this.upstream && { upstream: this.upstream }) });
+    const earlier = [...this.#runs].slice(-1 - SAVED, -1);
+    this.#keep({ meaning, found, ...(earlier.length && { earlier }), ...(this.upstream && { upstream: this.upstream }) });
     this.#show();
+  }
+
+  /** Whether a node shows what a sampler behind this editor drew. @param {any} node */
+  #isSampled(node) {
+    const samplers = [...downstream(this.node, this.#root)].filter(({ comfyClass }) => SAMPLER.test(comfyClass));
+    return samplers.some((each) => downstream(each, this.#root).has(node));
+  }
+
+  /** @param {string} id of a node, as the server calls it @param {any} rootGraph */
+  leadsTo(id, rootGraph) {
+    return downstream(this.node, rootGraph).has(nodeCalled(rootGraph, id));
+  }
+
+  /** @param {Record<string, import("./live.mjs").NodeProgress>} nodes @param {any} rootGraph */
+  progress(nodes, rootGraph) {
+    const step = this.#pace.follow(nodes, (id) => this.leadsTo(id, rootGraph), performance.now());
+    this.editor.strip.progress(step && { ...step, title: String(nodeCalled(rootGraph, step.id)?.title ?? "") });
   }
 
   /** Results are saved with the workflow; its draft, which a reload shows, is written only when told of a change. @param {object} kept */
@@ -258,10 +314,25 @@ class NodeEditor {
 
   /** Shows the results of this very graph, or else the last ones, marked stale. */
   #show() {
+    const meaning = digestOf(this.editor.graph);
+    this.#showAsked(meaning);
     if (this.#runs.size === 0) return;
-    const own = this.#runs.get(digestOf(this.editor.graph));
-    const found = own ?? /** @type {Found} */ ([...this.#runs.values()].at(-1));
+    const own = this.#runs.get(meaning);
+    const found = own ?? /** @type {Run} */ ([...this.#runs.values()].at(-1));
     this.editor.setResults(resultsOf(found, (image) => this.#address(image)), !own);
+  }
+
+  /** The questions asked of this picture. @param {string} meaning of the graph that is shown */
+  #showAsked(meaning) {
+    const { editor } = this;
+    const facts = factsOf(editor.graph);
+    const asked = [...this.#runs].filter(([, run]) => run.facts === facts && run.question);
+    editor.strip.show(asked.map(([each, run]) => {
+      const words = wordsOf(run);
+      const question = /** @type {import("./asked.mjs").Question} */ (run.question);
+      const again = () => editor.run((graph) => askAgain(graph, question), { say: editor.t("said.asked", { question: words }), whole: true });
+      return { key: each, words, current: each === meaning, picture: run.picture?.filename ? this.#address(run.picture) : null, again };
+    }));
   }
 
   /** @param {import("./results.mjs").ImageFile} image */
@@ -317,15 +388,4 @@ function whenRemoved(node, act) {
 /** Forgets the oldest. @param {Map<string, unknown>} memory */
 function shorten(memory) {
   while (memory.size > REMEMBERED) memory.delete(/** @type {string} */ (memory.keys().next().value));
-}
-
-/** A short name for what a graph means. @param {import("./model.mjs").Graph} graph */
-function digestOf(graph) {
-  const text = meaningOf(graph);
-  let [a, b] = [0xdeadbeef, 0x41c6ce57];
-  for (let index = 0; index < text.length; index += 1) {
-    a = Math.imul(a ^ text.charCodeAt(index), 2654435761);
-    b = Math.imul(b ^ text.charCodeAt(index), 1597334677);
-  }
-  return `${(a >>> 0).toString(36)}${(b >>> 0).toString(36)}`;
 }

@@ -79,6 +79,7 @@ export function resultsOf(found, address) {
   }));
 }
 
+const SUBGRAPH_INPUT = "-10";
 const SUBGRAPH_OUTPUT = "-20";
 
 /**
@@ -125,6 +126,24 @@ function outside(subgraph, slot, rootGraph) {
 function hosts(subgraph, rootGraph) {
   const graphs = [rootGraph, ...(rootGraph.subgraphs?.values() ?? [])];
   return graphs.flatMap((graph) => graph.nodes.filter((/** @type {any} */ node) => node.subgraph === subgraph));
+}
+
+/**
+ * Where the value of a node's widget is kept: in the node, or, promoted, in the nodes that stand for its subgraph.
+ * @param {any} node
+ * @param {string} name
+ * @param {any} rootGraph
+ * @returns {{widgets: any[], linked: boolean}} `linked`: another node gives the value
+ */
+export function keepersOf(node, name, rootGraph) {
+  const own = (node.widgets ?? []).filter((/** @type {any} */ each) => each.name === name);
+  const input = node.inputs?.find((/** @type {any} */ each) => each.name === name);
+  const link = input?.link == null ? null : linkOf(node.graph, input.link);
+  if (!link) return { widgets: own, linked: false };
+  if (String(link.origin_id) !== SUBGRAPH_INPUT) return { widgets: own, linked: true };
+  const outer = hosts(node.graph, rootGraph).map((host) => keepersOf(host, host.inputs[link.origin_slot]?.name, rootGraph));
+  const widgets = outer.flatMap((each) => each.widgets);
+  return { widgets: widgets.length ? widgets : own, linked: outer.some((each) => each.linked) };
 }
 
 /** @param {any} graph @param {any} id */

@@ -89,10 +89,12 @@ export class Session {
    * Does one thing to the graph. Throws GraphError when it is refused, and what storing throws; nothing has changed then.
    * @param {(graph: Graph) => Graph} command
    * @param {string | null} [merge] one undo step with the last of that name
+   * @param {boolean} [whole] whether the command says all that follows too
    */
-  run(command, merge = null) {
+  run(command, merge = null, whole = false) {
     this.#whole(() => {
-      if (this.history.record(letGo(this.graph, command(this.graph)), merge)) this.store();
+      const graph = command(this.graph);
+      if (this.history.record(whole ? graph : letGo(this.graph, graph), merge)) this.store();
     });
   }
 

@@ -92,6 +92,7 @@ export class Toolbar {
     const proposed = graph.edges.filter(({ status }) => status === "proposed").length;
     const button = (/** @type {string} */ label, /** @type {() => void} */ act) => html("button", { type: "button", onclick: act }, label);
     const lines = [
+      editor.linked && html("p", { class: "warning", title: t("notice.linked_help") }, t("notice.linked")),
       conflicts.length && html("p", { class: "warning", title: t("conflict.found", { count: conflicts.length }) }, t("conflict.title", { count: conflicts.length }), button(t("conflict.show"), () => this.#showConflicts())),
       stale && html("p", { class: "stale", title: t("result.stale") }, t("result.stale_short")),
       proposed > 0 && html("p", {}, t("notice.proposed", { count: proposed }), button(t("notice.confirm_all"), () => editor.actions.confirmAll())),
