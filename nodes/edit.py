@@ -10,6 +10,7 @@ from comfy_api.latest import io, ui
 
 from ..csg.causal.assignments import parse_strengths
 from ..csg.causal.counterfactual import ALL_CHANGES, SELECTIONS, Counterfactual, unspoken
+from ..csg.causal.graph import closest, quoted
 from ..csg.causal.instruction import as_it_is, instruction, row
 from ..csg.causal.palette import concept_hex
 from ..csg.diffusion.edits import GLOBAL, LOCAL, ConceptTerm, Edits, encode_change, preserved_words, with_conditionings
@@ -122,6 +123,38 @@ class ConceptEdit(io.ComfyNode):
         colours = dict(before.colours)
         colours.setdefault(term.concept, concept_hex(len(colours)))
         return io.NodeOutput(replace(before, terms=terms, colours=colours))
+
+
+class MaskConcept(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_MaskConcept",
+            display_name="Confine Concept to Mask",
+            category=CATEGORY,
+            description="Lets one concept act nowhere but in a mask: painted, or from any node that makes masks. Chain several.",
+            search_aliases=["mask", "region", "inpaint", "paint", "area", "concept mask", "csg"],
+            inputs=[
+                sockets.Edits.Input("edits", tooltip="The edits, from Encode Concept Edits or another node of this kind."),
+                io.String.Input("concept", default="weather",
+                                tooltip="The concept to confine, by its name in the graph (made by hand: its phrase). "
+                                "One that does not change this time is passed over."),
+                io.Mask.Input("mask", tooltip="Where the concept may act, at any size; it is scaled to the latent. White acts, grey acts less, black not at all. "
+                              "Inside, its own mask still counts."),
+            ],
+            outputs=[sockets.Edits.Output("edits", tooltip="The edits with this concept confined, for CSG Sampler.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, edits: Edits, concept: str, mask: torch.Tensor) -> io.NodeOutput:
+        name, names = concept.strip(), list(dict.fromkeys([*edits.colours, *(term.concept for term in edits.terms)]))
+        if name not in names:
+            raise ValueError(f"The edits have no concept {quoted(name)}. {closest(name, names)}")
+        if not mask.any():
+            raise ValueError(f"The mask for {quoted(name)} is black everywhere, so that the concept could act nowhere. Paint on it "
+                             "(right-click the picture's node, Open in MaskEditor), or take this node out.")  # fmt: skip
+        return io.NodeOutput(replace(edits, terms=tuple(
+            replace(term, mask=mask) if term.concept == name else term for term in edits.terms)))  # fmt: skip
 
 
 class MaskOverlay(io.ComfyNode):

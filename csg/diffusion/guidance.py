@@ -188,14 +188,14 @@ def first_mask(term: ConceptTerm, k: int, said: Predictions, settings: GuidanceS
 def concept_mask(
     term: ConceptTerm, k: int, psi: Tensor, said: Predictions, settings: GuidanceSettings
 ) -> Tensor:
-    """phi's masks for one local term, (B, 1, h, w): M1 * M2, one of them, or all ones."""
+    """phi's masks for one local term, (B, 1, h, w): M1 * M2, one of them, or all ones; none of it outside the user's mask."""
     size = (psi.shape[-2], psi.shape[-1])
     mask = torch.ones_like(psi[:, :1])
     if settings.uses_attention:
         mask = mask * first_mask(term, k, said, settings, size)
     if settings.mask in (INTERSECT, NOISE):
         mask = mask * noise_mask(psi, term.threshold)
-    return mask
+    return mask if term.mask is None else mask * (user_mask(term.mask, psi) > 0)
 
 
 def guide(
@@ -223,12 +223,11 @@ def _caption_mask(term: ConceptTerm, k: int, said: Predictions, settings: Guidan
     """Where a term that the captions tell of acts, (B, 1, h, w).
 
     All such terms share one difference of the whole captions, which tells of every change at once: where several act,
-    the strongest counts, not their sum. A global term acts everywhere.
+    the strongest counts, not their sum. A global term acts everywhere, or everywhere in its user's mask.
     """
     difference = said.caption_difference.float()
-    if term.scope == GLOBAL:
-        return torch.ones_like(difference[:, :1])
-    mask = concept_mask(term, k, difference, said, settings)
+    everywhere = torch.ones_like(difference[:, :1])
+    mask = everywhere if term.scope == GLOBAL else concept_mask(term, k, difference, said, settings)
     return mask if term.mask is None else mask * user_mask(term.mask, difference)
 
 

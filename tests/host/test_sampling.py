@@ -147,6 +147,52 @@ def kept_by_the_graph(**options):
     return path("season = winter", values, **(shared | options))
 
 
+def confined(prompt, concept, mask):
+    """The path with one concept confined; `mask` names a node or gives a grey of the left half, the right one black."""
+    prompt["black"] = {"class_type": "SolidMask", "inputs": {"value": 0.0, "width": 256, "height": 256}}
+    prompt["half"] = {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 128, "height": 256}}
+    prompt["left"] = {"class_type": "MaskComposite", "inputs": {
+        "destination": ["black", 0], "source": ["half", 0], "x": 0, "y": 0, "operation": "add"}}
+    prompt["confine"] = {"class_type": "CSG_MaskConcept", "inputs": {"edits": ["edits", 0], "concept": concept, "mask": [mask, 0]}}
+    prompt["sampler"]["inputs"]["edits"] = ["confine", 0]
+    return prompt
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"sampler__mask": "attention"}, {"sampler__mask": "none"},
+    {"sampler__contrast": "captions", "sampler__base": "source", "invert__source": ["edits", 2]},
+])  # fmt: skip
+def test_a_concept_is_confined_to_its_mask_and_the_others_are_not(comfy, options):
+    free, bound = (comfy.run(prompt, outputs=["sampler", "encode"]) for prompt in
+                   (path(**options), confined(path(**options), " weather ", "left")))
+    weather, ground = bound.value("sampler", 1)
+    assert weather[:, :128].mean() > 0 and not weather[:, 128:].any()
+    assert free.value("sampler", 1)[0][:, 128:].any() and ground[:, 128:].any()
+    assert not torch.equal(samples(free, "sampler"), samples(bound, "sampler"))
+
+
+def test_a_global_concept_acts_everywhere_in_its_mask_and_outside_all_masks_nothing_changes(comfy):
+    prompt = path("time = night", "lamp = off\nwindows = dark", sampler__base="source", sampler__preserve="blend",
+                  invert__source=["edits", 2], invert__schedule="authors")  # fmt: skip
+    outcome = comfy.run(confined(prompt, "time", "left"), outputs=["sampler", "encode"])
+    masks = outcome.value("sampler", 1)
+    assert len(masks) == 1 and masks[0, :, :128].min() == 1 and not masks[0, :, 128:].any()
+    changed = (samples(outcome, "sampler") - samples(outcome, "encode")).abs().amax(1)[0]
+    assert changed[:, :16].mean() > 0.1 and changed[:, 19:].max() < 1e-3
+
+
+@pytest.mark.parametrize(("concept", "mask", "words"), [
+    ("wether", "left", "no concept 'wether'. Did you mean 'weather'?"), ("weather", "black", "black everywhere"),
+])  # fmt: skip
+def test_a_mask_for_an_unknown_concept_or_an_empty_one_is_refused_in_words(comfy, concept, mask, words):
+    assert words in comfy.run(confined(path(), concept, mask), outputs=["confine"]).errors["confine"]
+
+
+def test_a_concept_that_does_not_change_may_keep_its_mask(comfy):
+    outcome = comfy.run(confined(path(), "house", "left"), outputs=["confine"])
+    assert outcome.errors == {} and all(term.mask is None for term in outcome.value("confine").terms)
+
+
 @pytest.mark.parametrize("mask_source", ["edit", "both"])
 def test_preserved_concepts_keep_their_places_from_global_ones_too(comfy, mask_source):
     free = comfy.run(kept_by_the_graph(sampler__preserve="blend", sampler__mask_source=mask_source), outputs=["sampler"])

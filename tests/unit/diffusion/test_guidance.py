@@ -138,6 +138,20 @@ def test_the_users_mask_comes_before_the_quantile():
     assert torch.equal(guided.denoised[:, :, 2:], given.base[:, :, 2:])
 
 
+@pytest.mark.parametrize("kind", csg.MASKS)
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_no_mask_of_a_concept_reaches_outside_the_users(kind, scope):
+    inside = torch.zeros(1, 8, 8)
+    inside[:, :4] = 0.5
+    given = said(concepts={0: random(1, 4, 8, 8, seed=2)}, attention={0: torch.tensor([[[0.1, 0.2], [0.3, 0.9]]])},
+                 caption_difference=random(1, 4, 8, 8, seed=5))  # fmt: skip
+    free, bound = (csg.guide([term(mask=mask, threshold=0.2, scope=scope)], [0], given, GuidanceSettings(kind)) for mask in (None, inside))
+    assert free.masks[0][:, :, 4:].any() and bound.masks[0][:, :, :4].any()
+    assert not bound.masks[0][:, :, 4:].any()
+    assert torch.equal(bound.denoised[:, :, 4:], given.base[:, :, 4:])
+    assert not torch.equal(bound.denoised[:, :, :4], given.base[:, :, :4])
+
+
 def test_a_users_mask_of_pixels_is_averaged_to_the_latent():
     mask = torch.zeros(64, 64)
     mask[:, :36] = 1.0
