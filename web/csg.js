@@ -9,6 +9,8 @@ import { applyPreset, offersPresets, PRESETS } from "./presets.mjs";
 /** The pack's, as in pyproject.toml. */
 const VERSION = "0.1.0";
 const START = "editor/all.mjs";
+const FAILURE = "failure.mjs";
+const OURS = "CSG_";
 const NODE = "CSG_GraphEditor";
 const SIZE = [800, 600];
 const KEPT = "csg.editor.version";
@@ -52,6 +54,18 @@ function listen(event, act) {
   });
 }
 
+/** One of our nodes failed: its sentence stands on it, and on the editors before it. @param {any} failure as ComfyUI tells of it */
+async function tell(failure) {
+  if (!failure.node_type?.startsWith(OURS)) return;
+  const id = String(failure.node_id);
+  const node = app.canvas?.graph?.getNodeById(id.split(":").at(-1));
+  const size = node && [...node.size]; // Nodes 2.0 makes a red node higher.
+  const { sentenceOf, showFailure } = await import(addressOf(FAILURE));
+  const sentence = sentenceOf(failure.exception_message);
+  if (node?.comfyClass === failure.node_type && node.comfyClass !== NODE) showFailure(sentence, { id, node, size }, api);
+  (await ready)?.failed(id, sentence, app.rootGraph ?? app.graph);
+}
+
 /** The editor's code, its style sheet and its words, asked for at once. */
 async function prepare() {
   const style = document.createElement("link"); // A sheet, so that ComfyUI's themes reach it.
@@ -65,7 +79,7 @@ async function prepare() {
 
 /** Asks the server again for every module, once after each update: ComfyUI lets browsers keep them, so that old and new would meet. */
 async function refresh() {
-  if (changed()) await Promise.allSettled([START, "presets.mjs"].map((file) => again(addressOf(file), new Set())));
+  if (changed()) await Promise.allSettled([START, FAILURE, "presets.mjs"].map((file) => again(addressOf(file), new Set())));
 }
 
 /** Whether this browser had another version; a store that is full or closed to us remembers none. */
@@ -104,5 +118,6 @@ app.registerExtension({
     listen("progress_state", (editors, detail) => editors.progress(detail, app.rootGraph ?? app.graph));
     listen("b_preview_with_metadata", (editors, detail) => editors.preview(detail, app.rootGraph ?? app.graph));
     for (const event of ["execution_success", "execution_error", "execution_interrupted"]) listen(event, (editors, detail) => editors.ended(detail));
+    api.addEventListener("execution_error", (/** @type {CustomEvent} */ { detail }) => tell(detail).catch(console.error));
   },
 });

@@ -74,6 +74,14 @@ export function ended({ prompt_id: run }) {
   }
 }
 
+/** A node failed: the editors before it say so. @param {string} id @param {string} sentence @param {any} rootGraph */
+export function failed(id, sentence, rootGraph) {
+  const node = nodeCalled(rootGraph, id);
+  for (const { node: own, editor } of live) {
+    if (own === node || downstream(own, rootGraph).has(node)) editor.say(`${node.title}: ${sentence}`, "refused");
+  }
+}
+
 class NodeEditor {
   /** @type {Map<string, Run>} results by the meaning of the graph they belong to */ #runs = new Map();
   /** @type {string} */ #running = "";
