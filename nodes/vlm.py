@@ -200,6 +200,16 @@ class ExtractConcepts(inputs.WithPrompts, io.ComfyNode):
                     tooltip="Ask in three steps: description, concepts, edges. Slower, and better with models under 8B.",
                 ),
                 inputs.prompts(),
+                io.Int.Input(
+                    "readings",
+                    default=1,
+                    min=1,
+                    max=16,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Read the picture so many times, with temperature, and vote: edges that fewer than half of the readings "
+                    "draw become proposals. Every reading takes as long as the first.",
+                ),
             ],
             outputs=[
                 sockets.Graph.Output("graph", tooltip="The causal graph of the picture, for the Causal Graph Editor."),

@@ -27,6 +27,9 @@ from .replies import (
     read_graph_reply,
 )
 from .schemas import ConceptsReply, DescriptionReply, EdgesReply, GraphReply
+from .vote import vote
+
+SEEDS = 2**64  # as many as a node's seed can be
 
 
 @dataclass(frozen=True)
@@ -56,19 +59,33 @@ def extract_concepts(
     max_tokens: int = 2048,
     seed: int = 0,
     staged: bool = False,
+    readings: int = 1,
     book: PromptBook = PromptBook(),
     progress: Progress | None = None,
 ) -> Extraction:
     """Ask a model for the concepts of a picture and the causal edges between them.
 
     `image` (B, H, W, C) in [0, 1], the first is used. `description` steers what the model looks
-    for. The defaults for `temperature` and `max_tokens` are the paper's. Never fails over a bad
+    for. The defaults for `temperature` and `max_tokens` are the paper's. With more `readings` than one the model is asked as
+    often, each time with the next seed, and the readings vote on the edges (`vote`). Never fails over a bad
     reply: the graph then holds what could be read and is marked incomplete. Raises VLMError when the
     model cannot be asked.
     """
     settings = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "book": book, "progress": progress}
-    interview = Interview.about(vlm, image, **settings)
-    return (_in_stages if staged else _at_once)(interview, description, max_concepts)
+    first, read = Interview.about(vlm, image, **settings), _in_stages if staged else _at_once
+    if readings <= 1:
+        return read(first, description, max_concepts)
+    sittings = (replace(first, seed=(seed + number) % SEEDS) for number in range(readings))
+    return _voted([read(each, description, max_concepts) for each in sittings], temperature)
+
+
+def _voted(found: list[Extraction], temperature: float) -> Extraction:
+    """Join several readings; what is wrong with the graph that came out is wrong with all of them."""
+    graph, notes = vote([each.graph for each in found])
+    alike = ("At temperature 0 all readings are alike; raise it, or one reading is enough.",) if temperature == 0 else ()
+    own = dict.fromkeys(note for each in found for note in each.notes)
+    reply = "\n\n".join(each.reply.strip() for each in found)
+    return Extraction(graph, reply, tuple(graph.extra.get(INCOMPLETE, ())), (*notes, *alike, *own))
 
 
 def _at_once(interview: Interview, description: str, most: int) -> Extraction:

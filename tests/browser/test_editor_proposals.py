@@ -38,6 +38,15 @@ def test_a_proposed_edge_that_closes_a_cycle_is_drawn_dashed_beside_the_one_that
     assert "Effects: clouds (proposed), rain (proposed)." in drawing.card("puddles").get_attribute("aria-label")
 
 
+def test_an_edge_tells_the_share_of_readings_that_draw_it(drawing):
+    shared = [{**edge, "share": 0.4} if (edge["cause"], edge["effect"]) == BACK else edge for edge in CIRCLE["edges"]]
+    drawing.start(json.dumps(CIRCLE | {"edges": shared}))
+    title = drawing.edge(*BACK).locator("title").first.text_content()
+    assert "Proposed" in title and "In 40 % of the readings." in title
+    assert "readings" not in drawing.edge("rain", "puddles").locator("title").first.text_content()
+    assert {edge.get("share") for edge in drawing.graph()["edges"]} == {0.4, None}, "an edit keeps what it does not know"
+
+
 def test_confirming_an_edge_that_closes_a_cycle_is_refused_with_its_path_until_another_edge_goes(drawing):
     drawing.start(json.dumps(CIRCLE))
     drawing.point_at(*BACK)

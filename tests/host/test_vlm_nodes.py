@@ -79,6 +79,24 @@ def test_extraction_over_http(comfy, chat):
     assert "my street" in chat_server.prompt_of(chat.bodies[0]) and chat.bodies[0]["max_tokens"] == 2048
 
 
+def test_several_readings_vote_and_the_editor_keeps_the_shares(comfy, chat):
+    """The server draws the last edge in one reading of four, and once answers with noise to both questions."""
+    whole = json.loads(STREET)
+    fewer = json.dumps(whole | {"edges": whole["edges"][:-1]})
+    replies = [fewer, "no idea", "none at all", STREET, fewer, fewer]
+    chat.reply_to = lambda request: replies[len(chat.requests) - 1]
+    editor = {"class_type": "CSG_GraphEditor", "inputs": {"graph_json": "", "graph": ["3", 0]}}
+    asked = extract(readings=5, temperature=0.7, seed=11)
+    outcome = comfy.run({"1": server_node(chat), "2": PICTURE, "3": asked, "4": editor}, outputs=[3, 4])
+    for node in (3, 4):
+        edges = outcome.value(node).edges
+        assert [(edge.extra["share"], edge.status) for edge in edges] == [(1.0, "confirmed"), (1.0, "confirmed"), (0.25, "proposed")]
+    assert [body["seed"] for body in chat.bodies] == [11, 12, 12, 13, 14, 15]
+    assert json.loads(outcome.ui["3"]["graph"][0])["edges"][2]["share"] == 0.25
+    (told,) = outcome.ui["3"]["text"]
+    assert "4 readings draw these edges" in told and "1 more could not be read whole." in told and "0.25" in told
+
+
 def test_noise_gives_an_incomplete_graph_that_the_editor_opens(comfy, chat):
     chat.reply_to = lambda request: "\u2581\u2581 no idea {"
     editor = {"class_type": "CSG_GraphEditor", "inputs": {"graph_json": "", "graph": ["3", 0]}}

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { telling } from "../../web/editor/painter.mjs";
+import { makeEdge } from "../../web/editor/model.mjs";
+import { percentOf, telling } from "../../web/editor/painter.mjs";
 import { downstream, nodeCalled, join, nothing, resultsOf } from "../../web/editor/results.mjs";
 
 const address = ({ filename }) => `/view/${filename}`;
@@ -88,4 +89,11 @@ test("what a stranger's file claims to be results is read as far as it goes", ()
     const results = resultsOf(found, () => "");
     for (const { factual, mask } of results.values()) assert.deepEqual([factual, mask], ["", null]);
   }
+});
+
+test("an edge tells in how many readings it was drawn, and nothing where a text holds no share", () => {
+  const told = (extra) => percentOf(makeEdge({ cause: "a", effect: "b", extra }));
+  assert.deepEqual([{ share: 0.667 }, { share: 0 }, { share: 1 }].map(told), [67, 0, 100]);
+  for (const share of [undefined, null, "0.5", -0.1, 1.5, NaN, {}]) assert.equal(told({ share }), null);
+  assert.equal(told({}), null);
 });

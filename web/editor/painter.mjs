@@ -140,10 +140,15 @@ export class Painter {
     const cut = isCut(graph, edge);
     const moving = ["intervened", "descendant"].includes(parts.get(cause) ?? "");
     const flows = status === "confirmed" && !cut && moving && parts.get(effect) === "descendant";
-    const words = [t("label.edge", { cause, effect }), t(cut ? "label.cut" : `status.${status}`), reason];
+    const share = percentOf(edge);
+    const steady = share === null ? "" : t("label.share", { share });
+    const words = [t("label.edge", { cause, effect }), t(cut ? "label.cut" : `status.${status}`), steady, reason];
     return { edge, cut, flows, dim: graph.interventions.size > 0 && !flows, label: words.filter(Boolean).join(" ").slice(0, 800) };
   }
 }
+
+/** In how many per cent of the readings an edge was drawn; null where none voted, or the text holds something else. @param {Edge} edge */
+export const percentOf = ({ extra: { share } }) => (typeof share === "number" && share >= 0 && share <= 1 ? Math.round(100 * share) : null);
 
 /** @param {Point} point @returns {Point} */
 const within = ([x, y]) => [Math.max(-FURTHEST, Math.min(FURTHEST, x)), Math.max(-FURTHEST, Math.min(FURTHEST, y))];
