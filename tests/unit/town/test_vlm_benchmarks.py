@@ -168,7 +168,7 @@ def test_other_prompts_than_todays_are_marked(two, monkeypatch):
 
 def test_the_shipped_page_is_what_its_runs_make():
     assert reports.PAGE.read_text(encoding="utf-8") == reports.page()
-    assert [run["model"] for run in reports.runs()] == ["town-vlm"]
+    assert "town-vlm" in [run["model"] for run in reports.runs()]
 
 
 def test_a_runs_table_is_what_its_figures_make():
