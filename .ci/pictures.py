@@ -23,6 +23,7 @@ from csg.causal.counterfactual import propagate  # noqa: E402
 from csg.causal.drawing import draw  # noqa: E402
 from csg.causal.formats import read_json  # noqa: E402
 from csg.causal.lettering import font_for  # noqa: E402
+from csg.causal.questions import parse_questions  # noqa: E402
 from csg.evaluation.runner import prompts  # noqa: E402
 from csg.evaluation.runner.comfy_client import ComfyServer  # noqa: E402
 from csg.evaluation.sheets import INK, MUTED, PAPER  # noqa: E402
@@ -32,9 +33,11 @@ from csg.town.world import evaluate, exogenous, graph_document  # noqa: E402
 PAIRS = ("town_counterfactual", "town_transformer", "town_day_to_night", "town_two_interventions")
 ALONE = {"town_from_image": ("counterfactual", "from the picture alone: {}"), "town_by_hand": ("edited", "concepts by hand, no graph")}
 SHEETS = ("town_baselines", "any_editor")
+ASKED = ("town_questions",)
 DRAWN = {"sd35_counterfactual": "SD3.5", "flux_counterfactual": "Flux.1 dev", "qwen_image_counterfactual": "Qwen-Image",
          "z_image_counterfactual": "Z-Image", "qwen_image_edit_counterfactual": "Qwen-Image-Edit",
-         "kontext_counterfactual": "Flux Kontext"}  # their models cannot be had here: the question is shown, no picture
+         "kontext_counterfactual": "Flux Kontext", "your_own_photo": "SDXL"}
+"""Their models cannot be had here: the question is shown, no picture."""
 SIDE, GAP = 440, 28
 
 
@@ -220,6 +223,15 @@ def sheet_page(client, name):
     return fitted(run(client, prompts.read(name))("Compare"), 960, 640)
 
 
+def asked_page(_, name):
+    """The street of a workflow and the exact answers to its questions, which the workflow shows beside its edits."""
+    prompt = prompts.read(name)
+    noise = exogenous(prompts.inputs(prompt, "Scene number")["value"])
+    asked, = prompts.of_class(prompt, "CSG_Questions")
+    answers = {f"{name} = {value}, exact": {name: value} for _, do, _ in parse_questions(asked["questions"]) for name, value in do.items()}
+    return row({name: Image.fromarray(render(noise, evaluate(noise, do))[0]) for name, do in ({"what is": {}} | answers).items()})
+
+
 def drawn_page(_, name):
     """What a workflow asks, as a graph, and of which model."""
     prompt = prompts.read(name)
@@ -231,7 +243,8 @@ def drawn_page(_, name):
     return page
 
 
-THUMBNAILS = {name: page for names, page in ((PAIRS, pair_page), (ALONE, alone_page), (SHEETS, sheet_page), (DRAWN, drawn_page))
+THUMBNAILS = {name: page for names, page in ((PAIRS, pair_page), (ALONE, alone_page), (SHEETS, sheet_page), (DRAWN, drawn_page),
+                                             (ASKED, asked_page))
               for name in names}
 PAGES = {"keep-preserved": keep_preserved_page, "undo-drift": lambda client: undo_drift_page(),
          "audit": lambda client: audit_page(), "instruction": lambda client: instruction_page()}

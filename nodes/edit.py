@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..csg.causal.assignments import parse_strengths
+from ..csg.causal.assignments import parse_assignments, parse_strengths
 from ..csg.causal.counterfactual import ALL_CHANGES, SELECTIONS, Counterfactual, unspoken
 from ..csg.causal.graph import closest, quoted
 from ..csg.causal.instruction import as_it_is, instruction, row
 from ..csg.causal.palette import concept_hex
 from ..csg.diffusion.edits import GLOBAL, LOCAL, ConceptTerm, Edits, encode_change, preserved_words, with_conditionings
 from ..csg.evaluation.sheets import overlay_grid
-from . import sockets
+from . import inputs, sockets
 from .host_words import ClipText
 
 CATEGORY = "CSG/edit"
@@ -69,6 +69,10 @@ class EncodeEdits(io.ComfyNode):
                 io.String.Output("prompt", tooltip="The interventional prompt as text."),
             ],
         )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, strengths: str | None = None) -> bool | str:
+        return inputs.readable(parse_assignments, strengths)
 
     @classmethod
     def execute(cls, clip: Any, counterfactual: Counterfactual, scale: float, threshold: float, warmup: int, concepts: str,  # noqa: ANN401

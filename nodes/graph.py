@@ -19,6 +19,8 @@ from ..csg.causal.drawing import draw
 from ..csg.causal.editor_text import edited, remembered, sample_text
 from ..csg.causal.formats import FORMATS, read_graph, write_graph, write_json
 from ..csg.causal.graph import CausalGraph, GraphError
+from ..csg.causal.questions import parse_questions
+from ..csg.causal.questions import questions as asked_of
 from . import host_vlm, inputs, sockets
 
 CATEGORY = "CSG/graph"
@@ -32,7 +34,7 @@ class GraphEditor(io.ComfyNode):
             display_name="Causal Graph Editor",
             category=CATEGORY,
             description="Holds a causal graph: the concepts of a picture, what each can be, and which causes which.",
-            search_aliases=["causal graph", "dag", "concepts", "scm", "structural causal model", "csg"],
+            search_aliases=["counterfactual", "what if", "dag", "causal graph", "concepts", "intervention", "scm", "structural causal model", "csg"],
             **sockets.SHOWN_AGAIN,
             inputs=[
                 io.String.Input(
@@ -89,7 +91,7 @@ class Intervene(io.ComfyNode):
             display_name="Intervene: do(X = x)",
             category=CATEGORY,
             description="Sets a concept to a value, whatever its causes say. Chain several to intervene on several.",
-            search_aliases=["do operator", "intervention", "what if", "hold", "counterfactual", "csg"],
+            search_aliases=["do operator", "intervention", "hold", "csg"],
             inputs=[
                 sockets.Graph.Input("graph", tooltip="The causal graph of the factual picture."),
                 io.String.Input(
@@ -108,9 +110,49 @@ class Intervene(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, concept: str | None = None) -> bool | str:
+        return "Name the concept to set, as the graph calls it." if concept is not None and not concept.strip() else True
+
+    @classmethod
     def execute(cls, graph: CausalGraph, concept: str, value: str) -> io.NodeOutput:
         concept, value = concept.strip(), value.strip()
         return io.NodeOutput(graph.do({concept: value}) if value else graph.hold(concept))
+
+
+class Questions(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_Questions",
+            display_name="Several Questions",
+            category=CATEGORY,
+            description="Asks several questions about one picture: what follows in the workflow runs once for each, on one inversion.",
+            search_aliases=["batch", "side by side", "variations", "list", "intervention", "csg"],
+            inputs=[
+                sockets.Graph.Input("graph", tooltip="The causal graph of the factual picture. Its own pending do()s give way to the questions."),
+                io.String.Input(
+                    "questions",
+                    multiline=True,
+                    default="",
+                    placeholder="weather = rainy => ground = wet; person = umbrella",
+                    tooltip="One question to a line: what is done, then `=>` and what follows from it, as far as you know. "
+                    "`;` stands between several.",
+                ),
+            ],
+            outputs=[
+                sockets.Graph.Output(
+                    "graph", is_output_list=True, tooltip="A list: the graph once for each question. Connect Propagate Intervention."
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, questions: str | None = None) -> bool | str:
+        return inputs.readable(parse_questions, questions)
+
+    @classmethod
+    def execute(cls, graph: CausalGraph, questions: str) -> io.NodeOutput:
+        return io.NodeOutput(list(asked_of(graph, questions)))
 
 
 def _vlm_inputs() -> list[io.Input]:
@@ -152,7 +194,7 @@ class Propagate(inputs.WithPrompts, io.ComfyNode):
             category=CATEGORY,
             description="Works out what the pending interventions change downstream, by hand or with a VLM. "
             "Whatever is no descendant of an intervention keeps its factual value.",
-            search_aliases=["counterfactual", "descendants", "effects", "what if", "csg"],
+            search_aliases=["descendants", "effects", "consequences", "csg"],
             **sockets.SHOWN_AGAIN,
             inputs=[
                 sockets.Graph.Input("graph", tooltip="A causal graph with at least one pending intervention."),
@@ -173,6 +215,10 @@ class Propagate(inputs.WithPrompts, io.ComfyNode):
                 io.String.Output("report", tooltip="The same in words, with everything that was set aside and why."),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, values: str | None = None) -> bool | str:
+        return inputs.readable(parse_assignments, values)
 
     @classmethod
     def execute(
@@ -209,7 +255,7 @@ class LoadGraph(io.ComfyNode):
             display_name="Load Causal Graph",
             category=CATEGORY,
             description="Reads a causal graph from a file in ComfyUI's input folder: native JSON, DAGitty or DOT.",
-            search_aliases=["open graph", "import dag", "dagitty", "graphviz", "dot", "json", "csg"],
+            search_aliases=["open graph", "import dagitty", "graphviz", "dot", "json", "csg"],
             inputs=[
                 io.Combo.Input(
                     "file",
@@ -243,7 +289,7 @@ class SaveGraph(io.ComfyNode):
             display_name="Save Causal Graph",
             category=CATEGORY,
             description="Writes a causal graph to ComfyUI's output folder. It never overwrites a file: names are numbered.",
-            search_aliases=["export dag", "write graph", "dagitty", "graphviz", "dot", "json", "csg"],
+            search_aliases=["write graph", "export dagitty", "graphviz", "dot", "json", "csg"],
             is_output_node=True,
             inputs=[
                 sockets.Graph.Input("graph", tooltip="The causal graph to save."),
@@ -279,7 +325,7 @@ class GraphPreview(io.ComfyNode):
             display_name="Draw Causal Graph",
             category=CATEGORY,
             description="Draws a causal graph, or what an intervention changes in it, as a picture.",
-            search_aliases=["preview graph", "show dag", "visualize", "picture of graph", "csg"],
+            search_aliases=["preview graph", "show graph", "visualize", "picture of graph", "csg"],
             is_output_node=True,
             inputs=[
                 sockets.Graph.Input(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from comfy_api.latest import io
@@ -9,6 +10,14 @@ from comfy_api.latest import io
 from . import host_vlm
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
+
+
+def readable(read: Callable[[str], object], text: str | None) -> bool | str:
+    """For `validate_inputs`: True where `read` takes the text or the text comes by a link (None), else why it does not."""
+    try:
+        return text is None or bool(read(text)) or True
+    except ValueError as error:
+        return str(error)
 
 
 class WithPrompts:

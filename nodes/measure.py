@@ -117,7 +117,7 @@ class CounterfactualText(io.ComfyNode):
             category=CATEGORY,
             description="Writes a counterfactual as JSON: the graph with its interventions, the values that follow, the interventional prompt. "
             "For records, and for doing exactly the same again. And in plain words, as an instruction for any edit model.",
-            search_aliases=["json", "export", "record", "counterfactual", "instruction", "qwen edit", "kontext", "csg"],
+            search_aliases=["json", "export", "record", "instruction", "qwen edit", "kontext", "csg"],
             is_output_node=True,
             inputs=[sockets.Counterfactual.Input("counterfactual", tooltip="A counterfactual, or a list of them.")],
             outputs=[

@@ -145,10 +145,10 @@ class Invert(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="CSG_Invert",
-            display_name="DPM-Solver++ Inversion",
+            display_name="Inversion (DPM-Solver++)",
             category=CATEGORY,
             description="Abduction: finds the noises that make the model draw this very picture, so that an edit changes what it must and nothing else.",
-            search_aliases=["invert", "unsample", "ledits", "ledits++", "sega", "abduction", "noise", "edit friendly", "csg"],
+            search_aliases=["inversion", "invert", "unsample", "ledits", "ledits++", "sega", "abduction", "noise", "edit friendly", "csg"],
             inputs=[
                 MODEL, LATENT,
                 io.Int.Input("steps", default=100, min=2, max=500, tooltip="Kept steps. Paper: 100. 50 is nearly as good, 20 is a fast draft."),
@@ -292,7 +292,7 @@ class Sampler(io.ComfyNode):
             display_name="CSG Sampler",
             category=CATEGORY,
             description="Action and prediction: draws the inverted picture again while every concept of the counterfactual guides its own region.",
-            search_aliases=["causal semantic guidance", "ledits", "ledits++", "sega", "counterfactual", "edit", "csg"],
+            search_aliases=["counterfactual", "what if", "inversion", "causal semantic guidance", "ledits", "ledits++", "sega", "edit", "csg"],
             inputs=[
                 MODEL, INVERSION, EDITS, BASE, MASK,
                 preserve(), contrast(), mask_source(), release(),

@@ -1,4 +1,4 @@
-"""The node that lays pictures out side by side."""
+"""Nodes that lay pictures out side by side, and over each other."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..csg.causal.counterfactual import Counterfactual
+from ..csg.causal.palette import concept_hex
+from ..csg.diffusion.edits import Edits
 from ..csg.evaluation.sheets import compare_sheet
 from . import sockets
+from .edit import mask_files
 
 
 class CompareSheet(io.ComfyNode):
@@ -48,6 +51,36 @@ class CompareSheet(io.ComfyNode):
             pictures, lines_of(titles), counterfactual or [], lines_of(scores or []), (columns or [0])[0]
         )
         return io.NodeOutput(sheet, ui=ui.PreviewImage(sheet, cls=cls))
+
+
+class BeforeAfter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSG_BeforeAfter",
+            display_name="Before and After",
+            category="CSG/evaluation",
+            description="Lays the edited picture over the original: drag the slider to see what changed, point at a concept to see where it acted.",
+            search_aliases=["compare", "slider", "image comparer", "difference", "csg"],
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("before", tooltip="The original picture. Only the first of a batch is shown."),
+                io.Image.Input("after", tooltip="The edited picture. Only the first of a batch is shown."),
+                io.Mask.Input("masks", optional=True, tooltip="The masks of CSG Sampler, one per concept; they need `edits` too."),
+                sockets.Edits.Input("edits", optional=True, tooltip="The edits that the sampler got; they name and colour the masks."),
+            ],
+            outputs=[],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, before: torch.Tensor, after: torch.Tensor, masks: torch.Tensor | None = None, edits: Edits | None = None) -> io.NodeOutput:
+        shown = {f"csg_{name}": ui.PreviewImage(image[:1], cls=cls).as_dict()["images"] for name, image in (("before", before), ("after", after))}
+        if masks is not None and edits is not None:
+            names = [term.concept for term in edits.terms]
+            colours = [edits.colours.get(name, concept_hex(i)) for i, name in enumerate(names)]
+            files = mask_files(names, masks, cls)
+            shown["csg_masks"] = [file | {"colour": colour} for file, colour in zip(files, colours, strict=False)]
+        return io.NodeOutput(ui=shown)
 
 
 def lines_of(texts: list[str | float]) -> list[str]:

@@ -13,7 +13,7 @@ from ..csg.causal.counterfactual import Counterfactual
 from ..csg.causal.formats import read_json
 from ..csg.town import score, world
 from ..csg.town.render import render
-from . import host_town, sockets
+from . import host_town, inputs, sockets
 
 CATEGORY = "CSG/town"
 SEED = io.Int.Input("seed", default=7, min=0, max=2**63 - 1, tooltip="Number of the scene; it decides everything that no concept does.")
@@ -67,7 +67,7 @@ class TownScene(io.ComfyNode):
             display_name="Town Scene",
             category=CATEGORY,
             description="Renders a scene of the toy world, factual or under interventions, with its true causal graph.",
-            search_aliases=["demo", "toy", "town", "ground truth", "exact counterfactual", "csg"],
+            search_aliases=["demo", "toy", "town", "ground truth", "csg"],
             inputs=[SEED, DO, QUESTION],
             outputs=[
                 io.Image.Output("image", tooltip="The picture, 256 x 256. With interventions: the exact counterfactual."),
@@ -75,6 +75,10 @@ class TownScene(io.ComfyNode):
                 io.String.Output("caption", tooltip="The caption that Town's model was trained on for these values."),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, do: str | None = None) -> bool | str:
+        return inputs.readable(checked_do, do)
 
     @classmethod
     def execute(cls, seed: int, do: str = "", counterfactual: Counterfactual | None = None) -> io.NodeOutput:
@@ -89,7 +93,7 @@ class TownScore(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="CSG_TownScore",
-            display_name="Score against the Exact Counterfactual",
+            display_name="Score against the Exact Answer",
             category=CATEGORY,
             description="Scores an edited Town scene against the picture that the intervention really causes, which only a toy world knows.",
             search_aliases=["score", "evaluation", "benchmark", "ground truth", "town", "csg"],
@@ -108,12 +112,23 @@ class TownScore(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, do: str | None = None) -> bool | str:
+        return inputs.readable(checked_do, do)
+
+    @classmethod
     def execute(cls, image: torch.Tensor, seed: int, do: str, reconstruction: torch.Tensor | None = None,
                 counterfactual: Counterfactual | None = None) -> io.NodeOutput:  # fmt: skip
         again = None if reconstruction is None else pixels(reconstruction)
         result = score.score(pixels(image), seed, asked(do, counterfactual), again)
         excess = float("nan") if result.excess_error is None else result.excess_error
         return io.NodeOutput(result.effectiveness, excess, result.to_json(), ui={"text": [result.to_json()]})
+
+
+def checked_do(text: str) -> dict[str, str]:
+    """The interventions of a text; ValueError for what Town does not have."""
+    do = parse_assignments(text)
+    world.check_do(do)
+    return do
 
 
 def asked(do: str, counterfactual: Counterfactual | None) -> dict[str, str]:

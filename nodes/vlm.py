@@ -275,7 +275,7 @@ class SuggestInterventions(inputs.WithPrompts, io.ComfyNode):
             category=CATEGORY,
             description="Asks a vision-language model for diverse interventions, each on another concept and carried through the "
             "graph. What follows in the workflow runs once for each.",
-            search_aliases=["what if", "ideas", "do operator", "counterfactual", "vision language model", "csg"],
+            search_aliases=["ideas", "do operator", "questions", "vision language model", "csg"],
             **sockets.SHOWN_AGAIN,
             inputs=[
                 VLM_INPUT,

@@ -13,6 +13,7 @@ const FAILURE = "failure.mjs";
 const OURS = "CSG_";
 const NODE = "CSG_GraphEditor";
 const SIZE = [800, 600];
+const SLIDER = [440, 560];
 const KEPT = "csg.editor.version";
 /** @type {ReturnType<typeof prepare> | undefined} */ let ready;
 
@@ -32,6 +33,20 @@ function showDrawing(node) {
   node.onAdded = (/** @type {unknown[]} */ ...rest) => {
     added?.apply(node, rest);
     load(node, element, text);
+  };
+}
+
+/** @param {any} node lays its two pictures over each other; what drew them is loaded with the first */
+function showSlider(node) {
+  const element = document.createElement("div");
+  const widget = node.addDOMWidget("slider", "CSG_SLIDER", element, { serialize: false, hideOnZoom: false, hideInPanel: true, getMinHeight: () => 240 });
+  widget.serialize = false;
+  node.setSize([Math.max(node.size[0], SLIDER[0]), Math.max(node.size[1], SLIDER[1])]);
+  const address = (/** @type {Record<string, string>} */ file) => api.apiURL(`/view?${new URLSearchParams(file)}`);
+  const executed = node.onExecuted;
+  node.onExecuted = (/** @type {any} */ output) => {
+    executed?.call(node, output);
+    import(addressOf("before_after.mjs")).then(({ fill }) => fill(element, output, address)).catch(console.error);
   };
 }
 
@@ -79,7 +94,7 @@ async function prepare() {
 
 /** Asks the server again for every module, once after each update: ComfyUI lets browsers keep them, so that old and new would meet. */
 async function refresh() {
-  if (changed()) await Promise.allSettled([START, FAILURE, "presets.mjs"].map((file) => again(addressOf(file), new Set())));
+  if (changed()) await Promise.allSettled([START, FAILURE, "presets.mjs", "before_after.mjs"].map((file) => again(addressOf(file), new Set())));
 }
 
 /** Whether this browser had another version; a store that is full or closed to us remembers none. */
@@ -108,6 +123,11 @@ app.registerExtension({
   name: "csg.graph_editor",
   nodeCreated(/** @type {any} */ node) {
     if (node.comfyClass === NODE) showDrawing(node);
+    if (node.comfyClass === "CSG_BeforeAfter") showSlider(node);
+  },
+  /** A tab that is shown again brings its outputs along. */
+  onNodeOutputsUpdated(/** @type {Record<string, any>} */ outputs) {
+    for (const [id, output] of Object.entries(outputs ?? {})) if (output?.csg_before) app.graph?.getNodeById(id)?.onExecuted?.(output);
   },
   getNodeMenuItems(/** @type {any} */ node) {
     if (!offersPresets(node)) return [];

@@ -17,6 +17,8 @@ def parse_assignments(text: str) -> dict[str, str]:
     for number, line in enumerate(text.splitlines(), start=1):
         for part in filter(str.strip, line.partition("#")[0].split(";")):
             name, equals, value = (piece.strip() for piece in part.partition("="))
+            if "," in value and "=" in value:
+                raise GraphError(f"got {quoted(part.strip())}; write one assignment to a line, or put `;` between them.", line=number)
             if not (name and equals and value):
                 raise GraphError(f"expected `concept = value`, got {quoted(part.strip())}.", line=number)
             if name in assignments:

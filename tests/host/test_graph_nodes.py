@@ -178,14 +178,14 @@ def test_the_drawing_is_an_image_and_a_preview(comfy):
     assert plain.shape != image.shape
 
 
-@pytest.mark.parametrize("name", ["GraphEditor", "Intervene", "Propagate", "LoadGraph", "SaveGraph", "GraphPreview"])
+@pytest.mark.parametrize("name", ["GraphEditor", "Intervene", "Questions", "Propagate", "LoadGraph", "SaveGraph", "GraphPreview"])
 def test_every_part_explains_itself(comfy, name):
     schema = comfy.nodes.NODE_CLASS_MAPPINGS[f"CSG_{name}"].GET_SCHEMA()
     assert schema.category == "CSG/graph" and schema.description and schema.search_aliases
     assert all(part.tooltip for part in (*schema.inputs, *schema.outputs))
 
 
-@pytest.mark.parametrize("name", ["GraphEditor", "Intervene", "Propagate", "LoadGraph", "SaveGraph", "GraphPreview"])
+@pytest.mark.parametrize("name", ["GraphEditor", "Intervene", "Questions", "Propagate", "LoadGraph", "SaveGraph", "GraphPreview"])
 def test_every_help_page_explains_every_input_and_output(comfy, name):
     schema = comfy.nodes.NODE_CLASS_MAPPINGS[f"CSG_{name}"].GET_SCHEMA()
     page = (Path(__file__).parents[2] / "web" / "docs" / f"CSG_{name}.md").read_text(encoding="utf-8")
@@ -213,3 +213,26 @@ def test_what_was_clicked_in_the_editor_comes_before_text_and_vlm(comfy):
     graph = comfy.run({"1": editor({**asked, "effects": {"ground": "dry"}})}, outputs=["1"]).value(1)
     counterfactual, _ = comfy.nodes.NODE_CLASS_MAPPINGS["CSG_Propagate"].execute(graph, "", vlm).args
     assert (counterfactual["ground"].counterfactual, counterfactual["ground"].source) == ("dry", "by hand")
+
+
+def test_several_questions_run_one_after_the_other(comfy):
+    asked = "weather = rainy => ground = wet\nground = wet"
+    prompt = {"1": editor(STREET), "2": node("Questions", graph=["1", 0], questions=asked)}
+    prompt["3"] = node("Propagate", graph=["2", 0], values="")
+    answers = comfy.run(prompt, outputs=["3"]).values["3"][0]
+    assert [[(c.concept, c.counterfactual) for c in answer.changed] for answer in answers] == [
+        [("weather", "rainy"), ("ground", "wet")], [("ground", "wet")]]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "words"), [
+    (node("Questions", graph=["1", 0], questions="weather"), "line 1: expected `concept = value`, got 'weather'"),
+    (node("Questions", graph=["1", 0], questions=""), "There is no question"),
+    (node("Propagate", graph=["1", 0], values="ground: wet"), "line 1: expected `concept = value`, got 'ground: wet'"),
+    (node("Propagate", graph=["1", 0], values="ground = wet, weather = rainy"), "put `;` between them"),
+    (node("Intervene", graph=["1", 0], concept=" ", value="rainy"), "Name the concept to set"),
+    (node("TownScene", seed=3, do="wether = rainy"), "Town has no concept 'wether'"),
+    (node("TownScene", seed=3, do="weather = hail"), "weather cannot be 'hail' in Town"),
+])  # fmt: skip
+def test_what_can_be_known_is_said_on_the_node_before_the_run(comfy, asked, words):
+    outcome = comfy.run({"1": editor(STREET), "2": asked, "3": node("GraphPreview", graph=["1", 0])}, outputs=["2", "3"])
+    assert list(outcome.errors) == ["2"] and words in outcome.errors["2"] and not outcome.events

@@ -1,0 +1,71 @@
+"""The slider between the original and the edited picture, and the masks of concepts that one points at."""
+
+import pytest
+
+STATE = """() => {
+    const node = window.app.graph.nodes.find(each => each.type === "CSG_BeforeAfter");
+    const { element } = node.widgets.find(widget => widget.name === "slider");
+    const [before, after] = ["before", "after"].map(name => element.querySelector(`img[alt=${name}]`));
+    return { loaded: [before, after].map(image => image?.naturalWidth ?? 0), clip: after?.style.clipPath,
+             names: [...element.querySelectorAll("button")].map(button => button.textContent) };
+}"""
+TOLD = """([before, after, mask]) => {
+    const { graph, api } = window.app;
+    const id = String(graph.nodes.find(each => each.type === "CSG_BeforeAfter").id);
+    const masks = [["ground", "#4fb3a2"], ["<b>x</b>", "red;}"]].map(([concept, colour]) => ({ concept, colour, image: mask }));
+    const output = { csg_before: [before], csg_after: [after], csg_masks: masks };
+    api.dispatchCustomEvent("executed", { node: id, display_node: id, output });
+}"""
+RAIN = """() => {
+    const { graph, canvas } = window.app;
+    const [plain, rain] = graph.nodes.filter(each => each.type === "CSG_TownScene");
+    const node = graph.nodes.find(each => each.type === "CSG_BeforeAfter");
+    rain.widgets.find(widget => widget.name === "do").value = "weather = rainy";
+    plain.connect(0, node, node.inputs.findIndex(input => input.name === "before"));
+    rain.connect(0, node, node.inputs.findIndex(input => input.name === "after"));
+    canvas.ds.scale = 1;
+    canvas.ds.offset = [120 - node.pos[0], 60 - node.pos[1]];
+    canvas.setDirty(true, true);
+}"""
+
+
+@pytest.fixture
+def compared(workbench):
+    workbench.errors.clear()
+    workbench.set_up_nodes(["CSG_TownScene", "CSG_TownScene", "CSG_BeforeAfter"])
+    workbench.page.evaluate(RAIN)
+    yield workbench
+    assert not workbench.errors, f"script errors on the page: {workbench.errors}"
+
+
+def settled(page):
+    page.wait_for_function(f"() => ({STATE})().loaded.every(Boolean)")
+    return page.evaluate(STATE)
+
+
+def test_the_mouse_moves_the_line_between_before_and_after(compared):
+    page = compared.page
+    assert compared.queue()["end"] == "execution_success"
+    assert settled(page)["loaded"] == [256, 256]
+    slider = page.get_by_label("before, after")
+    box = slider.bounding_box()
+    assert box["width"] > 300 and box["height"] > 300
+    for share in (0.25, 0.8):
+        page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
+        place = float(page.evaluate(STATE)["clip"].split()[-1].rstrip("%)"))
+        assert abs(place - 100 * share) < 2
+    compared.screenshot("before_after")
+
+
+def test_a_concept_that_is_pointed_at_shows_its_mask(compared, mask_file):
+    page = compared.page
+    page.evaluate(TOLD, [mask_file, mask_file, mask_file])
+    assert settled(page)["names"] == ["ground", "<b>x</b>"]
+    veil = page.get_by_label("before, after").locator("xpath=preceding-sibling::div[2]")
+    assert veil.evaluate("each => each.style.background") in ("", "none")
+    page.get_by_role("button", name="ground", exact=True).hover()
+    assert "79, 179, 162" in veil.evaluate("each => getComputedStyle(each).backgroundColor")
+    assert mask_file["filename"] in veil.evaluate("each => getComputedStyle(each).maskImage")
+    compared.screenshot("before_after_mask")
+    page.mouse.move(5, 5)
+    assert "79, 179, 162" not in veil.evaluate("each => getComputedStyle(each).backgroundColor")
