@@ -15,9 +15,11 @@ MAX_SEED = 0xFFFFFFFFFFFFFFFF
 def readable(read: Callable[[str], object], text: str | None) -> bool | str:
     """For `validate_inputs`: True where `read` takes the text or the text comes by a link (None), else why it does not."""
     try:
-        return text is None or bool(read(text)) or True
+        if text is not None:
+            read(text)
     except ValueError as error:
         return str(error)
+    return True
 
 
 class WithPrompts:

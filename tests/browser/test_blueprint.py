@@ -9,8 +9,11 @@ WIRED = """title => {
     const [town, scene, score] = ["CSG_LoadTown", "CSG_TownScene", "CSG_TownScore"].map(called);
     const node = graph.nodes.find(each => each.title === title);
     const entry = (target, name) => target.inputs.findIndex(input => input.name === name);
-    scene.widgets.find(widget => widget.name === "seed").value = 3;
-    score.widgets.find(widget => widget.name === "seed").value = 3;
+    const set = (target, name, value) => { target.widgets.find(widget => widget.name === name).value = value; };
+    for (const each of [scene, score]) {
+        set(each, "seed", 3);
+        set(each, "control_after_generate", "fixed");  // both runs are of the same scene
+    }
     score.disconnectInput(0);
     ["model", "clip", "vae"].forEach((name, slot) => town.connect(slot, node, entry(node, name)));
     ["image", "graph", "caption"].forEach((name, slot) => scene.connect(slot, node, entry(node, name)));
