@@ -17,7 +17,7 @@ const PAPERS = [["Paper: 100 steps", 100, 10], ["Balanced: 50 steps", 50, 5], ["
   }),
 );
 
-/** @type {Preset[]} a beginning for flow transformers, as their templates have it; see Which model in the help of DPM-Solver++ Inversion */
+/** @type {Preset[]} a beginning for flow transformers, as their templates have it; see Which model in the help of Inversion (DPM-Solver++) */
 const FAMILIES = [["SD3.5", 0.5], ["Flux.1 dev", 0.15], ["Qwen-Image, Z-Image and other flow models", 0.5]].map(([name, skip]) => ({
   name: `${name}: 50 steps`,
   values: {
