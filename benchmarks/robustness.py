@@ -40,6 +40,7 @@ from csg.vlm.extract import concepts_from_text  # noqa: E402
 from csg.vlm.protocol import VLMError  # noqa: E402
 
 OWN_ERRORS = (GraphError, VLMError, DatasetError)
+OTHERS = "## Files, servers and nodes"  # the section of robustness_places.py
 MOST_SECONDS, MOST_MEGABYTES, GIVEN_UP = 2.0, 200.0, 60
 Reader = Callable[[str], Any]
 
@@ -243,17 +244,18 @@ def tables(areas: Mapping[str, Area], python: Mapping[str, Area], pages: Mapping
         (seconds, slow), (megabytes, big) = area.seconds, area.megabytes
         lines.append(f"| {name} | {area.tried} | {seconds:.2f} s | {_cell(slow)} | {megabytes:.0f} MB | {_cell(big)} |")
     failed_words = [
-        f"- {name}: {_line(words)}" for name, area in {**areas, **large}.items() for words in area.failed[:5]
+        f"- {name}: {one_line(words)}" for name, area in {**areas, **large}.items() for words in area.failed[:5]
     ]
     return [*lines, "", "## Not held", "", *(failed_words or ["Nothing."]), ""]
 
 
-def _line(words: str) -> str:
+def one_line(words: str) -> str:
+    """Words for a line of the report."""
     return words.encode("unicode_escape", "replace").decode("ascii").replace("`", "'").replace("|", "\\|")
 
 
 def _cell(what: str) -> str:
-    return f"`{_line(what)}`"
+    return f"`{one_line(what)}`"
 
 
 def main() -> None:
@@ -285,7 +287,9 @@ def main() -> None:
         "readers of replies never raise at all.",
         "",
     ]
-    chosen.out.write_text("\n".join(head + tables(areas, *large)), encoding="utf-8")
+    others = "".join(chosen.out.read_text(encoding="utf-8").partition(OTHERS)[1:]) if chosen.out.is_file() else ""
+    report = "\n".join(head + tables(areas, *large))
+    chosen.out.write_text(f"{report}\n{others}" if others else report, encoding="utf-8")
     failed = sum(len(area.failed) for group in (areas, *large) for area in group.values())
     print(f"{chosen.out}: {failed} attacks were not held.")
 

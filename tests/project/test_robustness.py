@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import robustness
+import robustness_places
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,3 +28,17 @@ def test_what_raises_or_ends_by_force_is_noticed():
     assert area.tried == 3
     assert ["AttributeError" in area.failed[0], "ended by force" in area.failed[1], "read" in area.failed[2]] == [True] * 3
     assert area.megabytes[0] > 250 and area.megabytes[1] == "a third"
+
+
+def test_attacks_on_files_are_held_and_what_is_not_is_noticed():
+    for area in (robustness_places.attack_inversions(8), robustness_places.attack_journals(40)):
+        assert area.tried >= 40 and area.failed == []
+    def refuse(words):
+        raise ValueError(words)
+
+    area = robustness.Area()
+    long = "x" * 900
+    for outcome in (lambda: 1, lambda: 0, lambda: {}["missing"], lambda: refuse(long), lambda: refuse(robustness_places.KEY)):
+        robustness_places.attack(area, "an attack", outcome, bool)
+    kinds = ["a wrong result", "KeyError", "said badly", "said badly"]
+    assert area.tried == 5 and all(kind in words for kind, words in zip(kinds, area.failed, strict=True))

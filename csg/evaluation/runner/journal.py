@@ -66,7 +66,7 @@ class Journal:
         try:
             record = json.loads(line)
             self._records[self.key(record)] = record
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"Line {number} of {self.path} is no result ({error}): expected a JSON object with "
                 f"{', '.join(self.fields)}. Move the file away, or name another one."

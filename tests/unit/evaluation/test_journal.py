@@ -61,7 +61,7 @@ def test_the_same_item_twice_is_refused(path):
     assert len(path.read_text().splitlines()) == 1
 
 
-@pytest.mark.parametrize("line", ["no json", '{"other": 1}', "[1, 2]"])
+@pytest.mark.parametrize("line", ["no json", '{"other": 1}', "[1, 2]", "[" * 100_000], ids=lambda line: line[:20])
 def test_a_file_of_something_else_is_left_alone(path, line):
     path.parent.mkdir()
     path.write_text(line + "\n")
