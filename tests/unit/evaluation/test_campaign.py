@@ -176,6 +176,17 @@ def test_results_of_other_settings_do_not_mix(campaign, monkeypatch):
         campaign().pin(STUDY)
 
 
+def test_settings_are_written_once_and_damaged_ones_are_no_other_settings(campaign):
+    campaign().pin(STUDY)
+    file = campaign().folder / "study.json"
+    written = file.stat().st_mtime_ns, file.stat().st_ino
+    campaign().pin(STUDY)
+    assert (file.stat().st_mtime_ns, file.stat().st_ino) == written
+    file.write_text("")
+    with pytest.raises(ValueError, match="damaged"):
+        campaign().pin(STUDY)
+
+
 @pytest.mark.parametrize("what", ["picture", "caption"])
 def test_results_of_another_data_set_do_not_mix(campaign, what):
     campaign().run(Hands(), io.StringIO())
@@ -218,6 +229,14 @@ def test_what_is_done_is_told_even_when_the_run_ends_early(command, tmp_path, ca
     assert "1 edits of 1 pictures" in (tmp_path / "out" / "results.md").read_text()
     assert command(Hands()) == 0
     assert "0 tasks failed" in (told := capsys.readouterr().out) and "2 edits of 1 pictures, which all" in told
+
+
+def test_a_place_where_nothing_can_be_written_is_told_in_a_line(command, tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "out").write_text("a file where the folder should be")
+    assert command(Hands()) == 1
+    told = capsys.readouterr().err
+    assert "out" in told and len(told.splitlines()) == 1
 
 
 def test_a_run_without_any_edit_says_so(command, capsys):
