@@ -325,12 +325,17 @@ def machine_of(record: Mapping[str, Any]) -> str:
     return record.get("machine", "a machine without a name")
 
 
+def clock_of(record: Mapping[str, Any]) -> str:
+    """Where a line's seconds were taken: a line done again for a new figure may keep those of the line that it replaces."""
+    return record.get("clock", machine_of(record))
+
+
 def of_one_clock(rows: Mapping[str, Rows]) -> tuple[dict[str, Rows], str]:
     """The rows with the seconds of one machine, which did the most of them, and its name: those of others mean something else."""
-    timed = Counter(machine_of(r) for found in rows.values() for r in found if r.get("seconds") is not None)
+    timed = Counter(clock_of(r) for found in rows.values() for r in found if r.get("seconds") is not None)
     clock = timed.most_common(1)[0][0] if timed else ""
     untimed = dict.fromkeys(TIMES)
-    return {label: [r if machine_of(r) == clock else {**r, **untimed} for r in found]
+    return {label: [r if clock_of(r) == clock else {**r, **untimed} for r in found]
             for label, found in rows.items()}, clock  # fmt: skip
 
 

@@ -300,6 +300,12 @@ def test_seconds_of_another_machine_are_not_mixed_in():
     assert "| 2.0 [2.0, 2.0] |" in told and told.endswith("5 edits of 5 scenes; seconds on fast.")
 
 
+def test_a_line_that_was_done_again_keeps_the_clock_of_the_line_it_replaces():
+    again = {"machine": "slow", "clock": "quick", "seconds": 2.0, "inversion_seconds": 1.0}
+    rows, clock = town_report.of_one_clock({CSG: [again, {"machine": "quick", "seconds": 3.0}, {"machine": "slow", "seconds": 9.0}]})
+    assert clock == "quick" and [row["seconds"] for row in rows[CSG]] == [2.0, 3.0, None]
+
+
 def test_every_table_has_a_clock_of_its_own():
     """What one table's machine did most of does not blank another's."""
     ours, others = ([row(n, machine=name, seconds=1.0) for n in range(count)] for name, count in (("here", 2), ("there", 5)))
