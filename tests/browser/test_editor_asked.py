@@ -69,7 +69,7 @@ def test_two_runs_of_a_template_are_two_pictures(drawing):
     drawing.page.wait_for_function(THUMBNAILS)
     drawing.editor.screenshot("editor_asked")
     sources = [image.get_attribute("src") for image in drawing.page.locator(".csg-strip .entries img").all()]
-    assert len(set(sources)) == 2 and all("type=output" in source for source in sources)
+    assert len(set(sources)) == 2 and all("filename=counterfactual_" in source for source in sources), sources
     seen = drawing.page.evaluate("() => window.seen")
     assert any(" left" in text for text in seen) and drawing.page.locator(".csg-live:visible").count() == 0
     drawing.page.locator(".csg-strip .entries button").first.click()

@@ -20,6 +20,7 @@ const PULSE = 200;
 const REMEMBERED = 12;
 /** Of earlier questions, how many are saved with the workflow. */
 const SAVED = 6;
+const MASKS = /^CSG_MaskOverlay$/;
 const SAMPLER = /^CSG_(Sampler|ApplyToModel|Guider|EditWithPrompt)$/;
 
 /** @type {Map<string, {look: Look, runs: Map<string, Run>}>} how each node's editor was left, by the workflow's tab and the node */ const left = new Map();
@@ -295,10 +296,11 @@ class NodeEditor {
     this.#show();
   }
 
-  /** Whether a node shows what a sampler behind this editor drew. @param {any} node */
+  /** Whether a node shows what a sampler behind this editor drew, and not where. @param {any} node */
   #isSampled(node) {
-    const samplers = [...downstream(this.node, this.#root)].filter(({ comfyClass }) => SAMPLER.test(comfyClass));
-    return samplers.some((each) => downstream(each, this.#root).has(node));
+    const behind = [...downstream(this.node, this.#root)];
+    const follows = (/** @type {RegExp} */ kind) => behind.some((each) => kind.test(each.comfyClass) && downstream(each, this.#root).has(node));
+    return follows(SAMPLER) && !follows(MASKS);
   }
 
   /** @param {string} id of a node, as the server calls it @param {any} rootGraph */
