@@ -10,6 +10,8 @@ import { applyPreset, offersPresets, PRESETS } from "./presets.mjs";
 const VERSION = "0.1.0";
 const START = "editor/all.mjs";
 const FAILURE = "failure.mjs";
+const CHOICES = "choices.mjs";
+const ASKS = "CSG_Intervene";
 const OURS = "CSG_";
 const NODE = "CSG_GraphEditor";
 const SIZE = [800, 600];
@@ -81,6 +83,42 @@ async function tell(failure) {
   (await ready)?.failed(id, sentence, app.rootGraph ?? app.graph);
 }
 
+/**
+ * A click on a field of Intervene offers what the graph before it has.
+ * @param {any} node @param {any} widget @param {MouseEvent} event @param {() => void} type
+ * @returns {Promise<boolean>} whether any graph is known
+ */
+async function offer(node, widget, event, type) {
+  const graph = (await ready)?.graphBefore(node, app.rootGraph ?? app.graph);
+  if (!graph) return false;
+  const { choicesFor, openList } = await import(addressOf(CHOICES));
+  const choices = choicesFor(graph, node, widget.name);
+  if (choices.length) openList(choices, { node, widget, event, type, app });
+  return choices.length > 0;
+}
+
+/** Where nothing is known one types, as ever. @param {any} node */
+function offerOnClick(node) {
+  for (const widget of node.widgets ?? []) {
+    const type = widget.onClick;
+    if (!type) continue;
+    widget.onClick = async (/** @type {any} */ options) => {
+      const ask = () => type.call(widget, options);
+      if (!(await offer(node, widget, options.e, ask).catch(console.error))) ask();
+    };
+  }
+}
+
+/** The same where nodes are elements of the page. @param {MouseEvent} event */
+function offerAtField(event) {
+  const { target } = event;
+  if (!(target instanceof HTMLInputElement)) return;
+  const node = app.canvas?.graph?.getNodeById(target.closest("[data-node-id]")?.getAttribute("data-node-id"));
+  if (node?.comfyClass !== ASKS) return;
+  const widget = node.widgets.find((/** @type {any} */ each) => each.name === target.getAttribute("aria-label"));
+  if (widget) offer(node, widget, event, () => target.focus()).catch(console.error);
+}
+
 /** The editor's code, its style sheet and its words, asked for at once. */
 async function prepare() {
   const style = document.createElement("link"); // A sheet, so that ComfyUI's themes reach it.
@@ -94,7 +132,7 @@ async function prepare() {
 
 /** Asks the server again for every module, once after each update: ComfyUI lets browsers keep them, so that old and new would meet. */
 async function refresh() {
-  if (changed()) await Promise.allSettled([START, FAILURE, "presets.mjs", "before_after.mjs"].map((file) => again(addressOf(file), new Set())));
+  if (changed()) await Promise.allSettled([START, FAILURE, CHOICES, "presets.mjs", "before_after.mjs"].map((file) => again(addressOf(file), new Set())));
 }
 
 /** Whether this browser had another version; a store that is full or closed to us remembers none. */
@@ -123,6 +161,7 @@ app.registerExtension({
   name: "csg.graph_editor",
   nodeCreated(/** @type {any} */ node) {
     if (node.comfyClass === NODE) showDrawing(node);
+    if (node.comfyClass === ASKS) offerOnClick(node);
     if (node.comfyClass === "CSG_BeforeAfter") showSlider(node);
   },
   /** A tab that is shown again brings its outputs along. */
@@ -134,6 +173,7 @@ app.registerExtension({
     return [null, ...PRESETS.map((preset) => ({ content: preset.name, callback: () => applyPreset(node, preset) }))];
   },
   setup() {
+    document.addEventListener("click", offerAtField, true);
     listen("executed", (editors, detail) => editors.report(detail, app.rootGraph ?? app.graph));
     listen("progress_state", (editors, detail) => editors.progress(detail, app.rootGraph ?? app.graph));
     listen("b_preview_with_metadata", (editors, detail) => editors.preview(detail, app.rootGraph ?? app.graph));

@@ -31,4 +31,4 @@ import "./text_tab.mjs";
 import "./toolbar.mjs";
 import "./transfer.mjs";
 import "./wording.mjs";
-export { ended, failed, mount, preview, progress, report } from "./node.mjs";
+export { ended, failed, graphBefore, mount, preview, progress, report } from "./node.mjs";

@@ -83,6 +83,12 @@ export function failed(id, sentence, rootGraph) {
   }
 }
 
+/** The graph of the nearest editor before a node, none where there is none. @param {any} node @param {any} rootGraph */
+export function graphBefore(node, rootGraph) {
+  const before = [...live].map(({ node: own, editor }) => ({ behind: downstream(own, rootGraph), graph: editor.graph })).filter(({ behind }) => behind.has(node));
+  return before.sort((one, other) => one.behind.size - other.behind.size)[0]?.graph ?? null;
+}
+
 class NodeEditor {
   /** @type {Map<string, Run>} results by the meaning of the graph they belong to */ #runs = new Map();
   /** @type {string} */ #running = "";
