@@ -1,5 +1,5 @@
 /**
- * The editor on the page: shows a session, and hands to it what people do.
+ * The editor on the page: draws a session and passes on what people do.
  *
  * @import { Translate } from "./i18n.mjs"
  * @import { Conflict } from "./merge.mjs"
@@ -30,7 +30,7 @@ import { Strip } from "./strip.mjs";
 import { TextTab } from "./text_tab.mjs";
 import { Transfer } from "./transfer.mjs";
 
-/** Where the page shows the editor smaller than this, its tools grow against it. */
+/** Below this zoom of the page the tools are drawn larger, so that they can be read. */
 const DISTANT = 0.75;
 
 export class Editor {
@@ -165,13 +165,13 @@ export class Editor {
     this.#life.signal.addEventListener("abort", () => [size, theme].forEach((each) => each.disconnect()));
   }
 
-  /** Until somebody pans or zooms, all of the graph is shown. */
+  /** Shows the whole graph until somebody pans or zooms. */
   #keepFitted() {
     const { width, height } = this.viewport.size;
     if (this.viewport.free && width && height) this.#makeRoom();
   }
 
-  /** Whether the ground, whatever palette it is from, is light or dark. */
+  /** Notes whether the background is light or dark, whatever theme it comes from. */
   #followTheme() {
     const [red, green, blue] = getComputedStyle(this.element).backgroundColor.match(/[\d.]+/g)?.map(Number) ?? [0, 0, 0];
     this.element.dataset.theme = 0.3 * red + 0.59 * green + 0.11 * blue > 128 ? "light" : "dark";
@@ -206,7 +206,7 @@ export class Editor {
   }
 
   /**
-   * Does one thing to the graph; a refusal is said aloud and changes nothing.
+   * Runs one command on the graph; a refusal is shown in the status line and changes nothing.
    * @param {(graph: Graph) => Graph} command
    * @param {{merge?: string, say?: string, whole?: boolean}} [options] `merge`: one undo step with the last of that name;
    *   `whole`: the command says all that follows too
@@ -238,7 +238,7 @@ export class Editor {
     this.status.dataset.kind = kind;
   }
 
-  /** A refusal has been read when the hands go on. */
+  /** Clears a refusal from the status line once something else begins. */
   unsay() {
     if (this.status.dataset.kind === "refused") this.say("");
   }
@@ -310,7 +310,7 @@ export class Editor {
     this.#keepFitted();
   }
 
-  /** All beside the panel, if it can be read there; or else at least what has the focus. */
+  /** Shows the whole graph beside the panel if it can be read there, otherwise at least what has the focus. */
   #makeRoom() {
     const { viewport } = this;
     if (!viewport.free) return this.#reveal();

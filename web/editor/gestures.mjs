@@ -30,7 +30,7 @@ const RIGHT = 2;
 export class Gestures {
   /** @type {Map<number, PointerEvent>} */ #down = new Map();
   /** @type {Gesture | null} */ #gesture = null;
-  /** Whether a pointer gives the keyboard to what it touches. */ attending = false;
+  /** Whether a pointer is just moving the focus to what it touches. */ attending = false;
   /** @type {{time: number, x: number, y: number}} */ #lastTap = { time: 0, x: 0, y: 0 };
 
   /**
@@ -113,7 +113,7 @@ export class Gestures {
     this.cancel();
   }
 
-  /** Takes the gesture back, as Escape does. */
+  /** Undoes the gesture that is under way, as Escape does. @returns {boolean} whether there was one */
   cancel() {
     const active = this.#gesture !== null;
     this.#gesture?.cancel();
@@ -288,7 +288,7 @@ export class Gestures {
     };
   }
 
-  /** Says, while the edge is still in the air, why it could not land here. @param {string} cause @param {string | null} effect */
+  /** While an edge is being drawn: shows whether it may end here, and if not, why. @param {string} cause @param {string | null} effect */
   #aim(cause, effect) {
     const { desk, desk: { scene } } = this;
     const refused = effect === null || effect === cause ? null : commands.refusal(desk.session.graph, cause, effect);
@@ -323,7 +323,7 @@ export class Gestures {
   }
 }
 
-/** The canvas below gets nothing of a pointer that is down here. @param {Element} stage @param {PointerEvent} event */
+/** Keeps a pressed pointer from reaching ComfyUI's canvas below. @param {Element} stage @param {PointerEvent} event */
 function hold(stage, event) {
   if (event.button <= RIGHT) event.stopPropagation();
   if (event.button > 1) return;

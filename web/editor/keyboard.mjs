@@ -1,6 +1,6 @@
 /**
- * The editor without a mouse. One concept or edge has the keyboard at a time; arrows
- * follow the edges, letters act on it.
+ * The editor by keys alone. One concept or edge has the focus at a time: arrows follow the
+ * edges, letters act on it.
  *
  * @import { Actions } from "./actions.mjs"
  * @import { Translate } from "./i18n.mjs"

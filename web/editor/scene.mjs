@@ -340,7 +340,7 @@ export class Viewport {
     this.set((room - box.width * bounded) / 2 - box.x * bounded, (height - box.height * bounded) / 2 - box.y * bounded, bounded);
   }
 
-  /** Moves just far enough for the box to be seen. @param {Box} box @param {number} [right] pixels covered at the right */
+  /** Pans just far enough to show the box. @param {Box} box @param {number} [right] pixels covered at the right */
   reveal(box, right = 0) {
     const { width, height } = this.size;
     const shift = (/** @type {number} */ from, /** @type {number} */ to, /** @type {number} */ room) =>

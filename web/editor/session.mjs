@@ -1,5 +1,5 @@
 /**
- * What an editor holds, without anything that is drawn: the graph and its history, what it remembers of
+ * The state of an editor, without anything that is drawn: the graph and its history, what it remembers of
  * the extraction under it, the open conflicts, what is selected, and what the last run found.
  *
  * @import { Conflict } from "./merge.mjs"
@@ -55,9 +55,9 @@ export class Session {
   }
 
   /**
-   * The graph of the connected input has been made again. Where nothing was edited it is the graph;
-   * otherwise the edits are laid over it. Nothing is stored before the next edit: this is none, and
-   * undone it would count as the removal of all that is new.
+   * Takes the graph of the connected input. Where nothing was edited it becomes the graph; otherwise the
+   * edits are merged into it. Nothing is stored before the next edit: taking a graph in is not one, and
+   * as a step of undo it would count as the removal of everything new.
    * @param {Graph | null} upstream
    */
   setUpstream(upstream) {

@@ -72,7 +72,7 @@ export class Toolbar {
     for (const button of choice.children) button.setAttribute("aria-pressed", String(/** @type {HTMLElement} */ (button).dataset.option === option));
   }
 
-  /** The zoom is told when it rests: words that changed in every frame would have Nodes 2.0 lay all out again in each. */
+  /** Shows the zoom once it rests: a text that changed in every frame would make Nodes 2.0 lay out the whole node in each. */
   followZoom() {
     clearTimeout(this.#rest);
     this.#rest = setTimeout(() => this.showZoom(), REST);
