@@ -141,19 +141,19 @@ def undo_drift_page():
     """An exact counterfactual with a drift that is known, and what Undo Drift makes of it."""
     import torch
 
-    from csg.evaluation.sheets import to_image, to_pictures
+    from csg.images import to_pictures, to_tensor
     from csg.pictures.align import Drift, unwarped
     from csg.pictures.drift import undo_drift
 
     noise = exogenous(5)
-    factual_, exact = (to_image(Image.fromarray(render(noise, evaluate(noise, do))[0])) for do in ({}, {"car": "red"}))
+    factual_, exact = (to_tensor(render(noise, evaluate(noise, do))[0]) for do in ({}, {"car": "red"}))
     moved = unwarped(exact, Drift((-5.3, 3.6), (0.97, 0.97), -0.6), (256, 256))[0] * torch.tensor([1.06, 0.97, 0.9]) + 0.02
     jpeg = io.BytesIO()
     to_pictures(moved)[0].save(jpeg, "JPEG", quality=85)
-    edited = to_image(Image.open(jpeg))
+    edited = to_tensor(Image.open(jpeg))
     image, mask, report = undo_drift(factual_, edited, feather=2.0)
     print(report)
-    mask = to_pictures(mask[..., None].expand(-1, -1, -1, 3))[0]
+    mask = to_pictures(mask[..., None])[0]
     return row({"original": to_pictures(factual_)[0], "from an editor": to_pictures(edited)[0], "drift undone": to_pictures(image)[0],
                 "what really changed": mask})
 
@@ -161,14 +161,15 @@ def undo_drift_page():
 def audit_page():
     """Town's own model judges an edit that went wrong on purpose: the ground stayed dry, and the car was painted, too."""
     from csg.evaluation.audit import audit, slips
-    from csg.evaluation.sheets import audit_sheet, to_image, to_pictures
+    from csg.evaluation.sheets import audit_sheet
+    from csg.images import to_pictures, to_tensor
     from csg.town.weights import VLM_FOLDER
     from csg.vlm.local import LocalVLM
 
     noise = exogenous(3)
     before = evaluate(noise)
     bad = {"weather": "rainy", "ground": "dry", "car": "blue"}
-    original, edited = (to_image(Image.fromarray(render(noise, evaluate(noise, do))[0])) for do in ({}, bad))
+    original, edited = (to_tensor(render(noise, evaluate(noise, do))[0]) for do in ({}, bad))
     graph = read_json(json.dumps(graph_document(before))).do({"weather": "rainy"})
     after = evaluate(noise, {"weather": "rainy"})
     follow = {name: value for name, value in after.items() if value != before[name] and name != "weather"}

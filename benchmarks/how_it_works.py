@@ -51,10 +51,11 @@ class Edit(NamedTuple):
 def edit() -> Edit:
     """Invert and edit the scene, and keep what the engine does at each step."""
     import torch
-    from town_lab import Change, Lab, image_of
+    from town_lab import Change, Lab
     from town_methods import shipped
     from town_networks import UNet
 
+    from csg.images import to_tensor
     from csg.town import score, world
 
     known = score.truth(SCENE, DO)
@@ -72,7 +73,7 @@ def edit() -> Edit:
 
     guidance.guide = watched
     try:
-        done = lab.edited(image_of(known.factual), change, method, SEED)
+        done = lab.edited(to_tensor(known.factual), change, method, SEED)
     finally:
         guidance.guide = guide
     (inversion, _), = lab._inversions.values()  # noqa: SLF001
@@ -81,7 +82,7 @@ def edit() -> Edit:
     def decode(latent: Any) -> Any:  # noqa: ANN401
         return lab.vae.decode(lab.model.model.process_latent_out(latent.float())).clamp(0, 1)
 
-    return Edit(image_of(known.factual), done.image, inversion, moments, list(world.NAMES), decode)
+    return Edit(to_tensor(known.factual), done.image, inversion, moments, list(world.NAMES), decode)
 
 
 def path(made: Edit) -> Page:
@@ -134,7 +135,7 @@ def local(moment: Moment) -> list[int]:
 
 def picture(image: Any) -> Any:  # noqa: ANN401
     """The first picture of an IMAGE, as large as it is drawn."""
-    from csg.evaluation.sheets import to_pictures
+    from csg.images import to_pictures
 
     return to_pictures(image)[0].resize((TILE, TILE))
 

@@ -24,6 +24,7 @@ sys.path.append(str(ROOT))
 
 from csg.evaluation.runner.tables import line  # noqa: E402
 from csg.evaluation.similarity import psnr  # noqa: E402
+from csg.images import to_pictures, to_tensor  # noqa: E402
 from csg.pictures.align import Drift  # noqa: E402
 from csg.pictures.changes import Colour  # noqa: E402
 from csg.pictures.drift import undo_drift  # noqa: E402
@@ -39,11 +40,6 @@ FILES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 CAST = Colour((1.06, 0.97, 0.92), (-0.02, 0.01, 0.03))
 WHOLE = Drift((2.3, -1.6), (1.015, 1.015), 0.3)
-
-
-def tensor(picture: Image.Image) -> Tensor:
-    """IMAGE (1, H, W, 3) of a picture."""
-    return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255)[None]
 
 
 def drifted(image: Tensor, drift: Drift, size: tuple[int, int] | None = None) -> Tensor:
@@ -64,8 +60,8 @@ def cast(image: Tensor) -> Tensor:
 def jpeg(image: Tensor, quality: int = 88) -> Tensor:
     """Saved as JPEG and read again."""
     file = io.BytesIO()
-    Image.fromarray((image[0] * 255).round().byte().numpy()).save(file, "JPEG", quality=quality)
-    return tensor(Image.open(file))
+    to_pictures(image)[0].save(file, "JPEG", quality=quality)
+    return to_tensor(Image.open(file))
 
 
 def noisy(image: Tensor) -> Tensor:
@@ -102,7 +98,7 @@ def photographs() -> Iterator[tuple[str, Tensor]]:
             side = min(picture.size)
             left, top = ((length - side) // 2 for length in picture.size)
             square = picture.crop((left, top, left + side, top + side)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-            yield Path(name).stem, tensor(square)
+            yield Path(name).stem, to_tensor(square)
 
 
 def edited(image: Tensor) -> Tensor:

@@ -112,45 +112,48 @@ class Bench:
         return {"machine": self.lab.machine, "versions": self.lab.versions} | found
 
     def _edit(self, item: Item, known: Any) -> dict[str, Any]:  # noqa: ANN401
-        from town_lab import Change, Edited, image_of, kept, measured
+        from town_lab import Change, Edited, kept, measured
         from town_worlds import INTERVENED_ON
+
+        from csg.images import to_tensor
 
         change = Change(known.before, known.after, tuple(item.assignment))
         if item.method.editor in ("nothing", "truth"):
             picture = known.factual if item.method.editor == "nothing" else known.exact
             edit = Edited(self.lab.round_trip(picture), None, None, None)
         else:
-            edit = self.lab.edited(image_of(known.factual), change, item.method, item.seed)
+            edit = self.lab.edited(to_tensor(known.factual), change, item.method, item.seed)
         self._keep(item, edit.image)
         times = {"seconds": edit.seconds, "inversion_seconds": edit.inversion_seconds, "kind": INTERVENED_ON[next(iter(item.assignment))]}
         found = measured(edit.image, item.scene, item.assignment, self.perception, self.judge)
         return times | found | kept(edit, item.scene, item.assignment)
 
     def _axiom(self, item: Item, known: Any) -> dict[str, Any]:  # noqa: ANN401
-        from town_lab import Change, image_of, pixels
+        from town_lab import Change
 
         from csg.evaluation.soundness import composition, reversibility
+        from csg.images import to_array, to_tensor
 
         def edit(picture: Any, values: Any, wanted: Any) -> Any:  # noqa: ANN401
             if item.label == NO_EDIT:
-                return self.lab.round_trip(pixels(picture))
+                return self.lab.round_trip(to_array(picture)[0])
             names = tuple(item.assignment)
             return self.lab.edited(picture, Change(values, wanted, names), item.method, item.seed).image
 
-        picture = image_of(known.factual)
+        picture = to_tensor(known.factual)
         if item.measure == COMPOSITION:
             return composition(edit, picture, known.before).named(item.measure)
         return reversibility(edit, picture, known.before, known.after).named(item.measure)
 
     def _keep(self, item: Item, image: Any) -> None:  # noqa: ANN401
-        from PIL import Image
-        from town_lab import pixels
         from town_worlds import FIRST_SCENE
+
+        from csg.images import to_pictures
 
         if item.scene < FIRST_SCENE + self.keep:
             path = picture_of(self.pictures, item.scene, item.do, item.label, item.seed)
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels(image)).save(path)
+            to_pictures(image)[0].save(path)
 
 
 def archive(journal: Path) -> Path:

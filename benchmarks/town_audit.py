@@ -27,6 +27,7 @@ from csg.causal.formats import read_json  # noqa: E402
 from csg.evaluation.audit import CHANGE, audit  # noqa: E402
 from csg.evaluation.runner.statistics import cohens_kappa  # noqa: E402
 from csg.evaluation.runner.tables import line  # noqa: E402
+from csg.images import to_tensor  # noqa: E402
 from csg.town import world  # noqa: E402
 from csg.town.readers import read_values  # noqa: E402
 from csg.town.render import render  # noqa: E402
@@ -78,7 +79,7 @@ def cases(scene: int, do: Values) -> Iterator[Case]:
 
 def trials(vlm: VisionLanguageModel, case: Case) -> Iterator[Trial]:
     """Every concept of one edit that the audit has a verdict on."""
-    image, original = (torch.from_numpy(picture.astype(np.float32) / 255)[None] for picture in (case.edited, case.before))
+    image, original = (to_tensor(picture) for picture in (case.edited, case.before))
     read = read_values(case.edited[None])[0]
     for finding in audit(vlm, original, image, case.counterfactual).findings:
         wanted = case.counterfactual[finding.concept].counterfactual

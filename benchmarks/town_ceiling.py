@@ -26,6 +26,7 @@ from town_worlds import FIRST_SCENE, INTERVENED_ON, interventions
 
 from csg.evaluation.runner.journal import Journal
 from csg.evaluation.runner.pace import Pace
+from csg.images import to_tensor
 from csg.town import score, world
 from csg.town.render import render
 
@@ -78,9 +79,8 @@ class Scene:
 
 def through_autoencoder(picture: np.ndarray) -> np.ndarray:
     """(256, 256, 3) in [0, 255], and what the autoencoder leaves of it."""
-    x = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
-        return (score.codec()(x)[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy()
+        return (score.codec()(to_tensor(picture).movedim(-1, 1))[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy()
 
 
 def measured(scene: int, count: int) -> Iterator[dict[str, Any]]:

@@ -23,22 +23,13 @@ from csg.causal.formats import read_json
 from csg.evaluation import perceptual
 from csg.evaluation.effectiveness import effectiveness
 from csg.evaluation.similarity import ms_ssim
+from csg.images import to_array, to_tensor
 from csg.pictures.keep import keep_preserved
 from csg.town import score, world
 from csg.town.weights import VLM_FOLDER
 from csg.vlm.local import LocalVLM
 
 Values = Mapping[str, str]
-
-
-def image_of(picture: np.ndarray) -> torch.Tensor:
-    """(H, W, 3) uint8 -> IMAGE (1, H, W, 3)."""
-    return torch.from_numpy(picture.astype(np.float32) / 255)[None]
-
-
-def pixels(image: torch.Tensor) -> np.ndarray:
-    """First picture of an IMAGE -> (H, W, 3) uint8."""
-    return (image[0, ..., :3].clamp(0, 1) * 255).round().byte().numpy()
 
 
 @dataclass(frozen=True)
@@ -159,7 +150,7 @@ class Lab:
     @torch.inference_mode()
     def round_trip(self, picture: np.ndarray) -> torch.Tensor:
         """What the autoencoder alone leaves of a picture."""
-        return self.vae.decode(self.vae.encode(image_of(picture))).clamp(0, 1)
+        return self.vae.decode(self.vae.encode(to_tensor(picture))).clamp(0, 1)
 
     def _text(self, text: str) -> Any:  # noqa: ANN401
         if text not in self._texts:
@@ -202,14 +193,14 @@ def kept(edit: Edited, scene: int, do: Values) -> dict[str, float | None]:
         return {}
     grow, feather = keeping()
     wide = F.max_pool2d(edit.masks[:, None].float(), 2 * grow + 1, 1, grow)[:, 0]
-    image, _ = keep_preserved(image_of(score.truth(scene, do).factual), edit.image, wide, feather)
-    found = score.score(pixels(image), scene, do)
+    image, _ = keep_preserved(to_tensor(score.truth(scene, do).factual), edit.image, wide, feather)
+    found = score.score(to_array(image)[0], scene, do)
     return {"kept_effectiveness": found.effectiveness, "kept_excess_error": found.excess_error, "kept_psnr": found.psnr}
 
 
 def measured(image: torch.Tensor, scene: int, do: Values, perception: Perception, judge: Judge) -> dict[str, Any]:
     """Every figure of an edited picture, None where it has no meaning."""
-    known, picture = score.truth(scene, do), pixels(image)
+    known, picture = score.truth(scene, do), to_array(image)[0]
     answers = judge(image, known, do)
     found = score.score(picture, scene, do)
     hits = {n: r["read"] == r["expected"] for n, r in found.readings.items() if r["factual"] != r["expected"]}
@@ -224,7 +215,7 @@ def measured(image: torch.Tensor, scene: int, do: Values, perception: Perception
         "excess_error": found.excess_error,
         "psnr": found.psnr,
         "error": score.percent_error(picture, known.exact),
-        "perceptual": perception(image, image_of(known.factual)),
+        "perceptual": perception(image, to_tensor(known.factual)),
         "perception": perception.name,
         "missed": [name for name, hit in hits.items() if not hit],
         "disturbed": [n for n, r in found.readings.items() if r["factual"] == r["expected"] != r["read"]],

@@ -8,7 +8,6 @@ import os
 from typing import Any
 
 import folder_paths
-import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
@@ -21,6 +20,7 @@ from ..csg.causal.formats import FORMATS, read_graph, write_graph, write_json
 from ..csg.causal.graph import CausalGraph, GraphError
 from ..csg.causal.questions import parse_questions
 from ..csg.causal.questions import questions as asked_of
+from ..csg.images import to_tensor
 from . import host_vlm, inputs, sockets
 
 CATEGORY = "CSG/graph"
@@ -345,5 +345,5 @@ class GraphPreview(io.ComfyNode):
         shown = graph if counterfactual is None else counterfactual
         if shown is None:
             raise ValueError("Nothing to draw: connect a graph or a counterfactual.")
-        image = torch.from_numpy(np.array(draw(shown))).float().div(255).unsqueeze(0)
+        image = to_tensor(draw(shown))
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))

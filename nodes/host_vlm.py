@@ -16,10 +16,10 @@ import torch
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
+from ..csg.images import to_tensor
 from ..csg.town.weights import MODELS
 from ..csg.vlm.access import HOSTS_VARIABLE, checked_url, key_for, listed_hosts
 from ..csg.vlm.local import CONFIG, LocalVLM
-from ..csg.vlm.pictures import to_tensor
 from ..csg.vlm.prompting import PromptBook
 from ..csg.vlm.protocol import Progress, Question, VLMError, silent
 from ..csg.vlm.server import ServerVLM

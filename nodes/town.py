@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import torch
 from comfy_api.latest import io
 
 from ..csg.causal.assignments import parse_assignments
 from ..csg.causal.counterfactual import Counterfactual
 from ..csg.causal.formats import read_json
+from ..csg.images import to_array, to_tensor
 from ..csg.town import score, world
 from ..csg.town.render import render
 from . import host_town, inputs, sockets
@@ -85,7 +85,7 @@ class TownScene(io.ComfyNode):
         noise = world.exogenous(seed)
         values = world.evaluate(noise, asked(do, counterfactual))
         graph = read_json(json.dumps(world.graph_document(values)))
-        return io.NodeOutput(image_of(render(noise, values)[0]), graph, world.caption(values))
+        return io.NodeOutput(to_tensor(render(noise, values)[0]), graph, world.caption(values))
 
 
 class TownScore(io.ComfyNode):
@@ -118,8 +118,8 @@ class TownScore(io.ComfyNode):
     @classmethod
     def execute(cls, image: torch.Tensor, seed: int, do: str, reconstruction: torch.Tensor | None = None,
                 counterfactual: Counterfactual | None = None) -> io.NodeOutput:  # fmt: skip
-        again = None if reconstruction is None else pixels(reconstruction)
-        result = score.score(pixels(image), seed, asked(do, counterfactual), again)
+        again = None if reconstruction is None else to_array(reconstruction)[0]
+        result = score.score(to_array(image)[0], seed, asked(do, counterfactual), again)
         excess = float("nan") if result.excess_error is None else result.excess_error
         return io.NodeOutput(result.effectiveness, excess, result.to_json(), ui={"text": [result.to_json()]})
 
@@ -134,13 +134,3 @@ def checked_do(text: str) -> dict[str, str]:
 def asked(do: str, counterfactual: Counterfactual | None) -> dict[str, str]:
     """The interventions of a text and of a counterfactual's graph; the graph's word stands."""
     return {**parse_assignments(do), **(counterfactual.graph.interventions if counterfactual else {})}
-
-
-def image_of(picture: np.ndarray) -> torch.Tensor:
-    """(H, W, 3) uint8 -> IMAGE (1, H, W, 3)."""
-    return torch.from_numpy(picture.astype(np.float32) / 255)[None]
-
-
-def pixels(image: torch.Tensor) -> np.ndarray:
-    """First picture of an IMAGE -> (H, W, 3) uint8."""
-    return (image[0, ..., :3].clamp(0, 1) * 255).round().byte().cpu().numpy()

@@ -15,7 +15,7 @@ from csg.town.readers import Readers, as_input
 from csg.town.world import NAMES
 
 from .runs import Meter, Run, cosine_tail, step_generator
-from .vae import to_tensor
+from .vae import planes
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def decoded_pictures(model: Autoencoder, pictures: np.ndarray, settings: Setting
     generator = torch.Generator().manual_seed(settings.seed)
     for i in range(0, settings.decoded, 16):
         with torch.autocast("cpu", torch.bfloat16):
-            z = model.encode(to_tensor(pictures[i : i + 16]))
+            z = model.encode(planes(pictures[i : i + 16]))
             strength = settings.latent_noise * torch.rand(len(z), 1, 1, 1, generator=generator)
             y = model.decode(z + strength * torch.randn(z.shape, generator=generator))
         out.append((y.float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy())

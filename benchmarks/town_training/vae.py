@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from csg.images import psnr
 from csg.town.autoencoder import Autoencoder
 from csg.town.render import SIZE
 
@@ -31,7 +32,7 @@ class Settings:
     seed: int = 0
 
 
-def to_tensor(pictures: np.ndarray) -> Tensor:
+def planes(pictures: np.ndarray) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float in [0, 1], channels last in memory."""
     x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
     return x.contiguous(memory_format=torch.channels_last)
@@ -45,7 +46,7 @@ def crops(pictures: np.ndarray, settings: Settings, step: int) -> Tensor:
     rng = np.random.default_rng((settings.seed, step))
     rows = rng.integers(0, len(pictures), count)
     corners = rng.integers(0, (SIZE - side) // 8 + 1, (count, 2)) * 8
-    return to_tensor(np.stack([pictures[i, y : y + side, x : x + side] for i, (y, x) in zip(rows, corners, strict=True)]))
+    return planes(np.stack([pictures[i, y : y + side, x : x + side] for i, (y, x) in zip(rows, corners, strict=True)]))
 
 
 def edges(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,12 +58,6 @@ def reconstruction_loss(got: Tensor, wanted: Tensor) -> Tensor:
     """L1 + 2 MSE + half the L1 of the edges."""
     rims = sum((a - b).abs().mean() for a, b in zip(edges(got), edges(wanted), strict=True))
     return (got - wanted).abs().mean() + 2 * (got - wanted).pow(2).mean() + 0.5 * rims
-
-
-def psnr(got: Tensor, wanted: Tensor) -> float:
-    """Mean peak signal-to-noise ratio in dB of pictures in [0, 1]."""
-    error = (got.clamp(0, 1) - wanted).pow(2).mean((1, 2, 3))
-    return float((-10 * error.log10()).mean())
 
 
 def train(pictures: np.ndarray, checkpoint: Path, settings: Settings) -> Autoencoder:
@@ -81,7 +76,7 @@ def train(pictures: np.ndarray, checkpoint: Path, settings: Settings) -> Autoenc
             y = model.decode(z + settings.latent_noise * noise)
         loss = reconstruction_loss(y.float(), x)
         run.update(loss)
-        meter.add(loss=loss.item(), psnr=psnr(y.detach().float(), x))
+        meter.add(loss=loss.item(), psnr=psnr(y.detach().float().clamp(0, 1), x))
     run.use_average()
     return normalise(model.eval(), pictures)
 
@@ -89,7 +84,7 @@ def train(pictures: np.ndarray, checkpoint: Path, settings: Settings) -> Autoenc
 @torch.no_grad()
 def normalise(model: Autoencoder, pictures: np.ndarray, count: int = 256) -> Autoencoder:
     """Set the latents' statistics to those of whole pictures under the final weights."""
-    z = torch.cat([model.encoder(to_tensor(pictures[i : i + 8])).float() for i in range(0, count, 8)])
+    z = torch.cat([model.encoder(planes(pictures[i : i + 8])).float() for i in range(0, count, 8)])
     model.norm.running_mean.copy_(z.mean((0, 2, 3)))
     model.norm.running_var.copy_(z.var((0, 2, 3)))
     return model
@@ -117,13 +112,13 @@ def refine_decoder(
     meter = Meter(run, 100)
     while run.running():
         rows = np.sort(np.random.default_rng((settings.seed, run.step)).integers(0, len(latents), settings.batch))
-        z, wanted = latents[torch.from_numpy(rows)].float(), to_tensor(pictures[rows])
+        z, wanted = latents[torch.from_numpy(rows)].float(), planes(pictures[rows])
         noise = torch.randn(z.shape, generator=step_generator(settings.seed, run.step))
         with torch.autocast("cpu", torch.bfloat16):
             got = decoder(z + settings.latent_noise * noise).float()
         loss = reconstruction_loss(got, wanted)
         run.update(loss)
-        meter.add(loss=loss.item(), psnr=psnr(got.detach(), wanted))
+        meter.add(loss=loss.item(), psnr=psnr(got.detach().clamp(0, 1), wanted))
     run.use_average()
     return model.eval()
 
@@ -136,7 +131,7 @@ def encode_all(model: Autoencoder, pictures: np.ndarray, path: Path, kind: torch
     batches = []
     with torch.autocast("cpu", kind, enabled=kind != torch.float32):
         for i in range(0, len(pictures), 16):
-            batches.append(model.encode(to_tensor(pictures[i : i + 16])).half().contiguous())
+            batches.append(model.encode(planes(pictures[i : i + 16])).half().contiguous())
             if i % 1600 == 0:
                 log.info("encoded %d of %d", i, len(pictures))
     latents = torch.cat(batches)
@@ -147,5 +142,5 @@ def encode_all(model: Autoencoder, pictures: np.ndarray, path: Path, kind: torch
 @torch.no_grad()
 def evaluate(model: Autoencoder, pictures: np.ndarray) -> float:
     """PSNR in dB over whole held-out pictures, in single precision."""
-    values = [psnr(model.decode(model.encode(x)), x) for x in (to_tensor(pictures[i : i + 8]) for i in range(0, len(pictures), 8))]
+    values = [psnr(model.decode(model.encode(x)).clamp(0, 1), x) for x in (planes(pictures[i : i + 8]) for i in range(0, len(pictures), 8))]
     return float(np.mean(values))

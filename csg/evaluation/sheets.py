@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 from ..causal.counterfactual import Counterfactual
 from ..causal.lettering import fitted, font_for
 from ..causal.palette import hex_to_rgb
+from ..images import to_pictures, to_tensor
 
 PAPER, INK, MUTED = (250, 246, 238), (61, 54, 46), (139, 129, 116)
 GAP, TITLE, SMALL = 16, 20, 15
@@ -24,17 +24,6 @@ MINIMUM_TILE, SMALLEST_TILE = 256, 64
 LONGEST_SIDE, MAX_PIXELS = 16384, 32e6
 BROAD = 1.6
 """How many times as wide for its height as the first picture one is that gets a row of its own, such as a strip of masks."""
-
-
-def to_pictures(image: Tensor) -> list[Image.Image]:
-    """(B, H, W, 3) float -> one Pillow picture each."""
-    array = (image.clamp(0, 1) * 255).round().byte().cpu().numpy()
-    return [Image.fromarray(a[..., :3]) for a in array]
-
-
-def to_image(picture: Image.Image) -> Tensor:
-    """Pillow picture -> (1, H, W, 3) float."""
-    return torch.from_numpy(np.asarray(picture.convert("RGB")).astype(np.float32) / 255)[None]
 
 
 def tint(picture: Image.Image, mask: Tensor, colour: str) -> Image.Image:
@@ -108,12 +97,12 @@ def overlay_grid(image: Tensor, masks: Tensor, names: Sequence[str], colours: Se
     """One tile per concept: masks (K * B, h, w), concept by concept, over the first picture of `image` -> (1, H, W, 3)."""
     picture = to_pictures(image)[0]
     if not names:
-        return to_image(grid([picture], ["no concept was edited"], 1))
+        return to_tensor(grid([picture], ["no concept was edited"], 1))
     batch = max(1, len(masks) // len(names))
     firsts = masks[::batch][: len(names)].cpu()
     tiles = [tint(picture, mask, colour) for mask, colour in zip(firsts, colours, strict=False)]
     shares = [f"{name}  {float(mask.mean()):.0%}" for name, mask in zip(names, firsts, strict=False)]
-    return to_image(grid(tiles, shares, min(4, len(tiles)), bars=colours))
+    return to_tensor(grid(tiles, shares, min(4, len(tiles)), bars=colours))
 
 
 def asked(counterfactual: Counterfactual) -> str:
@@ -147,14 +136,14 @@ def compare_sheet(
         named = [asked(counterfactual) for counterfactual in counterfactuals] * len(titles)
     if is_table:
         cell = natural_size(pictures[0])
-        return to_image(_with_footer(grid([_contained(p, cell) for p in pictures], named, columns, list(scores), heads=titles), legends))
+        return to_tensor(_with_footer(grid([_contained(p, cell) for p in pictures], named, columns, list(scores), heads=titles), legends))
     scores = [*scores, *[""] * (len(pictures) - len(scores))]
     broad = _broad(pictures)
     kept = [i for i in range(len(pictures)) if i not in broad]
     sheet = grid([pictures[i] for i in kept], [named[i] for i in kept], columns, [scores[i] for i in kept])
     for i in broad:
         sheet = _with_row(sheet, pictures[i], f"{named[i]}   {scores[i]}".strip())
-    return to_image(_with_footer(sheet, legends))
+    return to_tensor(_with_footer(sheet, legends))
 
 
 def _broad(pictures: Sequence[Image.Image]) -> list[int]:
@@ -190,7 +179,7 @@ def audit_sheet(original: Tensor, edited: Tensor, graph: Image.Image, lines: Seq
     sheet = Image.new("RGB", (pair.width + graph.width, height), PAPER)
     sheet.paste(pair, (0, (height - pair.height) // 2))
     sheet.paste(graph, (pair.width, (height - graph.height) // 2))
-    return to_image(_with_footer(sheet, lines))
+    return to_tensor(_with_footer(sheet, lines))
 
 
 def _scaled(picture: Image.Image, height: int) -> Image.Image:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .. import images
+
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli & Bovik 2003, section 3.2
 WINDOW, DEVIATION = 11, 1.5
 K1, K2 = 0.01, 0.03
 SMALLEST = WINDOW * 2 ** (len(SCALE_WEIGHTS) - 1)
-SAME = 1e-10  # mean squared error below which two pictures are the same: 100 dB
 
 
 def check_pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,8 +39,7 @@ def mean_error(a: Tensor, b: Tensor) -> float:
 
 def psnr(a: Tensor, b: Tensor) -> float:
     """Peak signal-to-noise ratio in dB, at most 100."""
-    a, b = check_pair(a, b)
-    return float((-10 * ((a - b) ** 2).mean((1, 2, 3)).clamp(min=SAME).log10()).mean())
+    return images.psnr(*check_pair(a, b))
 
 
 def ms_ssim(a: Tensor, b: Tensor) -> float:

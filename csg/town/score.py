@@ -10,6 +10,7 @@ from functools import cache, lru_cache
 import numpy as np
 import torch
 
+from .. import images
 from .autoencoder import Codec
 from .readers import read_values
 from .render import SIZE, render
@@ -56,8 +57,7 @@ def codec() -> Codec:
 def _round_trip(seed: int) -> np.ndarray:
     noise = exogenous(seed)
     picture = render(noise, evaluate(noise))[0]
-    x = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
-    return (codec()(x)[0].permute(1, 2, 0) * 255).numpy()
+    return (codec()(images.to_tensor(picture).movedim(-1, 1))[0].permute(1, 2, 0) * 255).numpy()
 
 
 def percent_error(a: np.ndarray, b: np.ndarray, where: np.ndarray | None = None) -> float:
@@ -68,7 +68,7 @@ def percent_error(a: np.ndarray, b: np.ndarray, where: np.ndarray | None = None)
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of pictures in [0, 255]."""
-    return float(-10 * np.log10(max(((a.astype(float) - b.astype(float)) ** 2).mean() / 255**2, 1e-10)))
+    return images.psnr(*(torch.from_numpy(picture.astype(float) / 255)[None] for picture in (a, b)))
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from PIL import Image
+
+from ..images import to_pictures
 
 LONGEST_SIDE = 1024
 SHORTEST_SIDE = 56
@@ -23,17 +24,10 @@ def for_model(image: torch.Tensor, longest: int = LONGEST_SIDE) -> Image.Image:
     return picture if (width, height) == picture.size else picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def to_tensor(picture: Image.Image) -> torch.Tensor:
-    """Return an RGB picture as a tensor (1, H, W, 3) in [0, 1]."""
-    return torch.from_numpy(np.array(picture.convert("RGB"), dtype=np.float32) / 255)[None]
-
-
 def _as_rgb(image: torch.Tensor) -> Image.Image:
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
         raise ValueError(f"Got an image of shape {tuple(image.shape)}; expected (batch, height, width, 1, 3 or 4).")
-    pixels = image[0].detach().float().nan_to_num().clamp(0, 1).mul(255).round().byte().cpu()
-    pixels = pixels.expand(-1, -1, 3) if pixels.shape[-1] == 1 else pixels[..., :3]
-    return Image.fromarray(pixels.contiguous().numpy(), "RGB")
+    return to_pictures(image[:1])[0]
 
 
 def _reading_size(width: int, height: int, longest: int) -> tuple[int, int]:

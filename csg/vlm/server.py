@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 import logging
 import queue
 import threading
@@ -14,8 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from PIL.Image import Image
-
+from ..images import to_data_url
 from . import access
 from .failures import Refused, Retry, Telling, hidden, stop_at_failure
 from .protocol import Progress, Question, Reply, VLMError, silent
@@ -156,7 +153,7 @@ def _aiohttp() -> Any:
 
 
 def _body(model: str, question: Question) -> dict[str, Any]:
-    content = [{"type": "image_url", "image_url": {"url": _data_url(image)}} for image in question.images]
+    content = [{"type": "image_url", "image_url": {"url": to_data_url(image)}} for image in question.images]
     body = {
         "model": model,
         "messages": [{"role": "user", "content": [*content, {"type": "text", "text": question.prompt}]}],
@@ -168,12 +165,6 @@ def _body(model: str, question: Question) -> dict[str, Any]:
         form = {"name": "reply", "schema": dict(question.schema), "strict": False}
         body["response_format"] = {"type": "json_schema", "json_schema": form}
     return body
-
-
-def _data_url(image: Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 _REDUCIBLE = ("response_format", "seed", "temperature", "max_tokens")

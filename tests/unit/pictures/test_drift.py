@@ -6,12 +6,13 @@ import re
 import numpy as np
 import pytest
 import torch
-from photographs import CAST, KINDS, WHOLE, cast, drifted, jpeg, measured, noisy, table, tensor
+from photographs import CAST, KINDS, WHOLE, cast, drifted, jpeg, measured, noisy, table
 from PIL import Image
 from torch.nn import functional as F
 
 from csg.evaluation.runner.comfy_client import find_comfyui
 from csg.evaluation.similarity import psnr
+from csg.images import to_tensor
 from csg.pictures.align import Drift, find_drift
 from csg.pictures.changes import find_colour
 from csg.pictures.drift import undo_drift
@@ -25,7 +26,7 @@ def vae(image):
 @pytest.fixture(scope="module")
 def photograph():
     """ComfyUI's own example picture, and the same with a recoloured disc: original, edited, where it differs."""
-    original = tensor(Image.open(find_comfyui() / "input" / "example.png").convert("RGB").resize((320, 320), Image.Resampling.LANCZOS))
+    original = to_tensor(Image.open(find_comfyui() / "input" / "example.png").convert("RGB").resize((320, 320), Image.Resampling.LANCZOS))
     y, x = torch.meshgrid(torch.arange(320), torch.arange(320), indexing="ij")
     disc = (x - 200) ** 2 + (y - 190) ** 2 < 40**2
     edited = original.clone()
@@ -35,7 +36,7 @@ def photograph():
 
 def town(seed, do):
     truth = score.truth(seed, do)
-    return tensor(truth.factual), tensor(truth.exact), torch.from_numpy(~truth.unchanged)
+    return to_tensor(truth.factual), to_tensor(truth.exact), torch.from_numpy(~truth.unchanged)
 
 
 TROUBLES = {

@@ -11,11 +11,11 @@ from town_training import dialogues, vlm, words
 
 from csg.causal.counterfactual import propagate
 from csg.evaluation.effectiveness import effectiveness
+from csg.images import to_tensor
 from csg.town import world
 from csg.town.render import picture
 from csg.vlm.extract import extract_concepts
 from csg.vlm.manipulate import vlm_propagate
-from csg.vlm.pictures import to_tensor
 from csg.vlm.suggest import suggest_interventions
 
 SEEDS = range(8)

@@ -2,7 +2,8 @@
 import pytest
 import torch
 
-from csg.vlm.pictures import for_model, to_tensor
+from csg.images import to_tensor
+from csg.vlm.pictures import for_model
 
 
 @pytest.mark.parametrize(
