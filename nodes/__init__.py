@@ -19,7 +19,7 @@ def node_classes() -> list[type[io.ComfyNode]]:
 
     from .doors import guarded
 
-    families = [importlib.import_module(f".{found.name}", __name__) for found in pkgutil.iter_modules(__path__)]
+    families = [importlib.import_module(f".{module.name}", __name__) for module in pkgutil.iter_modules(__path__)]
     return [
         guarded(member)
         for family in families

@@ -111,9 +111,9 @@ class Audit(inputs.WithPrompts, io.ComfyNode):
         book = host_vlm.prompt_book(prompts)
         original, edited = checked(original, "original"), checked(edited, "edited")
         result = audit(vlm, original, edited, counterfactual, max_tokens=max_tokens, seed=seed, book=book)
-        told, report = result.verdicts(), result.report()
+        by_concept, report = result.verdicts(), result.report()
         head = report.partition("\n")[0]
-        sheet = audit_sheet(original, edited, draw(counterfactual, told), [head, *slips(result.slipped)])
-        verdicts = [{"concept": concept, "answer": answer} for concept, answer in told.items()]
+        sheet = audit_sheet(original, edited, draw(counterfactual, by_concept), [head, *slips(result.slipped)])
+        verdicts = [{"concept": concept, "answer": answer} for concept, answer in by_concept.items()]
         shown = {"csg_effectiveness": verdicts, "text": [report], **ui.PreviewImage(sheet, cls=cls).as_dict()}
         return io.NodeOutput(report, sheet, result.effectiveness, result.preserved, ui=shown)

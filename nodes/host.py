@@ -72,8 +72,8 @@ def conditionings(plan: Plan, patcher: comfy.model_patcher.ModelPatcher) -> dict
     for term in plan.terms:
         if term.mask is not None:
             check_finite(term.mask, f"The mask of {term.phrase!r}")
-    base, own = rows[plan.base_rows[0]], (Prompt.POSITIVE, Prompt.NEGATIVE)
-    return {str(row): under(c, base, None if row in own else rows[Prompt.NEGATIVE]) for row, c in rows.items()}
+    base, given = rows[plan.base_rows[0]], (Prompt.POSITIVE, Prompt.NEGATIVE)
+    return {str(row): under(c, base, None if row in given else rows[Prompt.NEGATIVE]) for row, c in rows.items()}
 
 
 class InvertSampler(comfy.samplers.Sampler):

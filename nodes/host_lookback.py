@@ -40,8 +40,8 @@ def patch_print(patcher: ModelPatcher) -> str:
     changed = [patcher.patches, patcher.object_patches, patcher.injections, patcher.hook_patches]
     if not takes_part(patcher) and not any(changed):
         return ""
-    told = repr((str(patcher.patches_uuid), options, _named(patcher.wrappers), *map(_named, changed[1:])))
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    patches = repr((str(patcher.patches_uuid), options, _named(patcher.wrappers), *map(_named, changed[1:])))
+    return hashlib.sha256(patches.encode()).hexdigest()[:16]
 
 
 def patch_difference(made: str, patcher: ModelPatcher) -> str:
@@ -136,12 +136,12 @@ def look_ahead(guided: GuidedModel, run: Run, inversion: Inversion, start: int, 
 
 def fingerprint(cond: Conditions) -> str:
     """What the text encoders made of a text, as a hash."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for one in cond:
         for value in (one.get(name) for name in TEXT):
             if torch.is_tensor(value):
-                found.update(repr((value.dtype, tuple(value.shape))).encode())
-                found.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+                digest.update(repr((value.dtype, tuple(value.shape))).encode())
+                digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
             else:
-                found.update(repr(value).encode())
-    return found.hexdigest()
+                digest.update(repr(value).encode())
+    return digest.hexdigest()

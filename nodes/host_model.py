@@ -53,7 +53,7 @@ def under(conditioning: Conditioning, base: Conditioning, negative: Conditioning
     """
     more = {k: v for k, v in base[0][1].items() if k in CARRIED}
     more |= {k: v for k, v in (negative or [[None, {}]])[0][1].items() if k in CONTROL}
-    return [[context, more | own] for context, own in conditioning] if more else conditioning
+    return [[context, more | extras] for context, extras in conditioning] if more else conditioning
 
 
 def check_latent(latent: Mapping[str, Any], patcher: comfy.model_patcher.ModelPatcher) -> Tensor:
@@ -114,8 +114,8 @@ def model_identity(patcher: comfy.model_patcher.ModelPatcher) -> str:
     parts = [type(model).__name__, str(model.model_type), repr(sorted((k, str(v)) for k, v in model.model_config.unet_config.items()))]
     network = patcher.object_patches_backup.get("diffusion_model", model.diffusion_model).state_dict()
     if name := next((name for name in LAST if name in network), None):
-        found = patcher.backup.get(f"diffusion_model.{name}")
-        weight = found.weight if found is not None else network[name]
+        backup = patcher.backup.get(f"diffusion_model.{name}")
+        weight = backup.weight if backup is not None else network[name]
         if not weight.is_meta:
             parts.append(repr([round(float(w), 4) for w in weight.detach().flatten()[:1024].float().tolist()]))
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]

@@ -80,7 +80,7 @@ def _load_strictly(module: torch.nn.Module, state: dict[str, torch.Tensor], what
 def bf16_units() -> bool:
     """Whether this CPU multiplies bfloat16 natively; without, it is slower than float32."""
     asked = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
-    return any(known is not None and known() for known in asked)
+    return any(check is not None and check() for check in asked)
 
 
 def _dtypes(device: torch.device, parameters: int) -> tuple[torch.dtype, torch.dtype | None]:
@@ -134,10 +134,10 @@ def load_clip(kind: type[TownClip] = UNetClip) -> comfy.sd.CLIP:
     target = comfy.supported_models_base.ClipTarget(comfy.sdxl_clip.SDXLTokenizer, kind)
     clip = comfy.sd.CLIP(target, parameters=7_000_000)
     for prefix, encoder in ((weights.TEXT_L, clip.cond_stage_model.clip_l), (weights.TEXT_G, clip.cond_stage_model.clip_g)):
-        own = weights.part(state, prefix)
-        own[weights.TABLE] = weights.full_table(own[weights.TABLE], state[weights.VOCABULARY])
+        tensors = weights.part(state, prefix)
+        tensors[weights.TABLE] = weights.full_table(tensors[weights.TABLE], state[weights.VOCABULARY])
         kind = encoder.transformer.get_input_embeddings().weight.dtype
-        _load_strictly(encoder.transformer, {k: v.to(kind) for k, v in own.items()}, "text encoder")
+        _load_strictly(encoder.transformer, {k: v.to(kind) for k, v in tensors.items()}, "text encoder")
     return clip
 
 

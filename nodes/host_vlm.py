@@ -66,8 +66,8 @@ def tell(report: str, problems: Sequence[str] = ()) -> None:
 
 def model_folders() -> list[str]:
     """List the folders under models/LLM that hold a model, as names relative to it, and the one that the pack brings."""
-    found = {name for root in folder_paths.get_folder_paths(FOLDER) for name in _models_in(Path(root))}
-    return sorted(found) or [NO_MODEL]
+    names = {name for root in folder_paths.get_folder_paths(FOLDER) for name in _models_in(Path(root))}
+    return sorted(names) or [NO_MODEL]
 
 
 def _models_in(root: Path) -> list[str]:
@@ -88,8 +88,8 @@ def model_folder(name: str) -> Path:
 
 def prompt_folders() -> list[str]:
     """List the built-in prompts and the user's own prompt folders."""
-    own = _prompts_root()
-    return [BUILT_IN_PROMPTS, *sorted(path.name for path in own.glob("*") if path.is_dir())]
+    folder = _prompts_root()
+    return [BUILT_IN_PROMPTS, *sorted(path.name for path in folder.glob("*") if path.is_dir())]
 
 
 def prompt_book(name: str = BUILT_IN_PROMPTS) -> PromptBook:
@@ -111,8 +111,8 @@ def allowed_hosts() -> frozenset[str]:
 def hosts_list() -> str:
     """Return the user's list of hosts and their keys: from the environment and her own file."""
     path = Path(folder_paths.get_user_directory()) / HOSTS_FILE
-    own = path.read_text(encoding="utf-8-sig", errors="replace") if path.is_file() else ""
-    return f"{os.environ.get(HOSTS_VARIABLE, '')}\n{own}"
+    text = path.read_text(encoding="utf-8-sig", errors="replace") if path.is_file() else ""
+    return f"{os.environ.get(HOSTS_VARIABLE, '')}\n{text}"
 
 
 # ---------------------------------------------------------------------------------------- backends

@@ -77,7 +77,7 @@ class ClipText:
             loaded = _loaded(self.clip, section)
             if loaded:
                 pieces = _pieces(self.clip, section.key)
-                yield [(Column(start + i - cut, section.weight), pieces(_number(entries[i][0]))) for i in _own(entries, empty[section.key])]
+                yield [(Column(start + i - cut, section.weight), pieces(_number(entries[i][0]))) for i in _text_places(entries, empty[section.key])]
             if loaded or section.kept:
                 start += len(entries) - cut
 
@@ -97,9 +97,9 @@ class _Listener:
 
 def _shown(image: torch.Tensor, clip: Any) -> torch.Tensor:  # noqa: ANN401
     """The picture for a text encoder that sees one; ValueError otherwise."""
-    if (found := list(clip.tokenize(""))) != [SEES]:
+    if (encoders := list(clip.tokenize(""))) != [SEES]:
         raise ValueError(
-            f"An image is connected, but this text encoder ({', '.join(found)[:60]}) sees no pictures; only Qwen-Image-Edit's does ({SEES}). "
+            f"An image is connected, but this text encoder ({', '.join(encoders)[:60]}) sees no pictures; only Qwen-Image-Edit's does ({SEES}). "
             "Disconnect it: other edit models get the picture through Set Reference Latent alone."
         )
     if len(image) != 1:
@@ -107,12 +107,12 @@ def _shown(image: torch.Tensor, clip: Any) -> torch.Tensor:  # noqa: ANN401
     return image[..., :3]
 
 
-def _own(entries: list[tuple], empty: list[list[tuple]]) -> list[int]:
+def _text_places(entries: list[tuple], empty: list[list[tuple]]) -> list[int]:
     """The places of the text's own tokens among all."""
     places = [i for i, (_, _, word) in enumerate(entries) if word]
     template = [_number(token) for chunk in empty for token, _, word in chunk if word]
-    own = own_tokens([_number(entries[i][0]) for i in places], template)
-    return [places[i] for i in own]
+    chosen = own_tokens([_number(entries[i][0]) for i in places], template)
+    return [places[i] for i in chosen]
 
 
 def _number(token: object) -> int | None:

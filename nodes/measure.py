@@ -47,7 +47,7 @@ class LPIPS(io.ComfyNode):
     @classmethod
     def execute(cls, image_a: torch.Tensor, image_b: torch.Tensor, net: str) -> io.NodeOutput:
         backbone = perceptual.find_backbone(folder_paths.get_folder_paths(FOLDER), net)
-        return told(perceptual.lpips(image_a, image_b, backbone, net))
+        return figure_output(perceptual.lpips(image_a, image_b, backbone, net))
 
 
 class MultiScaleSSIM(io.ComfyNode):
@@ -70,7 +70,7 @@ class MultiScaleSSIM(io.ComfyNode):
 
     @classmethod
     def execute(cls, image_a: torch.Tensor, image_b: torch.Tensor) -> io.NodeOutput:
-        return told(ms_ssim(image_a, image_b))
+        return figure_output(ms_ssim(image_a, image_b))
 
 
 class Soundness(io.ComfyNode):
@@ -100,11 +100,11 @@ class Soundness(io.ComfyNode):
         cls, factual: torch.Tensor, unedited: torch.Tensor | None = None, returned: torch.Tensor | None = None
     ) -> io.NodeOutput:
         pairs = {"composition": unedited, "reversibility": returned}
-        found = {name: distances(factual, image) for name, image in pairs.items() if image is not None}
-        if not found:
+        measured = {name: distances(factual, image) for name, image in pairs.items() if image is not None}
+        if not measured:
             raise ValueError("There is nothing to compare: connect `unedited`, `returned`, or both.")
-        report = "\n".join(f"{name}: {one.text()}" for name, one in found.items())
-        errors = [found[name].mean_error if name in found else float("nan") for name in pairs]
+        report = "\n".join(f"{name}: {one.text()}" for name, one in measured.items())
+        errors = [measured[name].mean_error if name in measured else float("nan") for name in pairs]
         return io.NodeOutput(*errors, report, ui={"text": [report]})
 
 
@@ -138,6 +138,6 @@ class CounterfactualText(io.ComfyNode):
         return io.NodeOutput(text, instruction(counterfactual), ui={"text": [text]})
 
 
-def told(value: float) -> io.NodeOutput:
+def figure_output(value: float) -> io.NodeOutput:
     """A figure, shown on its node too."""
     return io.NodeOutput(value, ui={"text": [f"{value:.4f}"]})

@@ -86,4 +86,4 @@ class BeforeAfter(io.ComfyNode):
 def lines_of(texts: list[str | float]) -> list[str]:
     """All lines of all texts; a number is a line of its own."""
     lines = [text.splitlines() if isinstance(text, str) else [f"{text:.4g}"] for text in texts]
-    return [line.strip() for own in lines for line in own]
+    return [line.strip() for part in lines for line in part]

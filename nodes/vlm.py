@@ -226,8 +226,8 @@ class ExtractConcepts(inputs.WithPrompts, io.ComfyNode):
         prompts: str = host_vlm.BUILT_IN_PROMPTS,
         **settings: Any,
     ) -> io.NodeOutput:
-        found = extract_concepts(vlm, image, description, book=host_vlm.prompt_book(prompts), **settings)
-        return _graph_output(found, found.reply)
+        extraction = extract_concepts(vlm, image, description, book=host_vlm.prompt_book(prompts), **settings)
+        return _graph_output(extraction, extraction.reply)
 
 
 class ConceptsFromText(io.ComfyNode):
@@ -258,10 +258,10 @@ class ConceptsFromText(io.ComfyNode):
         return _graph_output(concepts_from_text(text))
 
 
-def _graph_output(found: Extraction, *more: str) -> io.NodeOutput:
+def _graph_output(extraction: Extraction, *more: str) -> io.NodeOutput:
     """Return the graph, shown on the node together with what could not be read."""
-    host_vlm.tell(found.report(), found.problems)
-    return io.NodeOutput(found.graph, *more, ui={"graph": [write_json(found.graph)], "text": [found.report()]})
+    host_vlm.tell(extraction.report(), extraction.problems)
+    return io.NodeOutput(extraction.graph, *more, ui={"graph": [write_json(extraction.graph)], "text": [extraction.report()]})
 
 
 class SuggestInterventions(inputs.WithPrompts, io.ComfyNode):
@@ -304,6 +304,6 @@ class SuggestInterventions(inputs.WithPrompts, io.ComfyNode):
         cls, vlm: VisionLanguageModel, image: torch.Tensor, graph: CausalGraph, count: int, prompts: str = host_vlm.BUILT_IN_PROMPTS,
         **settings: Any,
     ) -> io.NodeOutput:  # fmt: skip
-        found = suggest_interventions(vlm, image, graph, count, book=host_vlm.prompt_book(prompts), **settings)
-        host_vlm.tell(found.report())
-        return io.NodeOutput(list(found.counterfactuals), found.report(), ui={"text": [found.report()]})
+        suggestions = suggest_interventions(vlm, image, graph, count, book=host_vlm.prompt_book(prompts), **settings)
+        host_vlm.tell(suggestions.report())
+        return io.NodeOutput(list(suggestions.counterfactuals), suggestions.report(), ui={"text": [suggestions.report()]})

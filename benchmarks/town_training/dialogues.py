@@ -16,7 +16,7 @@ from town_expected import TRUE_EDGES, most_probable
 from csg.causal.graph import CausalGraph, Concept, Edge
 from csg.town.world import BY_NAME, NAMES, VARIABLES, Values, caption, evaluate, exogenous
 from csg.vlm import suggest
-from csg.vlm.manipulate import told
+from csg.vlm.manipulate import graph_for_model
 from csg.vlm.prompting import PromptBook, fenced, fenced_json
 
 from .data import training_do
@@ -146,7 +146,7 @@ def propagation(
     settled = dict(settled or {})
     asked = _asked(graph, settled)
     question = {
-        "graph": fenced_json(told(graph)),
+        "graph": fenced_json(graph_for_model(graph)),
         "interventions": fenced_json(dict(graph.interventions)),
         "settled": fenced_json(settled),
         "descendants": fenced_json(asked),

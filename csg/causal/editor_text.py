@@ -56,8 +56,8 @@ def merge_again(memory: Memory, mine: CausalGraph, theirs: CausalGraph) -> tuple
     if memory.latest is memory.base:
         return graph, conflicts
     _, before = merge(memory.base, graph, theirs, memory.settled)
-    known = {conflict.key for conflict in before}
-    return graph, before + [conflict for conflict in conflicts if conflict.key not in known]
+    shown = {conflict.key for conflict in before}
+    return graph, before + [conflict for conflict in conflicts if conflict.key not in shown]
 
 
 def edited(text: str, graph: CausalGraph | None = None) -> tuple[CausalGraph, list[Conflict]]:

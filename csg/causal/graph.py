@@ -60,9 +60,9 @@ def normal(text: str) -> str:
     return normalize("NFC", text)
 
 
-def closest(word: str, known: Iterable[str]) -> str:
+def closest(word: str, choices: Iterable[str]) -> str:
     """Return a hint that ends an error message: the nearest known word, or all of them."""
-    names = list(known)
+    names = list(choices)
     near = get_close_matches(word, [name for name in names if len(name) <= MAX_HINT], n=1) if len(word) <= MAX_HINT else []
     if near:
         return f"Did you mean {quoted(near[0])}?"

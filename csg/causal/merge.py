@@ -121,23 +121,23 @@ class _Merging:
     def effects(self, merged: Mapping[str, Concept]) -> dict[str, str]:
         """Return what is to follow: the artist's word where there is one."""
         base, mine, theirs = (side.effects for side in self.sides)
-        found = {}
+        effects = {}
         for name in dict.fromkeys([*mine, *theirs]):
             value = (theirs if mine.get(name) == base.get(name) else mine).get(name)
             if name in merged and value in merged[name].values:
-                found[name] = value
-        return found
+                effects[name] = value
+        return effects
 
     def interventions(self, merged: Mapping[str, Concept]) -> dict[str, str]:
         _, mine, theirs = (side.interventions for side in self.sides)
-        found = {}
+        interventions = {}
         for name in dict.fromkeys([*mine, *theirs]):
             if name not in merged:
                 continue
             value = self.pick("do", name, *(side.interventions.get(name) for side in self.sides))
             if value in merged[name].values:
-                found[name] = value
-        return found
+                interventions[name] = value
+        return interventions
 
     def concepts(self) -> list[Concept]:
         kept = [merged for concept in self.mine.values() if (merged := self.concept(concept)) is not None]
@@ -146,10 +146,10 @@ class _Merging:
         added = wanted[: MAX_CONCEPTS - len(kept)]
         for concept in more:
             if concept not in added:
-                self.left(concept)
+                self.report_absent(concept)
         return kept + added
 
-    def left(self, theirs: Concept) -> None:
+    def report_absent(self, theirs: Concept) -> None:
         """Report a concept that the artist removed, or that found no room."""
         base = self.base.get(theirs.name)
         if base is None or base.value != theirs.value:
@@ -184,13 +184,13 @@ class _Merging:
         needed = {factual, self.sides[1].interventions.get(mine.name), self.sides[1].effects.get(mine.name)}
         untouched = base is not None and list(base.values) == list(mine.values)
         first, second = (theirs, mine) if untouched else (mine, theirs)
-        found = {}
+        values = {}
         for value in dict.fromkeys([*first.values, *second.values]):
             b, m, t = (side and side.values.get(value) for side in (base, mine, theirs))
             gone = b is not None and (m is None or t is None) and (t if m is None else m) == b
             if not gone or value in needed:
-                found[value] = self.phrase(f"{mine.name} = {value}", b, m, t)
-        return found
+                values[value] = self.phrase(f"{mine.name} = {value}", b, m, t)
+        return values
 
     def phrase(self, subject: str, base: str | None, mine: str | None, theirs: str | None) -> str:
         if mine is None or theirs is None:
@@ -209,12 +209,12 @@ class _Merging:
         ]  # fmt: skip
         theirs = [edge for edge in kept if self.only_they_confirm(edge)]
         refused = _closing([edge for edge in kept if not self.only_they_confirm(edge)], theirs + news)
-        found = [replace(edge, status="proposed") if edge in refused else edge for edge in kept]
-        found += [edge for edge in news if edge not in refused]
+        edges = [replace(edge, status="proposed") if edge in refused else edge for edge in kept]
+        edges += [edge for edge in news if edge not in refused]
         for edge in refused:
-            back = _path(found, edge.effect, edge.cause)
+            back = _path(edges, edge.effect, edge.cause)
             self.report(Conflict("cycle", f"{edge.cause} → {edge.effect}", " → ".join(back), edge.reason))
-        return found
+        return edges
 
     def only_they_confirm(self, merged: Edge) -> bool:
         """Whether an edge is my proposal, confirmed by the extraction."""
@@ -242,12 +242,12 @@ class _Merging:
 def _keys(base: Mapping[str, Any], mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
     """Return unknown keys: what one side changed is taken from it, mine where both did."""
     lacking = object()
-    found = {}
+    merged = {}
     for key in {**theirs, **mine}:
         side = theirs if mine.get(key, lacking) == base.get(key, lacking) else mine
         if key in side:
-            found[key] = side[key]
-    return found
+            merged[key] = side[key]
+    return merged
 
 
 def _alike(one: Concept | Edge, other: Concept | Edge) -> bool:

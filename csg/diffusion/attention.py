@@ -143,8 +143,8 @@ class AttentionCapture:
         step = max(1, SCORES_AT_ONCE // (len(q) // len(keys) * heads * q.shape[1] * k.shape[1]))
         for start in range(0, len(chunks), step):
             some, qs, ks = zip(*chunks[start : start + step], strict=True)
-            found = word_attention(torch.cat(qs), torch.cat(ks), heads, self._selection(some, ks[0]))
-            for key, one in zip(some, found.chunk(len(some)), strict=True):
+            maps = word_attention(torch.cat(qs), torch.cat(ks), heads, self._selection(some, ks[0]))
+            for key, one in zip(some, maps.chunk(len(some)), strict=True):
                 self.add(key, one)
 
     def _selection(self, keys: Sequence[Key], like: Tensor) -> Tensor:

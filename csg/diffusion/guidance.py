@@ -160,10 +160,10 @@ class Guided:
         return torch.stack(list(self.masks.values())).amax(0) if self.masks else None
 
 
-def local_psi(term: ConceptTerm, k: int, said: Predictions, settings: GuidanceSettings) -> Tensor:
+def local_psi(term: ConceptTerm, k: int, predictions: Predictions, settings: GuidanceSettings) -> Tensor:
     """s_e * (D(x, p) - reference), signed, under the user's mask: what M2 looks at."""
-    reference = said.factuals[k] if settings.contrast == FACTUAL and k in said.factuals else said.unconditional
-    psi = (-term.scale if term.remove else term.scale) * (said.concepts[k] - reference).float()
+    reference = predictions.factuals[k] if settings.contrast == FACTUAL and k in predictions.factuals else predictions.unconditional
+    psi = (-term.scale if term.remove else term.scale) * (predictions.concepts[k] - reference).float()
     return psi if term.mask is None else psi * user_mask(term.mask, psi)
 
 
@@ -175,24 +175,24 @@ def user_mask(mask: Tensor, like: Tensor) -> Tensor:
     return mask
 
 
-def first_mask(term: ConceptTerm, k: int, said: Predictions, settings: GuidanceSettings, size: tuple[int, int]) -> Tensor:
+def first_mask(term: ConceptTerm, k: int, predictions: Predictions, settings: GuidanceSettings, size: tuple[int, int]) -> Tensor:
     """M1 from the edit phrase's attention, the factual phrase's on the original picture, or the union of both."""
     maps = []
-    if settings.mask_source != FACTUAL or k not in said.factual_attention:
-        maps.append(said.attention[k])
-    if settings.mask_source != EDIT and k in said.factual_attention:
-        maps.append(said.factual_attention[k])
-    return torch.stack([attention_mask(m, term.threshold, size, settings.cut, said.cell) for m in maps]).amax(0)
+    if settings.mask_source != FACTUAL or k not in predictions.factual_attention:
+        maps.append(predictions.attention[k])
+    if settings.mask_source != EDIT and k in predictions.factual_attention:
+        maps.append(predictions.factual_attention[k])
+    return torch.stack([attention_mask(m, term.threshold, size, settings.cut, predictions.cell) for m in maps]).amax(0)
 
 
 def concept_mask(
-    term: ConceptTerm, k: int, psi: Tensor, said: Predictions, settings: GuidanceSettings
+    term: ConceptTerm, k: int, psi: Tensor, predictions: Predictions, settings: GuidanceSettings
 ) -> Tensor:
     """phi's masks for one local term, (B, 1, h, w): M1 * M2, one of them, or all ones; none of it outside the user's mask."""
     size = (psi.shape[-2], psi.shape[-1])
     mask = torch.ones_like(psi[:, :1])
     if settings.uses_attention:
-        mask = mask * first_mask(term, k, said, settings, size)
+        mask = mask * first_mask(term, k, predictions, settings, size)
     if settings.mask in (INTERSECT, NOISE):
         mask = mask * noise_mask(psi, term.threshold)
     return mask if term.mask is None else mask * (user_mask(term.mask, psi) > 0)
@@ -201,33 +201,33 @@ def concept_mask(
 def guide(
     terms: Sequence[ConceptTerm],
     active: Sequence[int],
-    said: Predictions,
+    predictions: Predictions,
     settings: GuidanceSettings,
     kept_places: KeptPlaces | None = None,
 ) -> Guided:
     """The base prediction plus every active term (eq. 12 with the base the caller chose), outside the places kept from it."""
-    shared = [k for k in active if settings.by_captions(terms[k]) and said.caption_difference is not None]
-    psis = {k: local_psi(terms[k], k, said, settings) for k in active if not settings.by_captions(terms[k])}
-    kept = kept_places(said, psis) if kept_places else {}
-    total, masks = said.base.float(), {}
+    shared = [k for k in active if settings.by_captions(terms[k]) and predictions.caption_difference is not None]
+    psis = {k: local_psi(terms[k], k, predictions, settings) for k in active if not settings.by_captions(terms[k])}
+    kept = kept_places(predictions, psis) if kept_places else {}
+    total, masks = predictions.base.float(), {}
     if shared:
-        masks = {k: terms[k].outside(kept, _caption_mask(terms[k], k, said, settings)) for k in shared}
-        total = total + torch.stack([terms[k].scale * masks[k] for k in shared]).amax(0) * said.caption_difference.float()
+        masks = {k: terms[k].outside(kept, _caption_mask(terms[k], k, predictions, settings)) for k in shared}
+        total = total + torch.stack([terms[k].scale * masks[k] for k in shared]).amax(0) * predictions.caption_difference.float()
     for k, psi in psis.items():
-        masks[k] = terms[k].outside(kept, concept_mask(terms[k], k, psi, said, settings))
+        masks[k] = terms[k].outside(kept, concept_mask(terms[k], k, psi, predictions, settings))
         total = total + psi * masks[k]
     return Guided(total, masks)
 
 
-def _caption_mask(term: ConceptTerm, k: int, said: Predictions, settings: GuidanceSettings) -> Tensor:
+def _caption_mask(term: ConceptTerm, k: int, predictions: Predictions, settings: GuidanceSettings) -> Tensor:
     """Where a term that the captions tell of acts, (B, 1, h, w).
 
     All such terms share one difference of the whole captions, which tells of every change at once: where several act,
     the strongest counts, not their sum. A global term acts everywhere, or everywhere in its user's mask.
     """
-    difference = said.caption_difference.float()
+    difference = predictions.caption_difference.float()
     everywhere = torch.ones_like(difference[:, :1])
-    mask = everywhere if term.scope == GLOBAL else concept_mask(term, k, difference, said, settings)
+    mask = everywhere if term.scope == GLOBAL else concept_mask(term, k, difference, predictions, settings)
     return mask if term.mask is None else mask * user_mask(term.mask, difference)
 
 

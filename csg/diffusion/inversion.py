@@ -104,14 +104,14 @@ def denoise_path(
 ) -> Tensor:
     """Predictions (count, B, C, h, w) for the first `count` levels; they are independent, so `at_once` run together."""
     batch = path.shape[1]
-    found = []
+    predictions = []
     for start in range(0, count, at_once):
         stop = min(start + at_once, count)
         x = path[start:stop].flatten(0, 1).to(device)
         predicted = denoise(x, sigmas[start:stop].repeat_interleave(batch).to(device))
-        found.append(predicted.float().cpu().unflatten(0, (stop - start, batch)))
-        progress(stop, count, found[-1][-1])
-    return torch.cat(found) if found else path[:0]
+        predictions.append(predicted.float().cpu().unflatten(0, (stop - start, batch)))
+        progress(stop, count, predictions[-1][-1])
+    return torch.cat(predictions) if predictions else path[:0]
 
 
 def extract_noises(path: Tensor, denoised: Tensor, sigmas: Tensor, order: int) -> tuple[Tensor, Tensor]:
@@ -168,7 +168,7 @@ def invert_ddim(
     """
     steps = len(sigmas) - 1
     x = latent.float().cpu() * space.scale(float(sigmas[-1]))
-    path, found = [x], []
+    path, predictions = [x], []
     for i in range(steps - 1, -1, -1):
         upper, lower = float(sigmas[i]), float(sigmas[i + 1])
         asked = x * (space.scale(upper) / space.scale(lower))
@@ -176,10 +176,10 @@ def invert_ddim(
         denoised = denoise(asked.to(device), level).float().cpu()
         x = x + (upper - lower) * (asked - denoised) / upper
         path.append(x)
-        found.append(denoised)
+        predictions.append(denoised)
         progress(steps - i, steps, denoised)
     ordered = torch.stack(path[::-1])
-    return Inversion(DDIM, 1, sigmas, ordered, torch.stack(found[::-1]), torch.zeros_like(ordered[:-1]), space=space)
+    return Inversion(DDIM, 1, sigmas, ordered, torch.stack(predictions[::-1]), torch.zeros_like(ordered[:-1]), space=space)
 
 
 def invert_flowedit(

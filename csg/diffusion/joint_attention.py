@@ -175,10 +175,10 @@ class JointAttentionCapture:
             self._selectors[kind] = made
         return self._selectors[kind]
 
-    def _count(self, group: Sequence[Key], found: Tensor) -> None:
+    def _count(self, group: Sequence[Key], maps: Tensor) -> None:
         with self._lock:
             for channel, key in enumerate(group):
-                one = found[..., channel]
+                one = maps[..., channel]
                 self._sums[key] = self._sums[key] + one.to(self._sums[key]) if key in self._sums else one
                 self._counts[key] = self._counts.get(key, 0) + 1
 

@@ -37,25 +37,25 @@ class Preservation:
     def __init__(self) -> None:
         self.strength: Tensor | None = None
 
-    def kept(self, said: Predictions, psis: Mapping[int, Tensor]) -> dict[str, Tensor]:
+    def kept(self, predictions: Predictions, psis: Mapping[int, Tensor]) -> dict[str, Tensor]:
         """1 where preserved concepts keep their place, per scope of the acting term, each (B, 1, h, w).
 
         `psis` are the guidances (B, C, h, w) of the terms that have one of their own. Empty where nothing preserved
         can be looked at.
         """
-        moves = [*psis.values(), *([] if said.caption_difference is None else [said.caption_difference])]
-        if not said.preserved_attention or not moves:
+        moves = [*psis.values(), *([] if predictions.caption_difference is None else [predictions.caption_difference])]
+        if not predictions.preserved_attention or not moves:
             return {}
         now = sum(move.float().abs().sum(1, keepdim=True) for move in moves)
         self.strength = now if self.strength is None else self.strength + now
         relative = self.strength / self.strength.mean((2, 3), keepdim=True).clamp(min=1e-12)
-        claimed = self._claimed(said, (now.shape[-2], now.shape[-1]))
+        claimed = self._claimed(predictions, (now.shape[-2], now.shape[-1]))
         return {scope: claimed * (relative < share) for scope, share in SHARES.items()}
 
     @staticmethod
-    def _claimed(said: Predictions, size: tuple[int, int]) -> Tensor:
+    def _claimed(predictions: Predictions, size: tuple[int, int]) -> Tensor:
         """Where some preserved concept is looked at more than every change, each map measured by its own peak."""
-        own = [place(a, size, said.cell) for a in said.preserved_attention.values()]
-        best = torch.stack([a * otsu_mask(a[:, 0])[:, None] for a in own]).amax(0)
-        rivals = [place(a, size, said.cell) for a in (*said.attention.values(), *said.factual_attention.values())]
+        preserved = [place(a, size, predictions.cell) for a in predictions.preserved_attention.values()]
+        best = torch.stack([a * otsu_mask(a[:, 0])[:, None] for a in preserved]).amax(0)
+        rivals = [place(a, size, predictions.cell) for a in (*predictions.attention.values(), *predictions.factual_attention.values())]
         return (best > torch.stack(rivals).amax(0)).float() if rivals else torch.zeros_like(best)

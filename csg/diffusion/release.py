@@ -29,6 +29,6 @@ def effect_left(seen: Tensor, free: Tensor) -> Tensor:
     return lengths[0] / lengths[1].clamp(min=1e-12)
 
 
-def share_released(share: float, left: Tensor, below: float) -> Tensor:
+def share_released(share: float, remaining: Tensor, below: float) -> Tensor:
     """The share of low frequencies to take out of each picture, (B, 1, 1, 1): `share` where less than `below` is left."""
-    return torch.where(left < below, share, 0.0)[:, None, None, None]
+    return torch.where(remaining < below, share, 0.0)[:, None, None, None]

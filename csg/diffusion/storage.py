@@ -95,8 +95,8 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise StorageError(f"{path.name} cannot be read as safetensors: {quoted(error)}. Save the inversion again.") from None
     if bad := [quoted(name) for name, tensor in tensors.items() if tensor.dtype not in FLOATS]:
         raise StorageError(f"{path.name} holds no inversion: {bad[0]} is no tensor of floating-point numbers. Save the inversion again.")
-    own = {*PARTS, *(f"settings.{name}" for name in TENSORS)}
-    return metadata, {name: tensor.float() if name in own else tensor for name, tensor in tensors.items()}
+    parts = {*PARTS, *(f"settings.{name}" for name in TENSORS)}
+    return metadata, {name: tensor.float() if name in parts else tensor for name, tensor in tensors.items()}
 
 
 def quoted(words: object) -> str:
@@ -157,13 +157,13 @@ def check_shapes(name: str, tensors: dict[str, Tensor]) -> None:
     fits = sigmas.ndim == 1 and path.ndim == denoised.ndim == noises.ndim == 5
     fits = fits and len(sigmas) == len(path) == len(noises) + 1 > len(denoised)
     if not fits or not path.shape[1:] == noises.shape[1:] == denoised.shape[1:] or not path.numel():
-        found = ", ".join(f"{part} {tuple(tensors[part].shape)}" for part in PARTS)
-        raise StorageError(f"{name} holds parts of different inversions ({found}); save the inversion again.")
+        shapes = ", ".join(f"{part} {tuple(tensors[part].shape)}" for part in PARTS)
+        raise StorageError(f"{name} holds parts of different inversions ({shapes}); save the inversion again.")
     samples, mask = (tensors.get(f"settings.{part}") for part in TENSORS)
     if samples is None or samples.ndim < 4 or squeezed_shape(samples) != path.shape[1:]:
-        found = "none" if samples is None else str(tuple(samples.shape))
+        shapes = "none" if samples is None else str(tuple(samples.shape))
         expected = tuple(path.shape[1:])
-        raise StorageError(f"{name} holds no latent of the inverted picture ({found}, expected {expected}); save the inversion again.")
+        raise StorageError(f"{name} holds no latent of the inverted picture ({shapes}, expected {expected}); save the inversion again.")
     if mask is not None and (not 2 <= mask.ndim <= 5 or not mask.numel()):
         shape = tuple(mask.shape)
         raise StorageError(f"{name} holds a noise mask of the shape {shape}, expected (batch, height, width); save the inversion again.")
@@ -194,7 +194,7 @@ def check_prompts(name: str, tensors: dict[str, Tensor]) -> None:
 
 def conditioning_of(name: str, tensors: dict[str, Tensor]) -> list | None:
     """Inverse of `conditioning_tensors`."""
-    found, i = [], 0
+    conditioning, i = [], 0
     while f"{name}.{i}.context" in tensors:
         more = {k: v for k in TEXT_KEYS if (v := tensors.get(f"{name}.{i}.{SHORT.get(k, k)}")) is not None}
         if "guidance" in more:
@@ -202,6 +202,6 @@ def conditioning_of(name: str, tensors: dict[str, Tensor]) -> list | None:
         for key, kind in (("attention_mask", torch.int64), ("t5xxl_ids", torch.int32)):
             if key in more and more[key].dtype == torch.float64:  # of integers, when it was saved
                 more[key] = more[key].to(kind)
-        found.append([tensors[f"{name}.{i}.context"], more])
+        conditioning.append([tensors[f"{name}.{i}.context"], more])
         i += 1
-    return found or None
+    return conditioning or None

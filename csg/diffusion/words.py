@@ -109,9 +109,9 @@ def _runs_on(before: bytes, after: bytes) -> bool:
 
 
 def _covering(pieces: Sequence[bytes], start: int, end: int) -> range:
-    place, found = 0, []
+    place, places = 0, []
     for i, piece in enumerate(pieces):
         if place < end and place + len(piece) > start and piece:
-            found.append(i)
+            places.append(i)
         place += len(piece)
-    return range(found[0], found[-1] + 1)
+    return range(places[0], places[-1] + 1)

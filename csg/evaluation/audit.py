@@ -62,14 +62,14 @@ class Audit:
 
     def report(self) -> str:
         """A plain-text table, the scores first."""
-        told = self.verdicts()
+        verdicts = self.verdicts()
         head = f"Effectiveness {self.effectiveness:.2f}, preserved {self.preserved:.2f}"
-        both = f"{sum(told.values())} of {len(told)} concepts do what the graph says." if told else "nothing can be looked at."
+        both = f"{sum(verdicts.values())} of {len(verdicts)} concepts do what the graph says." if verdicts else "nothing can be looked at."
         return "\n".join([f"{head}: {both}", *(finding.line() for finding in self.findings)])
 
     def _share(self, demand: str) -> float:
-        told = [finding.good for finding in self.findings if finding.demand == demand and finding.good is not None]
-        return sum(told) / len(told) if told else 1.0
+        hits = [finding.good for finding in self.findings if finding.demand == demand and finding.good is not None]
+        return sum(hits) / len(hits) if hits else 1.0
 
 
 def audit(
@@ -94,8 +94,8 @@ def audit(
     return Audit((*changes, *stays))
 
 
-def _changed(found: Verdict) -> Finding:
-    return Finding(found.concept, CHANGE, found.answer, f"{found.asked} (the model wrote: {found.reply})")
+def _changed(judged: Verdict) -> Finding:
+    return Finding(judged.concept, CHANGE, judged.answer, f"{judged.asked} (the model wrote: {judged.reply})")
 
 
 def _stayed(before: Interview, after: Interview, phrase: ConceptPhrase) -> Finding:

@@ -39,14 +39,14 @@ def pictures_in(folder: str | Path) -> list[Path]:
     Raises DatasetError where there is none, or where two names differ in their suffix alone.
     """
     there = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
-    found = [p for p in there if p.suffix.lower() in PICTURES and not p.name.startswith(".") and p.is_file()]
-    if not found:
+    pictures = [p for p in there if p.suffix.lower() in PICTURES and not p.name.startswith(".") and p.is_file()]
+    if not pictures:
         raise DatasetError(f"There are no pictures in {folder}; {', '.join(PICTURES)} are read.")
     names: dict[str, str] = {}
-    for picture in found:
+    for picture in pictures:
         if (other := names.setdefault(picture.stem, picture.name)) != picture.name:
             raise DatasetError(f"{other} and {picture.name} in {folder} have the same name, by which results are kept. Rename one.")
-    return sorted(found, key=lambda p: (0, int(p.stem), "") if p.stem.isdecimal() else (1, 0, p.name))
+    return sorted(pictures, key=lambda p: (0, int(p.stem), "") if p.stem.isdecimal() else (1, 0, p.name))
 
 
 def read_captions(path: str | Path) -> dict[str, str]:
@@ -128,14 +128,14 @@ def samples(folder: str | Path, captions: str | Path | None) -> list[Sample]:
     pictures = pictures_in(folder)
     if captions is None:
         return [Sample(p.stem, p, "") for p in pictures]
-    said = read_captions(captions)
-    found = [Sample(p.stem, p, said[p.stem]) for p in pictures if said.get(p.stem)]
-    if not found:
+    texts = read_captions(captions)
+    paired = [Sample(p.stem, p, texts[p.stem]) for p in pictures if texts.get(p.stem)]
+    if not paired:
         raise DatasetError(
             f"None of the {len(pictures)} pictures in {folder} has a caption in {captions}: they begin with "
-            f"{pictures[0].stem!r}, the captions with {next(iter(said))!r}. Are they of the same data set?"
+            f"{pictures[0].stem!r}, the captions with {next(iter(texts))!r}. Are they of the same data set?"
         )
-    return found
+    return paired
 
 
 def drawn(everything: Sequence[Sample], count: int | None, seed: int) -> list[Sample]:

@@ -81,6 +81,6 @@ def verdict(interview: Interview, edit: ConceptPhrase) -> Verdict:
     sought = edit.factual_phrase if edit.removes else edit.phrase
     answer = interview.ask("effectiveness", {"phrase": fenced(sought)}, AnswerReply, read_answer)
     asked = f"{sought} is gone" if edit.removes else f"{sought} is seen"
-    said = answer.reading.value
+    answered = answer.reading.value
     wrote = plain(spoken(answer.reply), MAX_QUOTED) or plain(answer.reply, MAX_QUOTED)
-    return Verdict(edit.concept, asked, said is not None and said is not edit.removes, wrote)
+    return Verdict(edit.concept, asked, answered is not None and answered is not edit.removes, wrote)

@@ -33,9 +33,9 @@ def find_backbone(folders: Iterable[str | Path], net: str) -> Path:
     """The backbone's file in one of `folders`; raises LPIPSUnavailable, saying which file belongs where."""
     folders = [Path(folder) for folder in folders]
     for folder in folders:
-        found = sorted(p for p in folder.glob(f"{STEMS[net]}*") if p.suffix in SUFFIXES)
-        if found:
-            return found[0]
+        files = sorted(p for p in folder.glob(f"{STEMS[net]}*") if p.suffix in SUFFIXES)
+        if files:
+            return files[0]
     places = " or ".join(map(str, folders)) or "a models folder"
     raise LPIPSUnavailable(
         f"LPIPS ({net}) needs torchvision's {STEMS[net]} weights, which are not there: put {FILES[net]} (or the same as "
@@ -49,13 +49,13 @@ def read_backbone(path: str | Path, net: str) -> dict[str, Tensor]:
         state = _read(Path(path))
     except Exception as error:
         raise LPIPSUnavailable(f"{path} cannot be read as weights ({error}). Put {FILES[net]} there again.") from error
-    found = (
+    features = (
         {name: value for name, value in state.items() if name.startswith(FEATURES)} if isinstance(state, dict) else {}
     )
-    first = found.get(f"{FEATURES}0.weight")
+    first = features.get(f"{FEATURES}0.weight")
     if first is None or tuple(first.shape) != FIRST_LAYER[net]:
         raise LPIPSUnavailable(f"{path} does not hold torchvision's {STEMS[net]}. Put {FILES[net]} there instead.")
-    return found
+    return features
 
 
 def _read(path: Path) -> Any:  # noqa: ANN401
@@ -78,8 +78,8 @@ def load(path: str | Path, net: str, changed: float = 0.0) -> torch.nn.Module:
         ) from error
     network = _LPIPS(net=net, pnet_rand=True)
     backbone = read_backbone(path, net)
-    own = network.net.state_dict()  # slice2.5.weight is features.5.weight
-    network.net.load_state_dict({name: backbone[FEATURES + name.split(".", 1)[1]] for name in own})
+    expected = network.net.state_dict()  # slice2.5.weight is features.5.weight
+    network.net.load_state_dict({name: backbone[FEATURES + name.split(".", 1)[1]] for name in expected})
     return network.eval().requires_grad_(False)
 
 

@@ -52,13 +52,13 @@ def undo_drift(
     _same_aspect(original, edited)
     size = (original.shape[1], original.shape[2])
     given = None if masks is None else pairs.union(masks, len(edited), size) > 0
-    found = [
+    undone = [
         _one(original[i : i + 1], edited[i : i + 1], None if given is None else given[i], align, match_colour, feather)
         for i in range(len(edited))
     ]
-    lines = [one.report() for one in found]
+    lines = [one.report() for one in undone]
     report = lines[0] if len(lines) == 1 else "\n".join(f"picture {i}: {line}" for i, line in enumerate(lines, 1))
-    return torch.cat([one.image for one in found]), torch.cat([one.mask for one in found]), report
+    return torch.cat([one.image for one in undone]), torch.cat([one.mask for one in undone]), report
 
 
 def _same_aspect(original: Tensor, edited: Tensor) -> None:

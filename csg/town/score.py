@@ -101,17 +101,17 @@ def check_picture(picture: np.ndarray) -> None:
 def score(picture: np.ndarray, seed: int, do: Mapping[str, str], reconstruction: np.ndarray | None = None) -> Score:
     """Score an edited picture (256, 256, 3) uint8 of scene `seed` against `do`'s exact counterfactual."""
     check_picture(picture)
-    known = truth(seed, do)
+    scene = truth(seed, do)
     read = read_values(picture[None])[0]
-    others = [n for n in NAMES if n not in known.changed]
+    others = [n for n in NAMES if n not in scene.changed]
     floor = _round_trip(seed)
     return Score(
-        _share([read[n] == known.after[n] for n in known.changed]),
-        _share([read[n] == known.before[n] for n in others]),
-        _excess(picture, known.factual, floor, known.unchanged),
-        None if reconstruction is None else _excess(reconstruction, known.factual, floor, np.ones_like(known.unchanged)),
-        psnr(picture, known.exact),
-        {n: {"factual": known.before[n], "expected": known.after[n], "read": read[n]} for n in NAMES},
+        _share([read[n] == scene.after[n] for n in scene.changed]),
+        _share([read[n] == scene.before[n] for n in others]),
+        _excess(picture, scene.factual, floor, scene.unchanged),
+        None if reconstruction is None else _excess(reconstruction, scene.factual, floor, np.ones_like(scene.unchanged)),
+        psnr(picture, scene.exact),
+        {n: {"factual": scene.before[n], "expected": scene.after[n], "read": read[n]} for n in NAMES},
     )
 
 

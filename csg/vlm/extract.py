@@ -43,9 +43,9 @@ class Extraction:
 
     def report(self) -> str:
         """Return a plain-text account: what was found, what failed, what was settled."""
-        found = f"{len(self.graph.concepts)} concepts, {len(self.graph.edges)} edges"
+        size = f"{len(self.graph.concepts)} concepts, {len(self.graph.edges)} edges"
         failed = [f"not readable: {problem}" for problem in self.problems]
-        head = f"Incomplete graph: {found}." if failed else f"Graph with {found}."
+        head = f"Incomplete graph: {size}." if failed else f"Graph with {size}."
         return "\n".join([head, *failed, *(f"note: {note}" for note in self.notes)])
 
 

@@ -32,11 +32,11 @@ class Refused(Exception):
 
 
 class Failed(Exception):
-    """An answer with a status other than success; `said` is the beginning of its body."""
+    """An answer with a status other than success; `body` is its beginning."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], said: str) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], body: str) -> None:
         super().__init__(status)
-        self.status, self.headers, self.said = status, headers, said
+        self.status, self.headers, self.body = status, headers, body
 
 
 class Telling:
@@ -62,7 +62,7 @@ class Telling:
         if isinstance(error, Failed):
             return self._of_status(error)
         if isinstance(error, BadAnswer):
-            return VLMError(error.complaint.format(said=self._quoted(error.said)))
+            return VLMError(error.complaint.format(answer=self._quoted(error.answer)))
         if isinstance(error, aiohttp.ServerTimeoutError):
             return VLMError(f"The server at {self._where} was silent for {self._timeout_s:g} s. Raise timeout_s, or look at it.")
         if isinstance(error, asyncio.TimeoutError):
@@ -79,27 +79,27 @@ class Telling:
             return Retry(f"No server answers at {self._where} ({why}). Is it running, and is the address right?")
         if isinstance(error, BrokenStream | aiohttp.ClientPayloadError | aiohttp.ClientConnectionError):
             return Retry(f"The server at {self._where} closed the connection before its answer was complete.")
-        said = self._quoted(str(error))
-        return VLMError(f"The answer of the server at {self._where} cannot be read: {type(error).__name__}: {said}")
+        text = self._quoted(str(error))
+        return VLMError(f"The answer of the server at {self._where} cannot be read: {type(error).__name__}: {text}")
 
     def _of_status(self, failure: Failed) -> Exception:
-        status, said = failure.status, self._quoted(failure.said)
+        status, body = failure.status, self._quoted(failure.body)
         if 300 <= status < 400:
             to = self._quoted(failure.headers.get("location", "another address"))
             return VLMError(
                 f"The server at {self._where} redirects to {to}. Redirects are not followed; set base_url itself."
             )
-        if status in (400, 422, 501) or (status == 500 and ABOUT_THE_FORM.search(said)):
-            return Refused(said)
+        if status in (400, 422, 501) or (status == 500 and ABOUT_THE_FORM.search(body)):
+            return Refused(body)
         if status in (401, 403):
             return VLMError(f"The server at {self._where} does not accept the API key ({status}). Check api_key_env.")
         if status == 404:
-            return VLMError(f"The server at {self._where} has no such page or no model {self._model!r} (404): {said}")
+            return VLMError(f"The server at {self._where} has no such page or no model {self._model!r} (404): {body}")
         if status in RETRIED_STATUS:
             return Retry(
-                f"The server at {self._where} is busy or failing ({status}): {said}", _asked_pause(failure.headers)
+                f"The server at {self._where} is busy or failing ({status}): {body}", _asked_pause(failure.headers)
             )
-        return VLMError(f"The server at {self._where} answers {status}: {said}")
+        return VLMError(f"The server at {self._where} answers {status}: {body}")
 
     def _quoted(self, text: str) -> str:
         """Return a server's words on one line, cut to length, the key taken out before that."""

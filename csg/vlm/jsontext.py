@@ -54,10 +54,10 @@ def find_object(text: str, wanted: Collection[str]) -> Found | None:
     text = _without_thoughts(_unlisted(text[:MAX_CHARACTERS]))
     if '"' not in text:
         text = _CURLY.sub('"', text)
-    found = [Found(data) for data in _whole_objects(text, wanted)][::-1] + _parameters(text, wanted)
-    if not _merged(found, wanted) or _filled(_merged(found, wanted).data, wanted) < len(wanted):
-        found += _repaired(text, wanted)
-    return _merged(found, wanted)
+    objects = [Found(data) for data in _whole_objects(text, wanted)][::-1] + _parameters(text, wanted)
+    if not _merged(objects, wanted) or _filled(_merged(objects, wanted).data, wanted) < len(wanted):
+        objects += _repaired(text, wanted)
+    return _merged(objects, wanted)
 
 
 def _parameters(text: str, wanted: Collection[str]) -> list[Found]:
@@ -66,11 +66,11 @@ def _parameters(text: str, wanted: Collection[str]) -> list[Found]:
     return [Found(_normal(named, wanted))] if named else []
 
 
-def _merged(found: list[Found], wanted: Collection[str]) -> Found | None:
-    best = max(found, key=lambda each: (_filled(each.data, wanted), _score(each.data, wanted)), default=None)
+def _merged(objects: list[Found], wanted: Collection[str]) -> Found | None:
+    best = max(objects, key=lambda each: (_filled(each.data, wanted), _score(each.data, wanted)), default=None)
     if best is None:
         return None
-    data, whole = dict(best.data), [each for each in found if not each.broken_off or each is best]
+    data, whole = dict(best.data), [each for each in objects if not each.broken_off or each is best]
     for key in wanted:
         if _is_blank(data.get(key)):
             data |= next(({key: each.data[key]} for each in whole if not _is_blank(each.data.get(key))), {})
@@ -82,8 +82,8 @@ def _of(data: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
     return {key: data[key] for key in wanted if not _is_blank(data.get(key))}
 
 
-def _says(data: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
-    return all(data.get(key) == value for key, value in said.items())
+def _says(data: Mapping[str, Any], part: Mapping[str, Any]) -> bool:
+    return all(data.get(key) == value for key, value in part.items())
 
 
 def _is_blank(value: Any) -> bool:
@@ -130,8 +130,8 @@ def spoken(text: str) -> str:
 
 def _without_thoughts(text: str) -> str:
     """Drop the thoughts, unless the only brackets are in them: then they may hold the answer."""
-    said = spoken(text)
-    return said if "{" in said or "[" in said else text
+    answer = spoken(text)
+    return answer if "{" in answer or "[" in answer else text
 
 
 def _score(data: dict[str, Any], wanted: Collection[str]) -> int:

@@ -78,7 +78,7 @@ def _question(graph: CausalGraph, by_hand: Mapping[str, str | Proposal]) -> dict
     downstream = graph.affected() - by_hand.keys()
     settled = {name: value if isinstance(value, str) else value.value for name, value in by_hand.items()}
     return {
-        "graph": fenced_json(told(graph)),
+        "graph": fenced_json(graph_for_model(graph)),
         "interventions": fenced_json(dict(graph.interventions)),
         "settled": fenced_json(settled),
         "descendants": fenced_json([name for name in graph.topological_order() if name in downstream]),
@@ -124,7 +124,7 @@ def unreadable(answer: Answer) -> list[str]:
     return [*notes, f"The model wrote: {wrote}"] if notes else []
 
 
-def told(graph: CausalGraph) -> dict[str, object]:
+def graph_for_model(graph: CausalGraph) -> dict[str, object]:
     """Return what a model is told of a graph: concepts, domains and confirmed edges."""
     data = graph_to_data(graph)
     keys = ("name", "value", "values", "description")

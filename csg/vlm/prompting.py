@@ -67,8 +67,8 @@ class PromptBook:
         try:
             return Template(_body(path)).substitute(values)
         except KeyError as unknown:
-            known = ", ".join(f"${key}" for key in values)
-            raise VLMError(f"The prompt {path.name} asks for ${unknown.args[0]}; it can have: {known}.") from None
+            names = ", ".join(f"${key}" for key in values)
+            raise VLMError(f"The prompt {path.name} asks for ${unknown.args[0]}; it can have: {names}.") from None
         except ValueError as error:
             raise VLMError(f"The prompt {path.name} has a stray $: {error}. Write $$ for a dollar sign.") from None
 
@@ -80,8 +80,8 @@ class PromptBook:
         return digest.hexdigest()
 
     def _path(self, name: str) -> Path:
-        own = self.folder / f"{name}.txt"
-        return own if own.is_file() else BUILT_IN / f"{name}.txt"
+        path = self.folder / f"{name}.txt"
+        return path if path.is_file() else BUILT_IN / f"{name}.txt"
 
 
 def _body(path: Path) -> str:

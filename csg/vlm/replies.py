@@ -91,8 +91,8 @@ def read_description(text: str) -> Reading[dict[str, str]]:
     """Read the picture's `description` and `base_prompt`."""
     data, problems, notes = _object(text, ("description", "base_prompt"))
     prompt = _read_prompt(data, "base_prompt")
-    said = plain(data.get("description"))
-    value = {"description": said if isinstance(said, str) else "", "base_prompt": prompt.value}
+    description = plain(data.get("description"))
+    value = {"description": description if isinstance(description, str) else "", "base_prompt": prompt.value}
     return Reading(value, (problems or prompt.problems)[:MAX_PROBLEMS], notes)
 
 
@@ -126,11 +126,11 @@ def assemble(
 
 def _object(text: str, wanted: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
     """The object that a reply holds, what is wrong with it, and what was settled."""
-    found: Found | None = find_object(text, wanted)
-    if found is None:
+    answer: Found | None = find_object(text, wanted)
+    if answer is None:
         return {}, (NO_JSON,), ()
-    notes = (f"The reply answers {found.aside + 1} times, not always the same; its fullest answer is read, of equals the last.",)
-    return found.data, (BROKEN_OFF,) if found.broken_off else (), notes if found.aside else ()
+    notes = (f"The reply answers {answer.aside + 1} times, not always the same; its fullest answer is read, of equals the last.",)
+    return answer.data, (BROKEN_OFF,) if answer.broken_off else (), notes if answer.aside else ()
 
 
 def _read_prompt(data: Mapping[str, Any], key: str) -> Reading[str]:
@@ -278,9 +278,9 @@ def read_answer(text: str) -> Reading[bool | None]:
     dry.") or its last ("I see no rain, so yes."). Without a declaration one of the two words alone counts.
     """
     text = spoken(text)
-    found = find_object(text, ("answer",))
-    answer = plain(found.data.get("answer")) if found and "answer" in found.data else plain(text, len(text))
-    verdict = _verdict(text if found is None or "answer" not in found.data else answer) if isinstance(answer, str) else None
+    given = find_object(text, ("answer",))
+    answer = plain(given.data.get("answer")) if given and "answer" in given.data else plain(text, len(text))
+    verdict = _verdict(text if given is None or "answer" not in given.data else answer) if isinstance(answer, str) else None
     problems = () if verdict is not None else (f"answer: expected yes or no, got {_shown(answer)}.",)
     return Reading(verdict, problems)
 
@@ -347,9 +347,9 @@ def _salvaged(model: type[M], raw: Any, wrong: list[tuple[int | str, ...]]) -> M
         return None
     if len(wrong) > MAX_ENTRIES:
         return None
-    for left in (_without_entries(raw, wrong), {key: raw[key] for key in raw if (key,) not in {loc[:1] for loc in wrong}}):
+    for rest in (_without_entries(raw, wrong), {key: raw[key] for key in raw if (key,) not in {loc[:1] for loc in wrong}}):
         with suppress(ValidationError):
-            return model.model_validate(left)
+            return model.model_validate(rest)
     return None
 
 
@@ -367,13 +367,13 @@ def _folded_ends(wrong: list[tuple[int | str, ...]]) -> set[tuple[int | str, ...
     return {(loc[0], _folded(str(loc[1]))) for loc in wrong if len(loc) > 1}
 
 
-def _match(word: str, known: Iterable[str]) -> str | None:
+def _match(word: str, words: Iterable[str]) -> str | None:
     """Return the known word that is meant but for case, spaces and hyphens.
 
     No slip of the pen is allowed: "visible" is too near to "invisible", "lamp 1" to "lamp 2".
     """
-    known = list(known)
-    return word if word in known else {_folded(other): other for other in reversed(known)}.get(_folded(word))
+    words = list(words)
+    return word if word in words else {_folded(other): other for other in reversed(words)}.get(_folded(word))
 
 
 def _folded(word: str) -> str:

@@ -134,10 +134,10 @@ class ServerVLM:
 def _kind(headers: Any) -> str:
     """The type of an answer; BadAnswer for one that is no chat completion, or packed."""
     if (packed := headers.get("content-encoding", "identity").strip().lower()) != "identity":
-        raise BadAnswer("The server packs its answer ({said}), though it was asked not to; only plain answers are read.", packed)
+        raise BadAnswer("The server packs its answer ({answer}), though it was asked not to; only plain answers are read.", packed)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("text/event-stream", "application/json"):
-        complaint = "The server answered with {said}, not a chat completion. Is base_url right? It usually ends with /v1."
+        complaint = "The server answered with {answer}, not a chat completion. Is base_url right? It usually ends with /v1."
         raise BadAnswer(complaint, kind or "an unnamed type")
     return kind
 

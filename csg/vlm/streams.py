@@ -18,13 +18,13 @@ class BrokenStream(Exception):
 class BadAnswer(Exception):
     """An answer that is no chat completion.
 
-    `complaint` has a place for `{said}`, the server's words, which whoever shows them must clean first.
+    `complaint` has a place for `{answer}`, the server's words, which whoever shows them must clean first.
     """
 
-    def __init__(self, complaint: str, said: Any = "") -> None:
+    def __init__(self, complaint: str, answer: Any = "") -> None:
         super().__init__()
         self.complaint = complaint
-        self.said = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+        self.answer = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
 
 
 @dataclass
@@ -55,9 +55,9 @@ class Completion:
     def add(self, event: Any) -> None:
         """Take in one decoded event; raises BadAnswer when it is none, or reports an error."""
         if not isinstance(event, dict):
-            raise BadAnswer("The server sent {said} where a chat completion was expected.", event)
+            raise BadAnswer("The server sent {answer} where a chat completion was expected.", event)
         if event.get("error"):
-            raise BadAnswer("The server reports: {said}", message_in(event))
+            raise BadAnswer("The server reports: {answer}", message_in(event))
         choices = event.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
         part = choice.get("delta") or choice.get("message") or {}
@@ -127,7 +127,7 @@ async def read_whole(chunks: AsyncIterator[bytes], completion: Completion) -> As
     body = b"".join(parts)
     completion.add(_decoded(body))
     if not completion.pieces and not completion.finished:
-        raise BadAnswer("The server answered with JSON that is no chat completion: {said}", _text(body))
+        raise BadAnswer("The server answered with JSON that is no chat completion: {answer}", _text(body))
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -154,7 +154,7 @@ def _decoded(data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        raise BadAnswer("The server sent what is no JSON: {said}", _text(data)) from None
+        raise BadAnswer("The server sent what is no JSON: {answer}", _text(data)) from None
 
 
 def _text(data: bytes) -> str:

@@ -10,7 +10,7 @@ import torch
 from ..causal.counterfactual import Counterfactual
 from ..causal.graph import CausalGraph, Concept
 from .interview import Answer, Interview
-from .manipulate import gaps, settle, told, unreadable
+from .manipulate import gaps, graph_for_model, settle, unreadable
 from .prompting import PromptBook, fenced, fenced_json
 from .protocol import Progress, VisionLanguageModel, VLMError
 from .replies import Reading, Suggested, matching_name, matching_value, read_suggestions
@@ -63,7 +63,7 @@ def suggest_interventions(
 def question(graph: CausalGraph, candidates: Iterable[Concept], count: int) -> dict[str, str]:
     """Return what the prompt `suggest` is filled with."""
     return {
-        "graph": fenced_json(told(graph)),
+        "graph": fenced_json(graph_for_model(graph)),
         "candidates": fenced_json({concept.name: list(concept.values) for concept in candidates}),
         "interventions": fenced_json(dict(graph.interventions)),
         "count": str(count),

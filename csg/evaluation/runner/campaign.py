@@ -115,8 +115,8 @@ class Campaign:
         item = Task(CONCEPTS, sample.name, sample.path).item
         if item not in self.journal:
             return
-        known = self.journal[item]
-        if (known["caption"], known["picture"]) != (sample.caption, digest(sample.path.read_bytes())):
+        recorded = self.journal[item]
+        if (recorded["caption"], recorded["picture"]) != (sample.caption, digest(sample.path.read_bytes())):
             raise ValueError(f"{self.journal.path} holds results of another picture or caption named {sample.name!r} than {sample.path}; "
                              "results of both do not mix. Give another --output.")  # fmt: skip
 

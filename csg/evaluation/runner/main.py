@@ -92,9 +92,9 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         failed = None
     command = " ".join(words if words is not None else sys.argv[1:])
-    told = write_results(campaign, study, f"python -m csg.evaluation {command}")
+    table = write_results(campaign, study, f"python -m csg.evaluation {command}")
     ended = "The run ended early" if failed is None else f"{failed} tasks failed"
-    sys.stdout.write(f"{told}\n\n{ended}. Everything is in {options.output}.\n")
+    sys.stdout.write(f"{table}\n\n{ended}. Everything is in {options.output}.\n")
     return 0 if failed == 0 else 1
 
 
@@ -104,8 +104,8 @@ def write_results(campaign: Campaign, study: Study, command: str) -> str:
     if not rows:
         return "No edit is done yet."
     write_parquet(rows, campaign.folder / "results.parquet")
-    told = paper_table(rows, campaign.methods, study.perception)
+    table = paper_table(rows, campaign.methods, study.perception)
     head = f"# Evaluation\n\n`{command}`\n\n{len(rows)} edits of {len(campaign.samples)} pictures.\n\n"
-    (campaign.folder / "results.md").write_text(f"{head}{told}\n", encoding="utf-8")
-    return told
+    (campaign.folder / "results.md").write_text(f"{head}{table}\n", encoding="utf-8")
+    return table
 

@@ -34,8 +34,8 @@ class Pace:
     def step(self, label: str) -> None:
         """One more item is done."""
         self.done += 1
-        left = readable(self.remaining or 0)
-        self._write(f"{self.done}/{self.total}  {left} left  {label}")
+        remaining = readable(self.remaining or 0)
+        self._write(f"{self.done}/{self.total}  {remaining} left  {label}")
 
     def _write(self, line: str) -> None:
         self.out.write(f"\r{line:<79}" if self.out.isatty() and self.done < self.total else f"{line}\n")

@@ -47,7 +47,7 @@ def paper_table(rows: Sequence[Mapping[str, Any]], methods: Sequence[str], perce
         Figure("perceptual", f"{perception} to the factual", 3, "less"), Figure("seconds", "seconds with the inversion", 1, "less"),
     )  # fmt: skip
     timed = [row | {"seconds": None if row["inversion_shared"] else row["seconds"]} for row in rows]
-    own = {method: found for method in methods if (found := select(timed, method=method))}
-    edits = next(iter(common(own, EDIT_FIELDS).values()), [])
-    told = f"{len(edits)} edits of {len({row['sample'] for row in edits})} pictures, which all these methods have done."
-    return f"{table(paired(own, figures, 'sample', EDIT_FIELDS), figures)}\n\n{told}"
+    by_method = {method: selected for method in methods if (selected := select(timed, method=method))}
+    edits = next(iter(common(by_method, EDIT_FIELDS).values()), [])
+    count = f"{len(edits)} edits of {len({row['sample'] for row in edits})} pictures, which all these methods have done."
+    return f"{table(paired(by_method, figures, 'sample', EDIT_FIELDS), figures)}\n\n{count}"

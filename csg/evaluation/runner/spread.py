@@ -44,8 +44,8 @@ def ray_module() -> Any:  # noqa: ANN401
 
 def lost() -> tuple[type[Exception], ...]:
     """What Ray raises when a worker, or an answer on its way from a worker's machine, is gone."""
-    known = ray_module().exceptions
-    return known.RayActorError, known.ObjectLostError
+    errors = ray_module().exceptions
+    return errors.RayActorError, errors.ObjectLostError
 
 
 def start(workers: int, address: str | None = None) -> None:
@@ -62,13 +62,13 @@ def start(workers: int, address: str | None = None) -> None:
 
 def begin(ray: Any, attempts: int = 3, **options: Any) -> None:  # noqa: ANN401
     """Start Ray on this machine; its own wait for its parts is short and fixed, so a busy machine may need another go."""
-    for left in reversed(range(attempts)):
+    for remaining in reversed(range(attempts)):
         try:
             ray.init(**options)
             return
         except Exception as error:
             ray.shutdown()
-            if not left:
+            if not remaining:
                 raise
             log.warning("Ray did not start (%s); trying again.", error)
 

@@ -63,11 +63,11 @@ def _by_group(labelled: Sequence[tuple[Hashable, float]]) -> tuple[np.ndarray, n
 
 
 def _resampled_means(sums: np.ndarray, counts: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    found, block = [], max(1, AT_ONCE // len(sums))
+    means, block = [], max(1, AT_ONCE // len(sums))
     for start in range(0, draws, block):
         chosen = rng.integers(0, len(sums), (min(block, draws - start), len(sums)))
-        found.append(sums[chosen].sum(1) / counts[chosen].sum(1))
-    return np.concatenate(found)
+        means.append(sums[chosen].sum(1) / counts[chosen].sum(1))
+    return np.concatenate(means)
 
 
 def paired_difference(

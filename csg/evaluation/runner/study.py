@@ -195,9 +195,9 @@ def concepts_prompt(study: Study, file: str, caption: str) -> Prompt:
     """Which concepts the picture has, and which interventions are worth trying."""
     b = Builder(study)
     image, vlm = b.picture(file), b.vlm()
-    found = b.add("extract", "CSG_ExtractConcepts", vlm=vlm, image=image, description=caption, max_concepts=12 if study.is_town else 8,
-                  temperature=0.1, max_tokens=2048, seed=study.seed)  # fmt: skip
-    ideas = b.add("suggest", "CSG_SuggestInterventions", vlm=vlm, image=image, graph=b.out(found),
+    extracted = b.add("extract", "CSG_ExtractConcepts", vlm=vlm, image=image, description=caption, max_concepts=12 if study.is_town else 8,
+                      temperature=0.1, max_tokens=2048, seed=study.seed)  # fmt: skip
+    ideas = b.add("suggest", "CSG_SuggestInterventions", vlm=vlm, image=image, graph=b.out(extracted),
                   count=study.interventions, temperature=0.2, max_tokens=3072, seed=study.seed)  # fmt: skip
     b.add("told", "CSG_CounterfactualText", counterfactual=b.out(ideas))
     return b.prompt
@@ -244,14 +244,14 @@ def _guided(b: Builder, latent: Link, document: Mapping[str, Any], method: str) 
 def _prompted(b: Builder, latent: Link, document: Mapping[str, Any], method: str) -> Link:
     """The whole interventional prompt under classifier-free guidance."""
     steps = b.study.steps or (50 if b.study.is_town else 100)
-    known = {"source": _text_of(b, "source", document), "negative": _text_of(b, "negative", document)}
+    prompts = {"source": _text_of(b, "source", document), "negative": _text_of(b, "negative", document)}
     guidance = 1.0 if b.study.is_town or method == DDIM else 3.5
     kind, options = "CSG_InvertDDIM", {}
     if method == DDPM:
         share = 0.16 if b.study.is_town else 0.36
         kind, options = "CSG_InvertDDPM", {"skip_steps": round(share * steps), "seed": b.study.seed}
     inversion = b.add(
-        "inversion", kind, model=b.out("load"), latent=latent, steps=steps, source_guidance=guidance, **options, **known
+        "inversion", kind, model=b.out("load"), latent=latent, steps=steps, source_guidance=guidance, **options, **prompts
     )
     return b.out(b.add("sampler", "CSG_EditWithPrompt", model=b.out("load"), inversion=b.out(inversion), cfg=b.study.cfg,
                        positive=b.text("interventional", document["prompt"])))  # fmt: skip
@@ -299,13 +299,13 @@ def perform(client: ComfyClient, study: Study, task: Task) -> Answer:
 
 def _concepts(run: Run, task: Task) -> Answer:
     documents = [json.loads(text) for text in run.outputs["told"]["text"]]
-    known = {"caption": task.caption, "picture": digest(task.picture)}
-    return Answer(task.item | known | {"documents": documents, "seconds": run.seconds})
+    source = {"caption": task.caption, "picture": digest(task.picture)}
+    return Answer(task.item | source | {"documents": documents, "seconds": run.seconds})
 
 
 def _edited(client: ComfyClient, study: Study, run: Run, task: Task) -> Answer:
-    said = float(run.text("perceptual"))
-    distance = said if study.lpips else round(1 - said, 4)
+    measured = float(run.text("perceptual"))
+    distance = measured if study.lpips else round(1 - measured, 4)
     figures = {"perceptual": distance, "seconds": run.seconds, "inversion_shared": "inversion" in run.cached}
     return Answer(task.item | figures, client.images(run, "saved")[0])
 

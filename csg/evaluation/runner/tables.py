@@ -39,25 +39,25 @@ def select(rows: Rows, **wanted: Any) -> list[Mapping[str, Any]]:  # noqa: ANN40
 
 def common(rows: Mapping[str, Rows], fields: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
     """Only the items, told apart by `fields`, that every label with rows has, in one order: all are compared on the same ones."""
-    present = {label: {tuple(row[field] for field in fields): row for row in found} for label, found in rows.items() if found}
+    present = {label: {tuple(row[field] for field in fields): row for row in entries} for label, entries in rows.items() if entries}
     shared = sorted(set.intersection(*map(set, present.values()))) if present else []
-    return {label: [found[key] for key in shared] for label, found in present.items()}
+    return {label: [entries[key] for key in shared] for label, entries in present.items()}
 
 
 def paired(rows: Mapping[str, Rows], figures: Sequence[Figure], group: str, fields: Sequence[str]) -> dict[str, dict[str, Interval]]:
     """The `summary` of every label, each figure over the items for which all labels that have it at all have it."""
-    found: dict[str, dict[str, Interval]] = {label: {} for label in rows}
+    summaries: dict[str, dict[str, Interval]] = {label: {} for label in rows}
     for figure in figures:
-        shared = common({label: [row for row in own if row.get(figure.field) is not None] for label, own in rows.items()}, fields)
-        for label, into in found.items():
+        shared = common({label: [row for row in entries if row.get(figure.field) is not None] for label, entries in rows.items()}, fields)
+        for label, into in summaries.items():
             into |= summary(shared.get(label, []), (figure,), group)
-    return found
+    return summaries
 
 
 def table(summaries: Mapping[str, Mapping[str, Interval]], figures: Sequence[Figure], corner: str = "method") -> str:
     """A Markdown table with a row per entry of `summaries`."""
     lines = [[corner, *(f.heading for f in figures)], ["---", *("---:" for _ in figures)]]
-    lines += [[name, *(found[f.field].text(f.digits) for f in figures)] for name, found in summaries.items()]
+    lines += [[name, *(intervals[f.field].text(f.digits) for f in figures)] for name, intervals in summaries.items()]
     return "\n".join(map(line, lines))
 
 
