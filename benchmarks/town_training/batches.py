@@ -1,24 +1,38 @@
-"""Training batches of both denoisers: latents with fresh captions and the renderer's regions, and what loss they share."""
+"""What the training of both painters shares: batches of latents with fresh captions and regions, parts of the loss, the loop."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from csg.town.canvas import THING_ID
 from csg.town.regions import LOCAL, region
 
-from .captions import LENGTH, Captioner
+from .captions import LENGTH, Captioner, Mix
 from .data import decode
+from .runs import Masters, Meter, Run, cosine_tail, step_generator
 
 WEIGHT_OF_THING = {
     "window": 1.5, "lamp": 1.5, "car": 3.0, "beam": 1.5, "person": 2.5, "snowman": 1.5, "house": 4.0, "crown": 0.7,
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hyper-parameters that both painters have; `hold`: the share of the steps before the rate falls."""
+
+    steps: int = 2000
+    batch: int = 16
+    rate: float = 1e-3
+    hold: float = 0.5
+    captions: Mix = Mix()
+    seed: int = 1
 
 
 @dataclass
@@ -71,3 +85,33 @@ def divergence(wanted: Tensor, got: Tensor) -> Tensor:
     """KL divergence from a distribution over cells to a map that is normalised first, (..., cells) -> (...)."""
     got = got / (got.sum(-1, keepdim=True) + 1e-6)
     return (wanted * ((wanted + 1e-4).log() - (got + 1e-4).log())).sum(-1)
+
+
+def attention_of_words(maps: Tensor, tokens: Tensor, regions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How far each concept's attention is from its region, by the maps of its words and of its last word; their shares inside.
+
+    `maps` (B, cells, 77); `tokens` (B, K, 77) 0/1; `regions` (B, K, cells) -> three times (B, K), the first a KL divergence.
+    """
+    last = tokens * (tokens.cumsum(-1) == tokens.sum(-1, keepdim=True))
+    wanted = regions / (regions.sum(-1, keepdim=True) + 1e-6)
+    words, knowing = (torch.einsum("bnk,bvk->bvn", maps, chosen) for chosen in (tokens, last))
+    far = divergence(wanted, words) + divergence(wanted, knowing)
+    return far, (wanted * words).sum(-1), (wanted * knowing).sum(-1)
+
+
+def train(
+    trained: nn.Module, masters: Masters, optimiser: torch.optim.Optimizer, checkpoint: Path,
+    objective: Callable[[Batch, torch.Generator], tuple[Tensor, dict[str, float]]], data: Dataset, settings: Settings, log_every: int,
+) -> None:  # fmt: skip
+    """Train (or go on training) `trained`, which holds the `masters`; at the end its weights are the averaged ones."""
+    run = Run(trained, optimiser, checkpoint, settings.steps,
+              lambda step: cosine_tail(step, settings.steps, settings.rate, 150, settings.hold), 100,
+              after_backward=masters.collect)  # fmt: skip
+    meter = Meter(run, log_every)
+    while run.running():
+        masters.lend()
+        rng = np.random.default_rng((settings.seed, run.step))
+        loss, figures = objective(data.batch(settings.batch, rng), step_generator(settings.seed, run.step))
+        run.update(loss)
+        meter.add(**figures)
+    run.use_average()

@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from csg.town.regions import CELLS
 
-from .batches import Batch, Dataset, divergence, loss_weights
-from .captions import LENGTH, Mix, TextPair
-from .runs import Masters, Meter, Run, cosine_tail, step_generator
+from . import batches
+from .batches import Batch, Dataset, attention_of_words, loss_weights
+from .captions import LENGTH, TextPair
+from .runs import Masters
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +30,10 @@ SUPERVISED_LAYERS = (0, 1, 3, 4, 5)  # input 7, input 8, (middle 0), output 0, 1
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(batches.Settings):
     """Hyper-parameters of the denoiser's training."""
 
     steps: int = 4200
-    batch: int = 16
     rate: float = 7e-4
     hold: float = 0.55
     offset: float = 0.15
@@ -46,8 +45,6 @@ class Settings:
     velocity: bool = False
     velocity_cap: float = 60.0
     coarse_weight: float = 0.0
-    captions: Mix = Mix()
-    seed: int = 1
 
 
 # The second phase: noisy levels count as the velocity's error would, since there alone the caption says more than the
@@ -93,11 +90,8 @@ def attention_loss(maps: Sequence[Tensor], tokens: Tensor, regions: Tensor, coun
     `maps`: per layer (B, heads, cells, 77); `tokens` (B, K, 77) 0/1; `regions` (B, K, cells); `counted` (B, K) 0/1.
     """
     mean = sum(maps[j].float().mean(1) for j in SUPERVISED_LAYERS) / len(SUPERVISED_LAYERS)
-    last = tokens * (tokens.cumsum(-1) == tokens.sum(-1, keepdim=True))
-    wanted = regions / (regions.sum(-1, keepdim=True) + 1e-6)
-    words, knowing = (torch.einsum("bnk,bvk->bvn", mean, chosen) for chosen in (tokens, last))
-    share = (wanted * knowing).sum(-1)
-    each = divergence(wanted, words) + divergence(wanted, knowing) - 0.25 * (share + 1e-3).log()
+    far, _, share_of_last = attention_of_words(mean, tokens, regions)
+    each = far - 0.25 * (share_of_last + 1e-3).log()
     return (each * counted).sum() / counted.sum().clamp(min=1)
 
 
@@ -207,15 +201,6 @@ def train(
     tables = [p for n, p in both.named_parameters() if "embedding" in n]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": tables, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, settings.rate, (0.9, 0.99), fused=True)
-    run = Run(both, optimiser, checkpoint, settings.steps,
-              lambda step: cosine_tail(step, settings.steps, settings.rate, 150, settings.hold), 100,
-              after_backward=masters.collect)  # fmt: skip
-    meter, objective = Meter(run), Objective(unet, text, attention, heads, settings)
-    while run.running():
-        masters.lend()
-        rng = np.random.default_rng((settings.seed, run.step))
-        loss, figures = objective(data.batch(settings.batch, rng), step_generator(settings.seed, run.step))
-        run.update(loss)
-        meter.add(**figures)
-    run.use_average()
+    objective = Objective(unet, text, attention, heads, settings)
+    batches.train(both, masters, optimiser, checkpoint, objective, data, settings, 100)
     return masters.state_of(unet)

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from csg.town.canvas import THINGS
 
-from .batches import WEIGHT_OF_THING, Batch, Dataset, divergence, loss_weights
+from . import batches
+from .batches import WEIGHT_OF_THING, Batch, Dataset, attention_of_words, loss_weights
 from .captions import LENGTH, Mix, TextPair
-from .runs import Masters, Meter, Run, cosine_tail, step_generator
+from .runs import Masters
 
 GRID = 16  # image tokens per side
 SUPERVISED_BLOCKS = (1, 2)
@@ -29,13 +30,9 @@ RARE = 0.35  # share of scenes with a small thing that the world seldom has
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(batches.Settings):
     """Hyper-parameters. `level_*`: how the noise levels s are drawn; `attention_enough` and `_most`: see `attention_loss`."""
 
-    steps: int = 2000
-    batch: int = 16
-    rate: float = 1e-3
-    hold: float = 0.5
     level_mean: float = 0.6
     level_spread: float = 1.2
     level_uniform: float = 0.15
@@ -46,7 +43,6 @@ class Settings:
     things_weight: float = 0.05
     captions: Mix = Mix(nothing=0.12, one=0.15, half=0.15, shuffled=0.4)
     weights: Mapping[str, float] = field(default_factory=lambda: WEIGHT_OF_THING | {"person": 4.0, "snowman": 4.0})
-    seed: int = 1
 
 
 class RecordingAttention:
@@ -76,13 +72,10 @@ def attention_loss(maps: Sequence[Tensor], tokens: Tensor, regions: Tensor, coun
     the words together are to have no more than `attention_most`. `maps`: per supervised block (B, cells, 77); `tokens`
     (B, K, 77) 0/1; `regions` (B, K, cells); `counted` (B, K) 0/1.
     """
-    mean = sum(maps) / len(maps)
-    last = tokens * (tokens.cumsum(-1) == tokens.sum(-1, keepdim=True))
-    wanted = regions / (regions.sum(-1, keepdim=True) + 1e-6)
-    words, knowing = (torch.einsum("bnk,bvk->bvn", mean, chosen) for chosen in (tokens, last))
-    wanting = (settings.attention_enough / ((wanted * knowing).sum(-1) + 1e-3)).log().clamp(min=0)
-    excess = ((wanted * words).sum(-1) / settings.attention_most + 1e-6).log().clamp(min=0)
-    each = divergence(wanted, words) + divergence(wanted, knowing) + 0.25 * wanting + excess
+    far, share, share_of_last = attention_of_words(sum(maps) / len(maps), tokens, regions)
+    wanting = (settings.attention_enough / (share_of_last + 1e-3)).log().clamp(min=0)
+    excess = (share / settings.attention_most + 1e-6).log().clamp(min=0)
+    each = far + 0.25 * wanting + excess
     return (each * counted).sum() / counted.sum().clamp(min=1)
 
 
@@ -180,15 +173,6 @@ def train(
     network.dtype = kind
     both = nn.ModuleDict({"network": masters, "things": things})
     optimiser = torch.optim.AdamW(both.parameters(), settings.rate, (0.9, 0.99), weight_decay=0.01, fused=True)
-    run = Run(both, optimiser, checkpoint, settings.steps,
-              lambda step: cosine_tail(step, settings.steps, settings.rate, 150, settings.hold), 100,
-              after_backward=masters.collect)  # fmt: skip
-    meter, objective = Meter(run, 50), Objective(network, text, attention, things, settings)
-    while run.running():
-        masters.lend()
-        rng = np.random.default_rng((settings.seed, run.step))
-        loss, figures = objective(data.batch(settings.batch, rng), step_generator(settings.seed, run.step))
-        run.update(loss)
-        meter.add(**figures)
-    run.use_average()
+    objective = Objective(network, text, attention, things, settings)
+    batches.train(both, masters, optimiser, checkpoint, objective, data, settings, 50)
     return masters.state_of(network)
