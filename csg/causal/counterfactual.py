@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .graph import MAX_PROMPT, CausalGraph, Concept, GraphError, normal
 
@@ -123,11 +123,6 @@ class Counterfactual:
             scope=concept.scope,
             role=change.role,
         )
-
-    def graph_after(self) -> CausalGraph:
-        """Return the graph in which the counterfactual has become the fact, nothing pending."""
-        concepts = tuple(replace(c, value=self[c.name].counterfactual) for c in self.graph.concepts)
-        return replace(self.graph, base_prompt=self.prompt, concepts=concepts, interventions={}, effects={})
 
     def table(self) -> dict[str, dict[str, str]]:
         """Return what the editor shows of each concept, as plain JSON data."""

@@ -47,14 +47,6 @@ class Space:
             return self.restore(x), sigma
         return self.restore(x / self._over(self.scale(sigma), x)), self.shown(sigma)
 
-    def from_network(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """The inverse of `to_network`."""
-        x = squeezed(x)
-        if self.kind != FLOW:
-            return x, sigma
-        levels = self.level(sigma)
-        return x * self._over(self.scale(levels), x), levels
-
     def shown(self, sigma: Tensor) -> Tensor:
         """Levels S under the network's name for them."""
         return sigma / (sigma + self.noise_scale) if self.kind == FLOW else sigma

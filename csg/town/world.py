@@ -204,9 +204,8 @@ def graph_document(values: Mapping[str, str]) -> dict:
 
 def descendants(names: tuple[str, ...] | list[str]) -> set[str]:
     """All concepts that some concept of `names` causes, directly or through others."""
-    found = set(names)
+    reached = set(names)
     for variable in VARIABLES:  # VARIABLES is a topological order, so one pass suffices
-        if found & set(variable.causes):
-            found.add(variable.name)
-    return found - set(names)
-
+        if reached & set(variable.causes):
+            reached.add(variable.name)
+    return reached - set(names)

@@ -39,7 +39,7 @@ def theirs(start, s, noises, order):
 def ours(start, s, noises, order):
     """The same walk in this package's space, shown to the network level by level."""
     space, sigmas = Space(FLOW), Space(FLOW).level(s)
-    x, _ = space.from_network(start, s[:1])
+    x = start * space.scale(float(sigmas[0]))
     found, previous = [start], None
     for i in range(STEPS):
         shown, level = space.to_network(x, sigmas[i : i + 1])

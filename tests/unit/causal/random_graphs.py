@@ -1,5 +1,7 @@
 """Random causal graphs for property tests, and the same graphs in networkx."""
 
+from dataclasses import replace
+
 import networkx as nx
 from hypothesis import strategies as st
 
@@ -114,3 +116,8 @@ def confirmed(graph):
     digraph = nx.DiGraph([(edge.cause, edge.effect) for edge in graph.edges if edge.status == "confirmed"])
     digraph.add_nodes_from(graph.names)
     return digraph
+
+
+def observed(graph, **values):
+    """The graph of a picture in which these concepts have other values."""
+    return replace(graph, concepts=tuple(replace(c, value=values.get(c.name, c.value)) for c in graph.concepts))

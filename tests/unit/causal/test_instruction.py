@@ -8,6 +8,7 @@ import pytest
 from csg.causal.counterfactual import propagate
 from csg.causal.formats import read_json
 from csg.causal.instruction import WORDING, as_it_is, instruction, row
+from tests.unit.causal.random_graphs import observed
 
 PRESETS = sorted((Path(__file__).parents[3] / "web" / "editor" / "presets").glob("*.json"))
 
@@ -29,9 +30,8 @@ def test_rain_in_the_street_in_full():
 
 
 def test_what_disappears_is_removed():
-    graph = preset("street").do({"umbrellas": "open"})
-    after = propagate(graph, {}).graph_after().do({"umbrellas": "none"})
-    assert instruction(propagate(after, {})).startswith("Remove the umbrellas: open umbrellas. Keep")
+    shown = observed(preset("street"), umbrellas="open")
+    assert instruction(propagate(shown.do({"umbrellas": "none"}), {})).startswith("Remove the umbrellas: open umbrellas. Keep")
 
 
 def test_a_global_change_may_bring_its_light():
@@ -75,8 +75,8 @@ def test_every_change_is_an_instruction_of_its_own():
         "Change the weather to rain from dark clouds.", "Change the ground to wet asphalt with reflections.",
         "Add the umbrellas: open umbrellas.",
     ]  # fmt: skip
-    after = propagate(graph, {"umbrellas": "open"}).graph_after().do({"umbrellas": "none"})
-    assert [row(edit) for edit in propagate(after, {}).edits()] == ["Remove the umbrellas: open umbrellas."]
+    shown = observed(preset("street"), umbrellas="open")
+    assert [row(edit) for edit in propagate(shown.do({"umbrellas": "none"}), {}).edits()] == ["Remove the umbrellas: open umbrellas."]
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)

@@ -5,6 +5,7 @@ import torch
 
 from csg.causal.counterfactual import propagate
 from csg.evaluation.audit import audit, slips
+from tests.unit.causal.random_graphs import observed
 from tests.unit.vlm.scripted import ScriptedVLM, street_graph
 
 BEFORE, AFTER = torch.zeros(1, 64, 64, 3), torch.ones(1, 64, 64, 3)
@@ -45,7 +46,7 @@ def test_what_is_not_seen_in_the_original_either_tells_nothing():
 
 
 def test_a_removal_is_right_when_nothing_is_seen():
-    shown = propagate(street_graph().do({"reflections": "mirrored"}), {}).graph_after()
+    shown = observed(street_graph(), reflections="mirrored")
     gone = propagate(shown.do({"reflections": "none"}), {})
     assert audit(ScriptedVLM(NO, YES, YES, YES), BEFORE, AFTER, gone).verdicts()["reflections"]
     assert not audit(ScriptedVLM(YES, YES, YES, YES), BEFORE, AFTER, gone).verdicts()["reflections"]

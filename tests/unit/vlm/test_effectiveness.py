@@ -4,6 +4,7 @@ import torch
 
 from csg.causal.counterfactual import propagate
 from csg.evaluation.effectiveness import effectiveness
+from tests.unit.causal.random_graphs import observed
 from tests.unit.vlm.scripted import ScriptedVLM, street_graph
 
 IMAGE = torch.rand(1, 64, 64, 3)
@@ -22,7 +23,7 @@ def test_the_score_is_the_share_of_yes():
 
 
 def test_something_removed_is_asked_for_and_should_not_be_seen():
-    graph = propagate(WET.graph, {"ground": "wet", "reflections": "mirrored"}).graph_after()
+    graph = observed(street_graph(), reflections="mirrored")
     gone = propagate(graph.do({"reflections": "none"}), {})
     vlm = ScriptedVLM({"answer": "no"})
     result = effectiveness(vlm, IMAGE, gone)
