@@ -27,12 +27,13 @@ from town_worlds import INTERVENED_ON
 from csg.causal.counterfactual import propagate
 from csg.causal.graph import CausalGraph, Concept
 from csg.evaluation.effectiveness import MAX_TOKENS, effectiveness
+from csg.images import to_tensor
 from csg.town import world
 from csg.town.render import render
 from csg.vlm.extract import extract_concepts
 from csg.vlm.interview import Interview
 from csg.vlm.jsontext import find_object, spoken
-from csg.vlm.manipulate import told, vlm_propagate
+from csg.vlm.manipulate import graph_for_model, vlm_propagate
 from csg.vlm.pictures import for_model
 from csg.vlm.prompting import PromptBook, fenced, fenced_json
 from csg.vlm.protocol import VisionLanguageModel, VLMError
@@ -96,7 +97,7 @@ def scenes(count: int) -> Iterator[Scene]:
 
 def shown(noise: world.Exogenous, values: world.Values) -> torch.Tensor:
     """The picture of a scene, IMAGE (1, 256, 256, 3)."""
-    return torch.from_numpy(render(noise, values)[0].astype(np.float32) / 255)[None]
+    return to_tensor(render(noise, values)[0])
 
 
 def one_intervention(values: Mapping[str, str], rng: np.random.Generator) -> dict[str, str]:
@@ -216,7 +217,7 @@ def target(vlm: VisionLanguageModel, scene: Scene, scores: Scores) -> None:
     """Which concept was set, told from the picture before and the exact counterfactual."""
     pictures = (for_model(scene.image), for_model(scene.after))
     interview = Interview(vlm, pictures, 0.0, MAX_TOKENS, scene.number, BOOK)
-    question = {"graph": fenced_json(told(town_graph(scene.values)))}
+    question = {"graph": fenced_json(graph_for_model(town_graph(scene.values)))}
     name = interview.ask("target", question, TargetReply, read_target).reading.value
     scores.count("target of an intervention", name in scene.do, scene=scene.number, do=dict(scene.do), answer=name)
 
