@@ -23,6 +23,7 @@ from town_worlds import FIRST_SCENE
 from csg.evaluation.runner.journal import Journal
 from csg.evaluation.runner.pace import Pace
 from csg.evaluation.runner.tables import Figure, common, paired, select, table
+from csg.images import to_array, to_tensor
 from csg.town import score, world
 from csg.town.canvas import THING_ID
 from csg.town.readers import read_values
@@ -95,7 +96,7 @@ def measured(picture: np.ndarray, scene: int, do: Mapping[str, str]) -> dict[str
 
 def run(options: argparse.Namespace) -> None:
     """Measure what the journal lacks, scene by scene, so that a scene's edits share its inversions."""
-    from town_lab import Change, Lab, image_of, pixels
+    from town_lab import Change, Lab
 
     journal, model = Journal(options.journal, FIELDS), digest(options.weights)
     first, common_fields = FIRST_SCENE + options.first, {"model": model, "measure": OBJECTS, "seed": 1}
@@ -112,9 +113,9 @@ def run(options: argparse.Namespace) -> None:
         if method.editor in ("nothing", "truth"):
             image = lab.round_trip(known.factual if method.editor == "nothing" else known.exact)
         else:
-            image = lab.edited(image_of(known.factual), Change(known.before, known.after, ("car",)), method, 1).image
+            image = lab.edited(to_tensor(known.factual), Change(known.before, known.after, ("car",)), method, 1).image
         machine = {"machine": lab.machine, "versions": lab.versions, "night": known.before["time"] == "night"}
-        journal.add(line | machine | measured(pixels(image), scene, do))
+        journal.add(line | machine | measured(to_array(image)[0], scene, do))
         pace.step(f"scene {scene}")
 
 

@@ -9,6 +9,7 @@ import town_lab
 import town_objects
 from town_methods import ALL, CSG, INTERVENED
 
+from csg.images import to_array, to_tensor
 from csg.town import score, world
 
 SCENES = range(80_000_000, 80_000_040)
@@ -83,17 +84,17 @@ class Lab:
         pass
 
     def round_trip(self, picture):
-        return town_lab.image_of(picture)
+        return to_tensor(picture)
 
     def edited(self, image, change, method, seed):
         self.edits.append((change.intervened, method.concepts, seed))
         known = score.truth(LOSES, town_objects.intervention(LOSES))
-        assert (town_lab.pixels(image) == known.factual).all()
+        assert (to_array(image)[0] == known.factual).all()
         picture = np.array(known.exact)
         if method.concepts == INTERVENED:
             where = town_objects.parts(LOSES, town_objects.intervention(LOSES))["beam"]
             picture[where] = known.factual[where]
-        return town_lab.Edited(town_lab.image_of(picture), None, 1.0, 1.0)
+        return town_lab.Edited(to_tensor(picture), None, 1.0, 1.0)
 
 
 def test_a_run_measures_what_is_missing_and_nothing_twice(tmp_path, monkeypatch):
