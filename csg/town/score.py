@@ -67,8 +67,8 @@ def percent_error(a: np.ndarray, b: np.ndarray, where: np.ndarray | None = None)
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of pictures in [0, 255]."""
-    return images.psnr(*(torch.from_numpy(picture.astype(float) / 255)[None] for picture in (a, b)))
+    """Peak signal-to-noise ratio in dB of pictures, or of some of their pixels, in [0, 255]."""
+    return images.psnr(*(torch.from_numpy(picture.astype(float) / 255).reshape(1, 1, 1, -1) for picture in (a, b)))
 
 
 @dataclass(frozen=True)
