@@ -57,7 +57,7 @@ def test_two_runs_of_a_template_are_two_pictures(drawing):
         window.seen = [];
         new MutationObserver(() => {
             const live = document.querySelector('.csg-live');
-            if (!live.hidden) window.seen.push(live.textContent);
+            if (live?.hidden === false) window.seen.push(live.textContent);
         }).observe(document.querySelector('.csg-live'), { subtree: true, childList: true, attributes: true, characterData: true });
     }""")
     assert drawing.editor.queue(timeout=600)["end"] == "execution_success"
