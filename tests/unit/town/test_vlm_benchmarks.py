@@ -25,11 +25,13 @@ from tests.unit.vlm.chat_server import ChatServer
 COUNT = 12
 
 
-@pytest.fixture(autouse=True)
-def as_before(monkeypatch):
-    """The program hides xgrammar from the process; a test must not."""
-    monkeypatch.setitem(sys.modules, "xgrammar", sys.modules.get("xgrammar"))
-    monkeypatch.setattr(server_module, "FIRST_PAUSE_S", 0.01)
+@pytest.fixture(autouse=True, scope="module")
+def as_before():
+    """The program hides xgrammar from the process; these tests must not, whatever runs after them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "xgrammar", sys.modules.get("xgrammar"))
+        patch.setattr(server_module, "FIRST_PAUSE_S", 0.01)
+        yield
 
 
 def run(folder, server, model):
