@@ -8,13 +8,13 @@ from collections.abc import Collection
 from .graph import GraphError, closest, quoted
 
 
-def parse_assignments(text: str) -> dict[str, str]:
-    """Read `weather = rainy; time = night`: split by semicolons or lines, comments after '#'.
+def parse_assignments(text: str, first: int = 1) -> dict[str, str]:
+    """Read `weather = rainy; time = night`: split by semicolons or lines, comments after '#'. `first`: its first line's number.
 
     Raises GraphError with the line that is no assignment or assigns a concept again.
     """
     assignments: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=first):
         for part in filter(str.strip, line.partition("#")[0].split(";")):
             name, equals, value = (piece.strip() for piece in part.partition("="))
             if "," in value and "=" in value:

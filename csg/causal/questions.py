@@ -23,10 +23,7 @@ def parse_questions(text: str) -> list[tuple[int, dict[str, str], dict[str, str]
         cause, arrow, effects = line.partition("#")[0].partition(ARROW)
         if not (cause.strip() or arrow):
             continue
-        try:
-            asked.append((number, parse_assignments(cause), parse_assignments(effects)))
-        except GraphError as error:
-            raise GraphError(str(error).partition(": ")[2], line=number) from error
+        asked.append((number, parse_assignments(cause, number), parse_assignments(effects, number)))
         if not asked[-1][1]:
             raise GraphError(f"a question needs a do() before {ARROW}, such as {EXAMPLE}.", line=number)
     if not asked:
