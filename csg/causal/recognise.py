@@ -33,7 +33,7 @@ _OUR_ARROWS = {"both": "<->", "open": "@->", "opened": "<-@", "circles": "@-@", 
 _BULLETS = re.compile(r"^[ \t]*(?:[-*\u2022]|[0-9]{1,3}[.)])(?=[ \t])", re.MULTILINE)
 _NOT_NAMES = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|\[[^\]]*(?:\]|\Z)|\{[^}]*(?:\}|\Z)|//[^\n]*|\#[^\n]*', re.DOTALL)
 _BESIDE = re.compile(r'[\w.][ \t]+[\w"]|"[ \t]+\w')
-_OLD_DAGITTY = re.compile(r"\S+ +[1EOUA](?: +@-?[\d.]+,-?[\d.]+)? *(?:\n|$)")
+_OLD_DAGITTY = re.compile(r"\S*[^\s:] +[1EOUA](?: +@-?[\d.]+,-?[\d.]+)? *(?:\n|$)")
 _MODEL_STRING = re.compile(r'\[[^\[\]"{}\n,]+\](?:\[[^\[\]"{}\n,]+\])+[ \t\r\n]*\Z')
 _REFUSED = "This is {}, which is not read here. Save it as DOT (Graphviz), as DAGitty's `dag {{ ... }}`."
 _DAGITTY_KINDS = ("dag", "pdag", "mag", "pag")
@@ -43,17 +43,18 @@ _NEIGHBOURS = (
     (re.compile(r"graph\s+(LR|RL|TB|TD|BT)\b|flowchart\b|stateDiagram|%%", re.IGNORECASE), "Mermaid"),
     (re.compile(r"graph\s*\[|Creator\b", re.IGNORECASE), "GML"),
     (re.compile(r"@startuml", re.IGNORECASE), "PlantUML"),
+    (re.compile(r"(?:version:[^\n]*\n)?(?:nodes|concepts|edges)[ \t]*:[ \t]*[\n\[]|---[ \t]*\n", re.IGNORECASE),
+     "YAML, or Mermaid with a head of YAML"),
     (_OLD_DAGITTY, "DAGitty's old notation"),
     (re.compile(r"Graph (?:Nodes|Edges):", re.IGNORECASE), "a graph of TETRAD or causal-learn"),
     (re.compile(r"[\w/ ]{0,40}Bayesian network|model(?:string)?[ \t]{0,9}[:=][ \t\n\"]{0,9}\[", re.IGNORECASE),
      "a network printed by bnlearn"),
-    (re.compile(r"\|[^\n]*\n[ \t]*\|[ \t:|-]*--"), "a table (Markdown)"),
+    (re.compile(r"[^|\n]*\|[^\n]*\n[ \t:|]*--[ \t:|-]*(?:\n|\Z)"), "a table (Markdown)"),
     (re.compile(r"[\w.]+[ \t]*(?:~~|=~|~)"), "a model of lavaan or a formula of R"),
     (re.compile(r"\"?(source|from|cause|parent)\"?[ \t]{0,9}[,;\t][ \t]{0,9}\"?(target|to|effect|child)\b", re.IGNORECASE),
      "a table of edges (CSV)"),
     (re.compile(r'(?:"")?,[^\n,]*,[^\n]*\n'), "a table (CSV)"),
     (re.compile(r"dagify\(|[\w.]{1,200}[ \t]{0,9}(?:<-|=)[ \t]{0,9}(?:ggdag::)?dagify\("), "a model of ggdag, formulas of R"),
-    (re.compile(r"(?:nodes|concepts|edges)[ \t]*:[ \t]*\n|---[ \t]*\n", re.IGNORECASE), "YAML, or Mermaid with a head of YAML"),
 )
 
 

@@ -35,15 +35,15 @@ const NEIGHBOURS = [
   [/graph\s+(LR|RL|TB|TD|BT)\b|flowchart\b|stateDiagram|%%/iy, "Mermaid"],
   [/graph\s*\[|Creator\b/iy, "GML"],
   [/@startuml/iy, "PlantUML"],
-  [/\S+ +[1EOUA](?: +@-?[\d.]+,-?[\d.]+)? *(?:\n|$)/y, "DAGitty (old notation)"],
+  [/(?:version:[^\n]*\n)?(?:nodes|concepts|edges)[ \t]*:[ \t]*[\n[]|---[ \t]*\n/iy, "YAML, Mermaid"],
+  [/\S*[^\s:] +[1EOUA](?: +@-?[\d.]+,-?[\d.]+)? *(?:\n|$)/y, "DAGitty (old notation)"],
   [/Graph (?:Nodes|Edges):/iy, "TETRAD, causal-learn"],
   [/[\p{L}\p{N}_/ ]{0,40}Bayesian network|model(?:string)?[ \t]{0,9}[:=][ \t\n"]{0,9}\[/iuy, "bnlearn"],
-  [/\|[^\n]*\n[ \t]*\|[ \t:|-]*--/y, "Markdown"],
+  [/[^|\n]*\|[^\n]*\n[ \t:|]*--[ \t:|-]*(?:\n|$)/y, "Markdown"],
   [/[\p{L}\p{N}_.]+[ \t]*(?:~~|=~|~)/uy, "lavaan, R"],
   [/"?(source|from|cause|parent)"?[ \t]{0,9}[,;\t][ \t]{0,9}"?(target|to|effect|child)\b/iy, "CSV"],
   [/(?:"")?,[^\n,]*,[^\n]*\n/y, "CSV"],
   [/dagify\(|[\p{L}\p{N}_.]{1,200}[ \t]{0,9}(?:<-|=)[ \t]{0,9}(?:ggdag::)?dagify\(/uy, "ggdag, R"],
-  [/(?:nodes|concepts|edges)[ \t]*:[ \t]*\n|---[ \t]*\n/iy, "YAML, Mermaid"],
 ];
 
 /**
