@@ -1,4 +1,4 @@
-"""Files that are written wholly or not at all, and never over another one."""
+"""Files that are written wholly or not at all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_new(names: Iterable[Path], write: Callable[[Path], object]) -> Path:
             if path.exists():
                 continue
             if part is None:
-                part = path.with_name(f".{path.stem[:80]}.{secrets.token_hex(8)}.part")
+                part = _beside(path)
                 write(part)
                 _settle(part)
             if _take(part, path):
@@ -36,6 +36,22 @@ def write_new(names: Iterable[Path], write: Callable[[Path], object]) -> Path:
         if part is not None:
             part.unlink(missing_ok=True)
     raise FileExistsError("every name for the file is taken: choose another one")
+
+
+def write_over(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a name that an earlier one may have, which stays whole until the new one is on the disk."""
+    part = _beside(path)
+    try:
+        write(part)
+        _settle(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """A name of its own in the same folder."""
+    return path.with_name(f".{path.stem[:80]}.{secrets.token_hex(8)}.part")
 
 
 def _settle(part: Path) -> None:

@@ -32,6 +32,20 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_leaves_the_earlier_file_whole(tmp_path):
+    def half(part):
+        part.write_text("ha")
+        raise OSError(28, "No space left on device")
+
+    file = tmp_path / "results.md"
+    writing.write_over(file, lambda part: part.write_text("earlier"))
+    with pytest.raises(OSError, match="No space"):
+        writing.write_over(file, half)
+    assert list(tmp_path.iterdir()) == [file] and file.read_text() == "earlier"
+    writing.write_over(file, lambda part: part.write_text("later"))
+    assert list(tmp_path.iterdir()) == [file] and file.read_text() == "later"
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_a_name_taken_meanwhile_is_not_taken_twice(tmp_path, links, monkeypatch):
     """The other one gets it between the look and the rename, with hard links and without."""

@@ -12,7 +12,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from ...writing import write_over
 from ..datasets import FORMATS, DatasetError, drawn, samples
 from .campaign import Campaign, Performer, alone
 from .comfy_client import ComfyError, ComfyServer
@@ -92,20 +94,24 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         failed = None
     command = " ".join(words if words is not None else sys.argv[1:])
-    table = write_results(campaign, study, f"python -m csg.evaluation {command}")
+    rows = campaign.rows(study.perception)
+    table = paper_table(rows, campaign.methods, study.perception) if rows else "No edit is done yet."
+    written = True
+    try:
+        write_results(campaign, rows, f"# Evaluation\n\n`python -m csg.evaluation {command}`\n\n", table)
+    except OSError as error:
+        sys.stderr.write(f"The tables could not be written: {error}. Make room or free their names, and run the same command again: "
+                         f"what is done is kept in {campaign.journal.path}.\n")  # fmt: skip
+        written = False
     ended = "The run ended early" if failed is None else f"{failed} tasks failed"
     sys.stdout.write(f"{table}\n\n{ended}. Everything is in {options.output}.\n")
-    return 0 if failed == 0 else 1
+    return 0 if failed == 0 and written else 1
 
 
-def write_results(campaign: Campaign, study: Study, command: str) -> str:
-    """`results.parquet` and `results.md` of what is done so far; returns the table."""
-    rows = campaign.rows(study.perception)
+def write_results(campaign: Campaign, rows: Sequence[dict[str, Any]], head: str, table: str) -> None:
+    """`results.parquet` and `results.md` of what is done so far, in place of those of an earlier run."""
     if not rows:
-        return "No edit is done yet."
-    write_parquet(rows, campaign.folder / "results.parquet")
-    table = paper_table(rows, campaign.methods, study.perception)
-    head = f"# Evaluation\n\n`{command}`\n\n{len(rows)} edits of {len(campaign.samples)} pictures.\n\n"
-    (campaign.folder / "results.md").write_text(f"{head}{table}\n", encoding="utf-8")
-    return table
-
+        return
+    write_over(campaign.folder / "results.parquet", lambda part: write_parquet(rows, part))
+    text = f"{head}{len(rows)} edits of {len(campaign.samples)} pictures.\n\n{table}\n"
+    write_over(campaign.folder / "results.md", lambda part: part.write_text(text, encoding="utf-8"))

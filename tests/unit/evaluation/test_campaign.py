@@ -239,6 +239,35 @@ def test_a_place_where_nothing_can_be_written_is_told_in_a_line(command, tmp_pat
     assert "out" in told and len(told.splitlines()) == 1
 
 
+@pytest.mark.parametrize("table", ["results.parquet", "results.md"])
+def test_a_table_that_cannot_be_written_is_told_in_a_line_and_nothing_is_lost(command, tmp_path, capsys, table):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "out" / table).mkdir(parents=True)
+    assert command(Hands()) == 1
+    told = capsys.readouterr()
+    assert "The tables could not be written" in told.err and table in told.err and "results.jsonl" in told.err
+    assert len(told.err.splitlines()[-1]) < 600 and "Traceback" not in told.err and "| DDIM |" in told.out
+    (tmp_path / "out" / table).rmdir()
+    again = Hands()
+    assert command(again) == 0 and again.done == []
+    assert "2 edits of 1 pictures" in (tmp_path / "out" / "results.md").read_text()
+
+
+def test_a_full_disk_leaves_the_tables_of_the_run_before(command, tmp_path, capsys, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert command(Hands()) == 0
+
+    def full(rows, path):
+        path.write_bytes(b"PAR1")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(program, "write_parquet", full)
+    assert command(Hands()) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert parquet.read_table(tmp_path / "out" / "results.parquet").num_rows == 4
+    assert not list((tmp_path / "out").glob(".*.part"))
+
+
 def test_a_run_without_any_edit_says_so(command, capsys):
     pytest.importorskip("pyarrow")
     assert command(Hands([(CONCEPTS, "a", "")])) == 1
