@@ -31,12 +31,14 @@ def pytest_make_collect_report(collector):
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """A ComfyUI server of its own with this pack alone; everything it writes goes to a temporary folder, as do its LoRAs."""
+    """A ComfyUI server of its own with this pack alone; all that it writes, its LoRAs and its checkpoints lie in a temporary folder."""
     from csg.evaluation.runner.comfy_client import ComfyServer
 
     workspace = tmp_path_factory.mktemp("comfyui")
-    (workspace / "loras").mkdir()
+    folders = {kind: workspace / kind for kind in ("loras", "checkpoints")}
+    for folder in folders.values():
+        folder.mkdir()
     models = workspace / "models.yaml"
-    models.write_text(json.dumps({"tests": {"loras": str(workspace / "loras")}}), encoding="utf-8")
+    models.write_text(json.dumps({"tests": {kind: str(folder) for kind, folder in folders.items()}}), encoding="utf-8")
     with ComfyServer(workspace=workspace, threads=1, extra=("--extra-model-paths-config", str(models))) as running:
         yield running

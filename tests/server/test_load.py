@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from csg.causal.counterfactual import ALL_CHANGES, INTERVENED_ONLY
 from csg.evaluation.runner.comfy_client import ComfyError
 from csg.town import weights
+from csg.town.autoencoder import widen
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflows" / "api" / "town_counterfactual.json"
 INVERT, EDIT, ENCODE, DECODE = "10", "11", "9", "12"
@@ -108,29 +109,61 @@ def test_a_file_deleted_while_its_inversion_is_cached_is_missed_in_words_and_not
     assert picture(server) == pixels(server, run)
 
 
-@pytest.fixture
-def lora(server):
-    """A LoRA file for Town's network, in the server's folder of LoRAs for one test."""
+def lora(folder):
+    """A LoRA file for Town's network."""
     generator, state = torch.Generator().manual_seed(9), {}
     for key, weight in weights.part(weights.checkpoint(), weights.UNET).items():
         if key.endswith(("attn2.to_q.weight", "attn2.to_v.weight")):
             name = "lora_unet_" + key.removesuffix(".weight").replace(".", "_")
             state[f"{name}.lora_up.weight"] = torch.randn(weight.shape[0], 2, generator=generator) / 4
             state[f"{name}.lora_down.weight"] = torch.randn(2, weight.shape[1], generator=generator) / 4
-    file = server.workspace / "loras" / "style.safetensors"
+    file = folder / "loras" / "style.safetensors"
     save_file(state, file)
-    yield file
-    file.unlink(missing_ok=True)
+    return file
 
 
-def styled(lora, **options):
+def with_lora(file, **options):
     """The same edit with a LoRA in its model, for the inversion and for the edit."""
     prompt = edit(**options)
-    inputs = {"model": ["1", 0], "lora_name": lora.name, "strength_model": 1.0}
+    inputs = {"model": ["1", 0], "lora_name": file.name, "strength_model": 1.0}
     prompt["style"] = {"class_type": "LoraLoaderModelOnly", "inputs": inputs}
     for node in (INVERT, EDIT):
         prompt[node]["inputs"]["model"] = ["style", 0]
     return prompt
+
+
+CHANNELS = 16
+
+
+def widened(weight, axis):
+    """Weights of Town's four channels for SD3's sixteen; the others say nothing."""
+    whole = torch.zeros([CHANNELS if at == axis else size for at, size in enumerate(weight.shape)])
+    whole.narrow(axis, 0, weight.shape[axis]).copy_(weight)
+    return whole
+
+
+def checkpoint(folder):
+    """A checkpoint of SD3's kind, network and autoencoder, which Load Checkpoint reads: Town's transformer in SD3's channels."""
+    network = {key: value.float() for key, value in weights.part(weights.read(weights.TRANSFORMER), weights.UNET).items()}
+    network["x_embedder.proj.weight"] = widened(network["x_embedder.proj.weight"], 1)
+    for key in ("final_layer.linear.weight", "final_layer.linear.bias"):
+        network[key] = widened(network[key].unflatten(0, (4, 4)), 1).flatten(0, 1)
+    vae = {key: value.float() for key, value in widen(weights.part(weights.checkpoint(), weights.VAE)).items()}
+    vae["taesd_decoder.1.weight"] = widened(vae["taesd_decoder.1.weight"], 1)
+    vae |= {key: widened(vae[key], 0) for key in ("taesd_encoder.14.weight", "taesd_encoder.14.bias")}
+    file = folder / "checkpoints" / "network.safetensors"
+    parts = ((weights.UNET, network), (weights.VAE, vae))
+    save_file({prefix + key: value for prefix, part in parts for key, value in part.items()}, file)
+    return file
+
+
+def with_checkpoint(file, **options):
+    """The same edit with the network and the autoencoder of a checkpoint, and Town's text encoders."""
+    prompt = edit(**options)
+    for node in prompt.values():
+        links = {name: ["stored", value[1]] for name, value in node["inputs"].items() if value in (["1", 0], ["1", 2])}
+        node["inputs"].update(links)
+    return prompt | {"stored": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": file.name}}}
 
 
 def end(server, prompt_id):
@@ -139,23 +172,29 @@ def end(server, prompt_id):
     return next((told["exception_message"] for kind, told in status["messages"] if kind == "execution_error"), status["status_str"])
 
 
-@pytest.mark.parametrize("cached", [True, False], ids=["cached", "forgotten"])
-def test_a_lora_deleted_while_an_edit_waits_for_its_turn_is_run_from_the_cache_or_missed_in_words(server, clean, lora, cached):
+@pytest.mark.parametrize("freed", [(), ("unload_models",), ("unload_models", "free_memory")],
+                         ids=["cached", "models unloaded", "models and cache freed"])
+@pytest.mark.parametrize(("make", "using", "loader"), [(lora, with_lora, "LoraLoaderModelOnly"),
+                                                       (checkpoint, with_checkpoint, "CheckpointLoaderSimple")], ids=["lora", "checkpoint"])
+def test_a_file_deleted_while_an_edit_waits_is_run_from_the_cache_or_missed_in_words(server, clean, make, using, loader, freed):
     def queued(prompt):
         return server.client.post("/prompt", {"prompt": prompt})["prompt_id"]
 
-    server.client.run(styled(lora))
-    queued(styled(lora, seed=4))
-    if not cached:
-        server.client.post("/free", {"unload_models": True, "free_memory": True})
-    waiting = queued(styled(lora, scale=2.0))
-    lora.unlink()
+    file = make(server.workspace)
+    try:
+        first = pixels(server, server.client.run(using(file)))
+        queued(using(file, seed=4))
+        if freed:
+            server.client.post("/free", dict.fromkeys(freed, True))
+        waiting = queued(using(file, seed=5))
+    finally:
+        file.unlink()
     plain = picture(server)  # its turn comes after the one that waits
     ended = end(server, waiting)
-    assert (ended == "success") if cached else (lora.name in ended), ended
-    with pytest.raises(ComfyError, match=rf"LoraLoaderModelOnly.*{lora.name}"):
-        server.client.run(styled(lora, scale=3.0))
-    assert picture(server) == plain
+    assert (file.name in ended) if "free_memory" in freed else (ended == "success"), ended
+    with pytest.raises(ComfyError, match=rf"{loader}.*{file.name}"):
+        server.client.run(using(file, scale=3.0))
+    assert picture(server) == plain != first
 
 
 def resident(server):
