@@ -323,13 +323,13 @@ def test_a_local_model_lives_under_comfyuis_memory_management(comfy, model):
     import comfy.model_management as management
 
     comfy.forget()
+    management.unload_all_models()
     load_vlm = {"class_type": "CSG_LoadVLM", "inputs": {"model": model, "dtype": "auto", "attention": "sdpa"}}
     outcome = comfy.run({"1": load_vlm, "2": PICTURE, "3": extract(max_tokens=64)}, outputs=[1, 3])
     assert outcome.value(3).extra["incomplete"]
     vlm = outcome.value(1)
-    patcher = vlm._place._patcher
-    assert patcher in [loaded.model for loaded in management.current_loaded_models]
-    assert patcher.model_size() == sum(p.numel() * p.element_size() for p in vlm._loaded.model.parameters())
+    [patcher] = [loaded.model for loaded in management.current_loaded_models]
+    assert patcher.model_size() == sum(p.numel() * p.element_size() for p in patcher.model.parameters())
     management.unload_all_models()
     assert patcher not in [loaded.model for loaded in management.current_loaded_models]
     assert isinstance(ask(comfy, vlm, max_tokens=4), str)
@@ -339,8 +339,9 @@ def test_a_local_model_makes_room_for_others_and_comes_back(comfy, model, monkey
     import comfy.model_management as management
 
     vlm = comfy.module("nodes.host_vlm").local(model, "float32", "sdpa")
-    reply = ask(comfy, vlm, temperature=0, max_tokens=8)
-    patcher, cpu = vlm._place._patcher, torch.device("cpu")
+    management.unload_all_models()
+    reply, cpu = ask(comfy, vlm, temperature=0, max_tokens=8), torch.device("cpu")
+    [patcher] = [loaded.model for loaded in management.current_loaded_models]
     assert patcher.loaded_size() == patcher.model_size()
     monkeypatch.setattr(management, "get_free_memory", lambda device=None, torch_free_too=False: (0, 0) if torch_free_too else 0)
     management.free_memory(1000, cpu)
@@ -355,9 +356,12 @@ def test_a_model_that_nobody_holds_leaves_memory(comfy, model):
     import gc
     import weakref
 
+    import comfy.model_management as management
+
+    management.unload_all_models()
     vlm = comfy.module("nodes.host_vlm").local(model, "float32", "sdpa")
     ask(comfy, vlm, max_tokens=2)
-    weights = weakref.ref(vlm._loaded.model)
+    [weights] = [weakref.ref(loaded.model.model) for loaded in management.current_loaded_models]
     del vlm
     gc.collect()
     assert weights() is None

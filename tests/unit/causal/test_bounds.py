@@ -1,6 +1,5 @@
 """What a stranger's text may become: bounded in size, and read in proportion to its length."""
 
-import sys
 import time
 from itertools import pairwise
 
@@ -10,6 +9,7 @@ from csg.causal import dot_grammar
 from csg.causal.counterfactual import propagate
 from csg.causal.formats import read_graph
 from csg.causal.graph import MAX_PROMPT, CausalGraph, Concept, Edge, GraphError, closest, normal, plainly, quoted
+from tests.unit.work import calls_of
 
 
 def test_groups_multiply_only_so_far():
@@ -50,22 +50,6 @@ def test_the_prompt_of_an_intervention_does_not_grow_without_end():
         propagate(graph, {})
     with pytest.raises(GraphError, match="The base prompt has 20001 characters"):
         CausalGraph("x" * (MAX_PROMPT + 1))
-
-
-def calls_of(function):
-    """How many calls and returns Python makes: work, whatever the machine."""
-    count = 0
-
-    def noting(*_):
-        nonlocal count
-        count += 1
-
-    sys.setprofile(noting)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 def refused(text):

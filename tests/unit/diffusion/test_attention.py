@@ -1,6 +1,8 @@
 """Capture of cross-attention on a small network with SDXL's layer names."""
 
+import gc
 import threading
+import weakref
 
 import pytest
 import torch
@@ -199,13 +201,20 @@ def test_a_step_waits_for_nothing_on_the_device(network):
 
 
 def test_what_is_kept_of_the_attention_is_one_number_per_cell(network):
-    capture = AttentionCapture((4, 6), {"a": Words((1, 2), 5), "b": Words((3,), 5)})
+    def followed(layer, given, made):
+        queries.append(weakref.ref(made))
+
+    def held():
+        storages = [one.untyped_storage() for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
+        return sum({one.data_ptr(): one.nbytes() for one in storages}.values())
+
+    queries, capture = [], AttentionCapture((4, 6), {"a": Words((1, 2), 5), "b": Words((3,), 5)})
+    network.layers["up"].to_q.register_forward_hook(followed)
+    before = held()
     with capture.hooked([network]), capture.rows(["b", "a"]):
         network(*inputs(2))
-    kept = [one for value in vars(capture).values() if isinstance(value, dict) for one in value.values() if torch.is_tensor(one)]
-    assert sum(one.numel() for one in kept if one.shape[-1] == 24) == 2 * 24
-    assert sum(one.numel() for one in kept) == 2 * 24 + 2 * 5  # and the columns of the words
-    assert getattr(capture._local, "queries", None) is None
+    assert held() - before == 4 * (2 * 24 + 2 * 5)  # and the columns of the words
+    assert capture.maps().keys() == {"a", "b"} and len(queries) == 1 and queries[0]() is None
 
 
 def test_the_output_is_bit_identical_and_hooks_go_whatever_happens(network):

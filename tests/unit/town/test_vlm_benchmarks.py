@@ -7,6 +7,7 @@ from itertools import combinations
 import networkx as nx
 import numpy as np
 import pytest
+import torch
 import town_vlm
 import town_vlm_models
 import town_vlm_names as names
@@ -206,12 +207,16 @@ def test_a_server_is_called_by_its_model_and_a_folder_by_its_own_name():
 
 
 def test_a_key_goes_to_https_alone_and_only_to_the_host_it_is_for(monkeypatch):
+    def key_of(url):
+        return town_vlm_models.opened(VLM("server", url, "m"), torch.device("cpu")).vlm["api_key"]
+
+    monkeypatch.setattr(town_vlm_models, "ServerVLM", lambda url, model, **options: options)
     monkeypatch.setenv("CSG_VLM_KEY", "sesame")
-    assert town_vlm_models._server(VLM("server", "http://models.example/v1", "m"))._api_key is None
-    assert town_vlm_models._server(VLM("server", "https://models.example:8443/v1", "m"))._api_key == "sesame"
+    assert key_of("http://models.example/v1") is None
+    assert key_of("https://models.example:8443/v1") == "sesame"
     monkeypatch.setenv("CSG_VLM_HOSTS", "other.example=CSG_VLM_KEY")
     with pytest.raises(VLMError, match=r"is for other\.example"):
-        town_vlm_models._server(VLM("server", "https://models.example/v1", "m"))
+        key_of("https://models.example/v1")
 
 
 # ------------------------------------------------------------------------------- words and structure
