@@ -93,6 +93,25 @@ def test_what_is_no_number_is_refused_in_words(comfy, source, name, value):
     assert errors["node"].startswith(f"{name} is ") and "expected a number" in errors["node"], errors
 
 
+WRONG = {"FLOAT": float("nan"), "INT": float("inf"), "IMAGE": torch.zeros(0, 8, 8, 3), "MASK": torch.zeros(1, 0, 8)}
+
+
+def test_every_node_looks_at_every_number_picture_and_mask_that_comes_in(comfy):
+    """Before the node itself sees any of them."""
+    import nodes
+
+    ours = {name: node for name, node in nodes.NODE_CLASS_MAPPINGS.items() if name.startswith("CSG_")}
+    checked = 0
+    for name, node in ours.items():
+        for each in node.define_schema().inputs:
+            if (kind := each.get_io_type()) in WRONG:
+                with pytest.raises(ValueError) as refused:
+                    node.execute(**{each.id: WRONG[kind]})
+                assert str(refused.value).startswith(f"{each.id} "), (name, each.id)
+                checked += 1
+    assert len(ours) > 30 and checked > 60
+
+
 def test_a_mask_without_height_is_refused(comfy, source):
     comfy.forget()
     prompt = link(source, "bad", torch.zeros(1, 0, 8)) | {"town": {"class_type": "CSG_LoadTown", "inputs": {}}}

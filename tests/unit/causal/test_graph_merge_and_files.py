@@ -65,6 +65,12 @@ def test_a_conflict_says_whose_word_stands():
     assert "close a cycle with a → b" in str(Conflict("cycle", "b → a", "a → b", ""))
 
 
+@pytest.mark.parametrize("kind", ["value", "cycle"])
+def test_a_conflict_is_one_short_line_whatever_a_strangers_graph_calls_its_concepts(kind):
+    words = str(Conflict(kind, *["a\x1b[31m\nb\u202e" * 40] * 3))
+    assert words.isprintable() and len(words) < 300
+
+
 def test_an_empty_or_untouched_text_leaves_the_connected_graph_alone():
     assert edited("  \n", BASE) == (BASE, [])
     assert edited(sample_text(), BASE) == (BASE, [])

@@ -2,6 +2,7 @@
 
 import json
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -195,6 +196,28 @@ def test_thousands_of_wrong_entries_are_no_reason_to_try_them_all():
     wrong = json.dumps({"base_prompt": "x", "concepts": [concept], "edges": []})
     assert len(concepts_from_text(wrong).graph.concepts) <= 1
     assert concepts_from_text(json.dumps({"base_prompt": "x", "concepts": [3] * 5000, "edges": []})).problems
+
+
+WRONG = {
+    "entries of a domain": (replies.read_graph_reply, lambda n: {
+        "base_prompt": "x", "concepts": [{"name": "a", "value": "b", "values": {str(i): [i] for i in range(n)}}], "edges": []}),
+    "concepts": (replies.read_concepts, lambda n: {"concepts": [3] * n}),
+    "edges": (lambda text: replies.read_edges(text, ()), lambda n: {"edges": [{"cause": "a", "effect": i} for i in range(n)]}),
+    "values": (replies.read_values, lambda n: {"values": [{"concept": "a", "value": [i]} for i in range(n)], "prompt": "x"}),
+    "values of an idea": (replies.read_suggestions, lambda n: {"interventions": [
+        {"concept": "a", "value": "b", "values": [{"concept": "a", "value": [i]} for i in range(n)], "prompt": 3}]}),
+    "keys of a description": (replies.read_description, lambda n: {"base_prompt": 3, "description": {str(i): i for i in range(n)}}),
+    "keys of a verdict": (replies.read_answer, lambda n: {"answer": {str(i): i for i in range(n)}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("read", "wrong"), WRONG.values(), ids=WRONG)
+def test_twice_the_wrong_entries_are_twice_the_work(read, wrong):
+    texts = [json.dumps(wrong(125 << k)) for k in range(5)]
+    read(texts[0])
+    work = [calls_of(lambda text=text: read(text)) for text in texts]
+    steps = [more - less for less, more in pairwise(work)]
+    assert all(more <= 2.6 * max(less, 1000) for less, more in pairwise(steps)), work
 
 
 def test_no_mutation_of_an_answer_makes_a_reader_raise():
