@@ -235,7 +235,7 @@ def propagation(vlm: VisionLanguageModel, scene: Scene, scores: Scores) -> None:
         wrong = {n: [after[n], wanted[n]] for n in world.NAMES if after[n] != wanted[n]}
         scores.count(f"propagation exact, {kind}", not wrong, **asked, wrong=wrong)
         scores.count(f"prompt exact, {kind}", found.prompt == world.caption(wanted))
-        for name in graph.affected():
+        for name in graph.descendants_of_interventions():
             scores.count(f"propagation per descendant, {kind}", after[name] == wanted[name])
             scores.count(f"propagated: {name}", after[name] == wanted[name])
         if kind == EDITED and habits != wanted:
@@ -245,7 +245,7 @@ def propagation(vlm: VisionLanguageModel, scene: Scene, scores: Scores) -> None:
 
 def _graph_or_world(scores: Scores, graph: CausalGraph, after: world.Values, wanted: world.Values, habits: world.Values) -> None:
     """Which of the two a model follows for an effect that it is asked about; what the graph does not reach it is not asked."""
-    for name in graph.affected():
+    for name in graph.descendants_of_interventions():
         if habits[name] != wanted[name]:
             scores.count(f"as the graph says, {TORN}", after[name] == wanted[name])
             scores.count(f"as the world would, {TORN}", after[name] == habits[name])

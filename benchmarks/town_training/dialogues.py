@@ -157,7 +157,7 @@ def propagation(
 
 
 def _asked(graph: CausalGraph, settled: Mapping[str, str]) -> list[str]:
-    downstream = graph.affected().difference(settled)
+    downstream = graph.descendants_of_interventions().difference(settled)
     return [name for name in graph.topological_order() if name in downstream]
 
 

@@ -183,11 +183,11 @@ def propagate(
 def _settle(
     graph: CausalGraph, wanted: Mapping[str, Proposal], source: str
 ) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    affected = graph.affected()
+    descendants = graph.descendants_of_interventions()
     changes, notes = [], []
     for name in graph.topological_order():
         concept, proposal = graph[name], wanted.get(name)
-        if name in affected:
+        if name in descendants:
             change, note = _descendant(concept, proposal, source)
         else:
             change, note = _clamped(concept, proposal, graph.interventions.get(name))

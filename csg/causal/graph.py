@@ -300,7 +300,7 @@ class CausalGraph:
         reached = set().union(*(nx.descendants(digraph, name) for name in sources))
         return frozenset(reached - sources)
 
-    def affected(self) -> frozenset[str]:
+    def descendants_of_interventions(self) -> frozenset[str]:
         """Return what the pending interventions can change: the descendants of those that differ from the facts.
 
         A concept held at its factual value changes nothing, whatever follows from it.

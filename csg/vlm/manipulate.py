@@ -75,7 +75,7 @@ def vlm_propagate(
 
 
 def _question(graph: CausalGraph, by_hand: Mapping[str, str | Proposal]) -> dict[str, str]:
-    downstream = graph.affected() - by_hand.keys()
+    downstream = graph.descendants_of_interventions() - by_hand.keys()
     settled = {name: value if isinstance(value, str) else value.value for name, value in by_hand.items()}
     return {
         "graph": fenced_json(graph_for_model(graph)),
@@ -98,7 +98,7 @@ def gaps(graph: CausalGraph, values: Iterable[ValueReply], by_hand: Collection[s
     given: dict[str | None, ValueReply] = {}
     for item in values:
         given.setdefault(matching_name(item.concept, graph.names), item)
-    asked = graph.affected().difference(by_hand)
+    asked = graph.descendants_of_interventions().difference(by_hand)
     concepts = [graph[name] for name in graph.topological_order() if name in asked]
     return tuple(_gap(each, given.get(each.name)) for each in concepts if not _fits(each, given.get(each.name)))
 
@@ -159,7 +159,7 @@ def settle(
 def _fitted(graph: CausalGraph, values: Iterable[ValueReply], by_hand: set[str]) -> Proposals:
     """Fit each proposal to its concept; the first of a concept counts, those settled by hand stand."""
     fitted, seen = Proposals(graph), set(by_hand)
-    downstream = graph.affected()
+    downstream = graph.descendants_of_interventions()
     for item in values:
         name = matching_name(item.concept, graph.names)
         if name is None:

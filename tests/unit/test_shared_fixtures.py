@@ -35,7 +35,7 @@ def test_a_proposed_edge_that_closes_a_cycle_comes_with_every_form_and_stays_a_p
     back = next(edge for edge in graph.edges if (edge.cause, edge.effect) == ("puddles", "clouds"))
     assert (back.status, back.reason) == ("proposed", "water rises again")
     assert graph.topological_order() == ("clouds", "rain", "puddles")
-    assert graph.affected() == {"puddles"}
+    assert graph.descendants_of_interventions() == {"puddles"}
     confirmed = [replace(edge, status="confirmed") if edge is back else edge for edge in graph.edges]
     with pytest.raises(GraphError, match="rain -> puddles -> clouds -> rain"):
         replace(graph, edges=confirmed)

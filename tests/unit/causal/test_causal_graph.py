@@ -158,7 +158,7 @@ def test_topological_order_puts_causes_first(graph):
 def test_proposed_edges_change_nothing_but_the_drawing(graph):
     bare = replace(graph, edges=[edge for edge in graph.edges if edge.status == "confirmed"])
     assert graph.topological_order() == bare.topological_order()
-    assert graph.affected() == bare.affected()
+    assert graph.descendants_of_interventions() == bare.descendants_of_interventions()
     for name in graph.names:
         assert graph.descendants([name]) == bare.descendants([name])
     assert nx.is_directed_acyclic_graph(nx.DiGraph([(e.cause, e.effect) for e in graph.forward_edges()]))

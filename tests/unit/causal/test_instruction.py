@@ -51,7 +51,7 @@ def test_every_intervention_of_every_preset_names_each_change_once_in_the_order_
             if value == concept.value:
                 continue
             done = graph.do({concept.name: value})
-            follow = [graph[name] for name in done.affected() if len(graph[name].values) > 1]
+            follow = [graph[name] for name in done.descendants_of_interventions() if len(graph[name].values) > 1]
             others = {each.name: next(v for v in each.values if v != each.value) for each in follow}
             counterfactual = propagate(done, others)
             text = instruction(counterfactual)

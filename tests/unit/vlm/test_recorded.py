@@ -50,7 +50,7 @@ def test_recorded_suggestions_are_three_and_carried_through(scene, graph):
     for one in found.counterfactuals:
         (note,) = one.notes
         assert note.startswith("Suggested because: ") and one.prompt in recorded("suggest", scene)
-        assert {change.concept for change in one.changed} == set(one.graph.interventions) | one.graph.affected()
+        assert {change.concept for change in one.changed} == set(one.graph.interventions) | one.graph.descendants_of_interventions()
 
 
 def test_what_was_removed_or_changed_can_be_judged(scene, graph):
