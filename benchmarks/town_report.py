@@ -59,8 +59,7 @@ BLIND = (
 )
 KEEPING = (
     "CSG's edits as they came, and the same with the scene's own pixels outside of their concepts' masks, as the Town workflow ends. Whole "
-    "prompts have no masks, so there is nothing to keep. Both figures are of one run; older lines lack the second, so these are "
-    "{done} of the {all} edits, of {scenes} scenes."
+    "prompts have no masks, so there is nothing to keep. Both figures are of one run: {edits}, of {scenes} scenes."
 )
 UNKNOWABLE = (
     "PSNR to the exact counterfactual, dB. The exact one shows what the factual picture hides, where each drop falls, the tint of a "
@@ -135,7 +134,9 @@ def kept_section(rows: Rows) -> list[str]:
     """The section on preserved pixels, or nothing."""
     table = kept_table(rows)
     done = [row["scene"] for row in rows if row.get(KEPT + PSNR) is not None]
-    words = KEEPING.format(done=len(done), all=len(rows), scenes=len(set(done)))
+    all_done = len(done) == len(rows)
+    edits = f"all {len(rows)} edits" if all_done else f"{len(done)} of the {len(rows)} edits (older lines lack the second)"
+    words = KEEPING.format(edits=edits, scenes=len(set(done)))
     return ["## Preserved pixels kept", "", words, "", table, ""] if table else []
 
 
