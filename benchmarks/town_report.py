@@ -284,9 +284,8 @@ def failing(rows: Rows, count: int = 12) -> str:
 
 
 def _counts(rows: Rows, field: str, count: int) -> str:
-    names = [name for row in rows for name in row[field]]
-    ranked = sorted(set(names), key=names.count, reverse=True)[:count]
-    return ", ".join(f"{name} {names.count(name)}" for name in ranked) or "-"
+    counted = Counter(name for row in rows for name in row[field])
+    return ", ".join(f"{name} {times}" for name, times in counted.most_common(count)) or "-"
 
 
 def ablations(
