@@ -15,6 +15,7 @@ TARGET = SOURCE / "api"
 NOTES = {"Note", "MarkdownNote"}
 GROWING = "COMFY_AUTOGROW_V3"
 TYPED_IN = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+MUTED, BYPASSED = 2, 4
 
 
 def inputs_of(info, node):
@@ -49,17 +50,33 @@ def widget_values(node, info):
     return by_name
 
 
+def passed_on(node, slot):
+    """The link that a bypassed node hands on at an output: that of the input beside it, or else of the first of its type."""
+    kind = node["outputs"][slot]["type"]
+    return next((entry["link"] for entry in [*node["inputs"][slot:slot + 1], *node["inputs"]] if entry["type"] == kind), None)
+
+
+def origin(number, links, nodes):
+    """The [node, output] that feeds a link, through bypassed nodes; None behind a muted one, or where nothing comes in."""
+    while number is not None:
+        _, name, slot, *_ = links[number]
+        node = nodes[name]
+        if node.get("mode") not in (MUTED, BYPASSED):
+            return [str(name), slot]
+        number = passed_on(node, slot) if node["mode"] == BYPASSED else None
+    return None
+
+
 def as_prompt(workflow, infos):
-    """What the page sends for a workflow: links where there are links, widget values elsewhere."""
-    links = {link[0]: link for link in workflow["links"]}
+    """What the page sends for a workflow: links where there are links, widget values elsewhere; nothing of nodes that are off."""
+    links, nodes = {link[0]: link for link in workflow["links"]}, {node["id"]: node for node in workflow["nodes"]}
     prompt = {}
     for node in workflow["nodes"]:
-        if node["type"] in NOTES:
+        if node["type"] in NOTES or node.get("mode") in (MUTED, BYPASSED):
             continue
         info = infos[node["type"]]
-        given = widget_values(node, info)
-        given |= {entry["name"]: [str(links[entry["link"]][1]), links[entry["link"]][2]]
-                  for entry in node["inputs"] if entry["link"] is not None}
+        feeds = {entry["name"]: origin(entry["link"], links, nodes) for entry in node["inputs"]}
+        given = widget_values(node, info) | {name: feed for name, feed in feeds.items() if feed}
         inputs = {name: given[name] for name, *_ in inputs_of(info, node) if name in given}
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node["title"]}}
     return prompt

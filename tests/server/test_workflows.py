@@ -61,6 +61,41 @@ def test_a_workflow_whose_widgets_do_not_fit_is_refused(program):
             program.as_prompt({"links": [], "nodes": [node]}, infos)
 
 
+def entry(name, kind, link=None):
+    return {"name": name, "type": kind, "link": link}
+
+
+@pytest.mark.parametrize("mode, fed", [(0, ["2", 0]), (2, None), (4, ["1", 1])], ids=["on", "muted", "bypassed"])
+def test_a_node_that_is_off_is_sent_as_the_page_sends_it(program, mode, fed):
+    """Bypassed it hands on what comes in of the same type; muted it gives nothing."""
+    infos = {"Source": {"input": {}}, "Sink": {"input": {"required": {"edits": ["EDITS"], "picture": ["IMAGE"]}}},
+             "Between": {"input": {"required": {"mask": ["MASK"], "edits": ["EDITS"], "other": ["EDITS"]}}}}
+    outputs = [{"type": kind} for kind in ("MASK", "EDITS", "IMAGE")]
+    nodes = [
+        {"id": 1, "type": "Source", "inputs": [], "outputs": outputs},
+        {"id": 2, "type": "Between", "mode": mode, "outputs": outputs[1:2],
+         "inputs": [entry("mask", "MASK", 1), entry("edits", "EDITS", 2), entry("other", "EDITS")]},
+        {"id": 3, "type": "Sink", "outputs": [], "inputs": [entry("edits", "EDITS", 3), entry("picture", "IMAGE", 4)]},
+    ]
+    links = [[1, 1, 0, 2, 0, "MASK"], [2, 1, 1, 2, 1, "EDITS"], [3, 2, 0, 3, 0, "EDITS"], [4, 1, 2, 3, 1, "IMAGE"]]
+    prompt = program.as_prompt({"links": links, "nodes": [node | {"title": node["type"], "widgets_values": []} for node in nodes]}, infos)
+    assert set(prompt) == ({"1", "3"} if mode else {"1", "2", "3"})
+    assert prompt["3"]["inputs"] == ({"edits": fed} if fed else {}) | {"picture": ["1", 2]}
+
+
+def test_the_painted_mask_counts_once_its_node_is_switched_on(infos, program):
+    workflow = read(WORKFLOWS / "your_own_photo.json")
+    off, = (node for node in workflow["nodes"] if node.get("mode"))
+    off["mode"] = 0
+    prompt = program.as_prompt(workflow, infos)
+    by_kind = {entry["class_type"]: (name, entry["inputs"]) for name, entry in prompt.items()}
+    name, confined = by_kind["CSG_MaskConcept"]
+    assert confined["edits"] == [by_kind["CSG_EncodeEdits"][0], 0] and confined["mask"] == [by_kind["LoadImage"][0], 1]
+    assert all(by_kind[kind][1]["edits"] == [name, 0] for kind in ("CSG_Sampler", "CSG_MaskOverlay", "CSG_BeforeAfter"))
+    graph = json.loads(by_kind["CSG_GraphEditor"][1]["graph_json"])
+    assert confined["concept"] in graph["effects"]
+
+
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
 def test_links_join_sockets_of_the_same_type(path, infos):
     workflow = read(path)
