@@ -2,7 +2,7 @@
 
     .venv/bin/python .ci/blueprints.py
 
-What stands in one is taken from the workflow that it is named after, settings and all; a test fails when they differ.
+What stands in one is taken from the template of its model, settings and all; a test fails when they differ.
 """
 
 import copy
@@ -13,8 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE, TARGET = ROOT / "workflows", ROOT / "subgraphs"
-BLUEPRINTS = {"Town": "town_counterfactual", "SDXL": "sdxl_counterfactual", "SD3.5": "sd35_counterfactual", "Flux.1": "flux_counterfactual",
-              "Qwen-Image": "qwen_image_counterfactual", "Z-Image": "z_image_counterfactual"}
+BLUEPRINTS = {"Town": "01 First what-if (toy street)", "SDXL": "07 Your portrait (SDXL)", "SD3.5": "08 Your portrait (SD3.5)",
+              "Flux.1": "09 Your portrait (Flux.1 dev)", "Qwen-Image": "10 Your portrait (Qwen-Image)",
+              "Z-Image": "11 Your portrait (Z-Image)"}
 INSIDE = ("Scale to one megapixel", "Encode the factual picture", "Source prompt", "Unconditional", "Invert",
           "Causal graph", "Propagate by hand", "Encode the edits", "Edit", "Decode the counterfactual", "Widen the masks by two cells",
           "Keep preserved pixels")

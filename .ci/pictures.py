@@ -1,8 +1,8 @@
 """Makes the pictures that introduce the pack, from real runs of its workflows: `python .ci/pictures.py`.
 
-Writes the template browser's thumbnail beside every Town workflow, docs/first.jpg for the README, and pictures of help
-pages. Needs the pack set up (make setup) and some minutes; nothing is drawn that the workflows did not produce. With
-names, such as `town_counterfactual` or `keep-preserved`, only those.
+Writes the template browser's picture beside every template, docs/first.jpg for the README, and pictures of help pages.
+Needs the pack set up (make setup) and some minutes; no edit is shown that a workflow did not produce. With names, such as
+`town_counterfactual` or `keep-preserved`, only those.
 """
 
 import io
@@ -18,7 +18,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from demo import Edit, filled  # noqa: E402
 
-from csg.causal.assignments import parse_assignments  # noqa: E402
 from csg.causal.counterfactual import propagate  # noqa: E402
 from csg.causal.drawing import draw  # noqa: E402
 from csg.causal.formats import read_json  # noqa: E402
@@ -29,46 +28,56 @@ from csg.evaluation.runner.comfy_client import ComfyServer  # noqa: E402
 from csg.evaluation.sheets import INK, MUTED, PAPER  # noqa: E402
 from csg.town.render import render  # noqa: E402
 from csg.town.world import evaluate, exogenous, graph_document  # noqa: E402
+from workflows import TEMPLATES  # noqa: E402
 
 PAIRS = ("town_counterfactual", "town_transformer", "town_day_to_night", "town_two_interventions")
-ALONE = {"town_from_image": ("counterfactual", "from the picture alone: {}"), "town_by_hand": ("edited", "concepts by hand, no graph")}
-SHEETS = ("town_baselines", "any_editor")
-ASKED = ("town_questions",)
-DRAWN = {"sd35_counterfactual": "SD3.5", "flux_counterfactual": "Flux.1 dev", "qwen_image_counterfactual": "Qwen-Image",
-         "z_image_counterfactual": "Z-Image", "qwen_image_edit_counterfactual": "Qwen-Image-Edit",
-         "kontext_counterfactual": "Flux Kontext", "your_own_photo": "SDXL"}
-"""Their models cannot be had here: the question is shown, no picture."""
+DRAWN = {"your_own_photo": "SDXL", "sdxl_counterfactual": "SDXL", "sd35_counterfactual": "SD3.5", "flux_counterfactual": "Flux.1 dev",
+         "qwen_image_counterfactual": "Qwen-Image", "z_image_counterfactual": "Z-Image",
+         "qwen_image_edit_counterfactual": "Qwen-Image-Edit", "kontext_counterfactual": "Flux.1 Kontext"}
+"""Their models cannot be had here: the photo that is asked for is told and the question is shown, no picture."""
+PRESETS = ROOT / "web" / "editor" / "presets"
 SIDE, GAP = 440, 28
 
 
 def run(client, prompt):
-    """Run a workflow; a function from a node's title to its first picture."""
+    """Run a workflow; a function from a node's title, and a number where it has several, to its picture."""
     done = client.run(prompt)
     nodes = prompts.ids(prompt)
-    return lambda title: Image.open(io.BytesIO(client.images(done, nodes[title])[0])).convert("RGB")
+    return lambda title, number=0: Image.open(io.BytesIO(client.images(done, nodes[title])[number])).convert("RGB")
 
 
-def do_words(prompt):
-    """What is asked, as "do(weather = rainy, house = blue)"."""
-    asked = [f"{name} = {value}" for i in prompts.of_class(prompt, "CSG_GraphEditor") if i["graph_json"]
-             for name, value in read_json(i["graph_json"]).interventions.items()]
-    asked += [f"{i['concept']} = {i['value'] or 'as it is'}" for i in prompts.of_class(prompt, "CSG_Intervene")]
-    return f"do({', '.join(asked)})"
+def saving(prompt, outputs):
+    """The workflow with more pictures saved: a title to each [node, output]."""
+    inputs = {title: {"images": output, "filename_prefix": "picture"} for title, output in outputs.items()}
+    return prompt | {title: {"class_type": "SaveImage", "inputs": values, "_meta": {"title": title}} for title, values in inputs.items()}
+
+
+def drawing(prompt):
+    """The workflow with its counterfactual drawn, under the title "graph"."""
+    propagated, = (name for name, entry in prompt.items() if entry["class_type"] == "CSG_Propagate")
+    inputs = {"counterfactual": [propagated, 0]}
+    return prompt | {"graph": {"class_type": "CSG_GraphPreview", "inputs": inputs, "_meta": {"title": "graph"}}}
 
 
 def write(pen, at, text, size, colour=INK, anchor="ma"):
     pen.text(at, text, colour, font_for(text, size), anchor=anchor)
 
 
-def pair(before, after, words):
-    """Two pictures side by side, what was asked above them."""
-    page = Image.new("RGB", (2 * SIDE + 3 * GAP, SIDE + 112), PAPER)
+def tiles(pictures, below=None, side=360):
+    """Pictures two to a row, each above its name; under all of them a graph. As square as can be, as the template browser shows them."""
+    columns, height = min(2, len(pictures)), side + 44
+    width = 2 * side + 3 * GAP
+    rows = -(-len(pictures) // 2)
+    below = below and fitted(below, width, width * below.height // below.width)
+    page = Image.new("RGB", (width, GAP + rows * height + (below.height if below else 0)), PAPER)
     pen = ImageDraw.Draw(page)
-    write(pen, (page.width // 2, 18), words, 26)
-    for i, (picture, name) in enumerate(((before, "what is"), (after, "what would have been"))):
-        x = GAP + i * (SIDE + GAP)
-        page.paste(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (x, 62))
-        write(pen, (x + SIDE // 2, 62 + SIDE + 12), name, 20, MUTED)
+    for i, (name, picture) in enumerate(pictures.items()):
+        x = (width - columns * (side + GAP) + GAP) // 2 + i % 2 * (side + GAP)
+        y = GAP + i // 2 * height
+        page.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (x, y))
+        write(pen, (x + side // 2, y + side + 8), name, 20, MUTED)
+    if below:
+        page.paste(below, (0, page.height - below.height))
     return page
 
 
@@ -128,10 +137,8 @@ def keep_preserved_page(client):
     kept = {"original": [original, 0], "edited": [decoded, 0], "masks": ["grown", 0], "feather": 8.0}
     prompt |= {"grown": {"class_type": "GrowMask", "inputs": {"mask": [sampler, 1], "expand": 16, "tapered_corners": False},
                          "_meta": {"title": "grown"}},
-               "k": {"class_type": "CSG_KeepPreserved", "inputs": kept, "_meta": {"title": "kept"}},
-               "kept": {"class_type": "SaveImage", "inputs": {"images": ["k", 0], "filename_prefix": "kept"}, "_meta": {"title": "all"}},
-               "raw": {"class_type": "SaveImage", "inputs": {"images": [decoded, 0], "filename_prefix": "raw"}, "_meta": {"title": "raw"}}}
-    picture = run(client, prompt)
+               "k": {"class_type": "CSG_KeepPreserved", "inputs": kept, "_meta": {"title": "kept"}}}
+    picture = run(client, saving(prompt, {"all": ["k", 0], "raw": [decoded, 0]}))
     factual, raw, after = picture("factual"), picture("raw"), picture("all")
     return row({"original": factual, "edited and kept": after, "changed before, x 8": error(raw, factual),
                 "changed after, x 8": error(after, factual)})
@@ -184,7 +191,7 @@ def instruction_page():
     """A counterfactual of the street preset as a graph, and the instruction that is made of it."""
     from csg.causal.instruction import instruction
 
-    graph = read_json((ROOT / "web" / "editor" / "presets" / "street.json").read_text(encoding="utf-8"))
+    graph = read_json((PRESETS / "street.json").read_text(encoding="utf-8"))
     counterfactual = propagate(graph.do({"weather": "rainy"}), {"ground": "wet", "visibility": "hazy", "umbrellas": "open"})
     shown = fitted(draw(counterfactual), 900, 560)
     lines = textwrap.wrap(instruction(counterfactual), 92)
@@ -203,52 +210,105 @@ def save(page, path):
 
 
 def pair_page(client, name):
-    """The picture before and after, and what was asked; the README's picture along with one of them."""
+    """The picture before and after over the graph between them; the README's picture along with one of them."""
     prompt = prompts.read(name)
-    picture = run(client, prompt)
+    picture = run(client, drawing(prompt))
     before, after = picture("factual"), picture("counterfactual")
     if name == "town_day_to_night":
         save(story(before, after, prompt), ROOT / "docs" / "first.jpg")
-    return pair(before, after, do_words(prompt))
+    return tiles({"what is": before, "what would have been": after}, picture("graph"))
 
 
-def alone_page(client, name):
-    """The same of a workflow that does not save the picture it begins with."""
-    title, words = ALONE[name]
+def read_page(client, name):
+    """The same of a workflow that does not save the picture it begins with, and whose graph is read from it."""
     prompt = prompts.read(name)
-    return pair(scene_of(prompt), run(client, prompt)(title), words.format(do_words(prompt)))
+    picture = run(client, drawing(prompt))
+    return tiles({"what is": scene_of(prompt), "what would have been": picture("counterfactual")}, picture("graph"))
+
+
+def by_hand_page(client, name):
+    """A picture, what became of it without a graph, and where its concepts acted."""
+    prompt = prompts.read(name)
+    picture = run(client, prompt)
+    return tiles({"before": scene_of(prompt), "after": picture("edited")}, picture("Where each concept acted"))
 
 
 def sheet_page(client, name):
     """The workflow's own sheet."""
-    return fitted(run(client, prompts.read(name))("Compare"), 960, 640)
+    sheet = run(client, prompts.read(name))("Compare")
+    return fitted(sheet, 960, 960 * sheet.height // sheet.width)
 
 
-def asked_page(_, name):
-    """The street of a workflow and the exact answers to its questions, which the workflow shows beside its edits."""
-    prompt = prompts.read(name)
+def asked(client):
+    """A street, and the edits of all questions about it."""
+    prompt = prompts.read("town_questions")
     noise = exogenous(prompts.inputs(prompt, "Scene number")["value"])
-    asked, = prompts.of_class(prompt, "CSG_Questions")
-    answers = {f"{name} = {value}, exact": {name: value} for _, do, _ in parse_questions(asked["questions"]) for name, value in do.items()}
-    return row({name: Image.fromarray(render(noise, evaluate(noise, do))[0]) for name, do in ({"what is": {}} | answers).items()})
+    lines, = prompts.of_class(prompt, "CSG_Questions")
+    picture = run(client, saving(prompt, {"all": [prompts.ids(prompt)["Keep preserved pixels"], 0]}))
+    names = ["; ".join(f"{name} = {value}" for name, value in do.items()) for _, do, _ in parse_questions(lines["questions"])]
+    return {"what is": Image.fromarray(render(noise, evaluate(noise))[0])} | {name: picture("all", i) for i, name in enumerate(names)}
+
+
+def editor_page(client, name):
+    """A picture, what the editor made of it, and the same with its drift undone, beside the graph."""
+    prompt = prompts.read(name)
+    nodes = prompts.ids(prompt)
+    wanted = {"original": "The original picture", "from the editor": "It shifts", "drift undone": "Undo the drift"}
+    picture = run(client, drawing(saving(prompt, {title: [nodes[node], 0] for title, node in wanted.items()})))
+    return tiles({title: picture(title) for title in wanted} | {"held to the graph": fitted(picture("graph"), SIDE, SIDE)})
 
 
 def drawn_page(_, name):
-    """What a workflow asks, as a graph, and of which model."""
+    """The photo that a workflow is made for in words, its question as a graph, and which model is asked."""
     prompt = prompts.read(name)
     editor, = prompts.of_class(prompt, "CSG_GraphEditor")
-    follows, = prompts.of_class(prompt, "CSG_Propagate")
-    graph = read_json(editor["graph_json"]).do({i["concept"]: i["value"] for i in prompts.of_class(prompt, "CSG_Intervene")})
-    page = draw(propagate(graph, {**parse_assignments(follows["values"]), **graph.effects})).convert("RGB")
-    write(ImageDraw.Draw(page), (page.width - 44, 28), DRAWN[name], 22, MUTED, anchor="ra")
+    graph = read_json(editor["graph_json"])
+    return captioned(draw(propagate(graph, graph.effects)), f"{DRAWN[name]}. Your photo: {graph.base_prompt}")
+
+
+def captioned(drawn, words):
+    """A drawing under a few lines."""
+    lines = textwrap.wrap(words, drawn.width // 12)
+    page = Image.new("RGB", (drawn.width, drawn.height + 30 * len(lines) + GAP), PAPER)
+    for i, line in enumerate(lines):
+        write(ImageDraw.Draw(page), (40, GAP + 30 * i), line, 20, anchor="la")
+    page.paste(drawn.convert("RGB"), (0, page.height - drawn.height))
     return page
 
 
-THUMBNAILS = {name: page for names, page in ((PAIRS, pair_page), (ALONE, alone_page), (SHEETS, sheet_page), (DRAWN, drawn_page),
-                                             (ASKED, asked_page))
-              for name in names}
+def reader_page(*_):
+    """A graph as a model that sees pictures is to write it: a preset stands for what cannot be read here."""
+    graph = read_json((PRESETS / "portrait.json").read_text(encoding="utf-8"))
+    return captioned(draw(graph), f"A model reads your photo and writes its graph. Of {graph.base_prompt}, for example:")
+
+
+def served_page(_, name):
+    """The scene that a model on a server is to read, and its true graph with what is asked."""
+    prompt = prompts.read(name)
+    scene, = prompts.of_class(prompt, "CSG_TownScene")
+    do, = prompts.of_class(prompt, "CSG_Intervene")
+    noise, done = exogenous(scene["seed"]), {do["concept"]: do["value"]}
+    graph = read_json(json.dumps(graph_document(evaluate(noise)))).do(done)
+    return tiles({"what is": scene_of(prompt)}, draw(graph))
+
+
+def slider_page(client):
+    """What the slider of Before and After shows at three places, of a real edit."""
+    picture = run(client, prompts.read("town_counterfactual"))
+    before, after = picture("factual"), picture("counterfactual")
+    half = before.width // 2
+    both = before.copy()
+    both.paste(after.crop((half, 0, *after.size)), (half, 0))
+    ImageDraw.Draw(both).line((half, 0, half, both.height), PAPER, 2)
+    return row({"before: the line at the right": before, "the line in the middle": both, "after: the line at the left": after})
+
+
+THUMBNAILS = dict.fromkeys(PAIRS, pair_page) | dict.fromkeys(DRAWN, drawn_page) | {
+    "town_from_image": read_page, "town_by_hand": by_hand_page, "town_baselines": sheet_page, "any_editor": editor_page,
+    "town_questions": lambda client, _: tiles(asked(client)), "sdxl_qwen3_vl": reader_page, "vlm_counterfactual": served_page}
 PAGES = {"keep-preserved": keep_preserved_page, "undo-drift": lambda client: undo_drift_page(),
-         "audit": lambda client: audit_page(), "instruction": lambda client: instruction_page()}
+         "audit": lambda client: audit_page(), "instruction": lambda client: instruction_page(),
+         "before-after": slider_page, "questions": lambda client: row(asked(client))}
 
 
 def main():
@@ -258,7 +318,7 @@ def main():
     with ComfyServer() as server:
         for name in wanted:
             if name in THUMBNAILS:
-                save(THUMBNAILS[name](server.client, name), ROOT / "workflows" / f"{name}.jpg")
+                save(THUMBNAILS[name](server.client, name), ROOT / "workflows" / f"{TEMPLATES[name]}.jpg")
             else:
                 save(PAGES[name](server.client), ROOT / "web" / "docs" / "images" / f"{name}.jpg")
 

@@ -16,6 +16,29 @@ NOTES = {"Note", "MarkdownNote"}
 GROWING = "COMFY_AUTOGROW_V3"
 TYPED_IN = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 MUTED, BYPASSED = 2, 4
+TEMPLATES = {
+    "town_counterfactual": "01 First what-if (toy street)",
+    "your_own_photo": "02 Your own photo (SDXL)",
+    "town_day_to_night": "03 Day to night (toy street)",
+    "town_two_interventions": "04 Two changes, one held (toy street)",
+    "town_questions": "05 Three questions at once (toy street)",
+    "town_from_image": "06 From the picture alone (toy street)",
+    "sdxl_counterfactual": "07 Your portrait (SDXL)",
+    "sd35_counterfactual": "08 Your portrait (SD3.5)",
+    "flux_counterfactual": "09 Your portrait (Flux.1 dev)",
+    "qwen_image_counterfactual": "10 Your portrait (Qwen-Image)",
+    "z_image_counterfactual": "11 Your portrait (Z-Image)",
+    "qwen_image_edit_counterfactual": "12 Your portrait (Qwen-Image-Edit)",
+    "kontext_counterfactual": "13 Your portrait (Flux.1 Kontext)",
+    "sdxl_qwen3_vl": "14 A model reads your photo (SDXL, Qwen3-VL)",
+    "vlm_counterfactual": "15 A model on a server reads the street",
+    "any_editor": "16 Any editor, held to the graph",
+    "town_by_hand": "17 By hand, without a graph (toy street)",
+    "town_transformer": "18 Drawn by a transformer (toy street)",
+    "town_baselines": "19 Five methods compared (toy street)",
+}
+"""The canvas file of every file in workflows/api/. People see the names and order of templates, which may change; programs
+call workflows by the names of their twins, which stay."""
 
 
 def inputs_of(info, node):
@@ -94,10 +117,10 @@ def main():
 
     with ComfyServer(threads=1) as server:
         infos = server.client.nodes()
-    for path in sorted(SOURCE.glob("*.json")):
-        text = written(json.loads(path.read_text(encoding="utf-8")), infos)
-        (TARGET / path.name).write_text(text, encoding="utf-8")
-        print(f"{(TARGET / path.name).relative_to(ROOT)}")
+    for name, template in TEMPLATES.items():
+        text = written(json.loads((SOURCE / f"{template}.json").read_text(encoding="utf-8")), infos)
+        (TARGET / f"{name}.json").write_text(text, encoding="utf-8")
+        print(f"{(TARGET / name).relative_to(ROOT)}.json")
 
 
 if __name__ == "__main__":

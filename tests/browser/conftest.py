@@ -36,12 +36,20 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "core: also run on ComfyUI's newest page")
 
 
+def program(name):
+    """A program of .ci/ as a module."""
+    spec = importlib.util.spec_from_file_location(f"project_{name}", ROOT / ".ci" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TEMPLATES = program("workflows").TEMPLATES
+
+
 def newest_page():
     """The folder that the set-up keeps ComfyUI's newest page in."""
-    spec = importlib.util.spec_from_file_location("project_setup", ROOT / ".ci" / "setup.py")
-    setup = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(setup)
-    return setup.page_folder()
+    return program("setup").page_folder()
 
 
 @pytest.fixture(scope="session")
@@ -121,20 +129,24 @@ class Editor:
         }}""")
 
     def open_template(self, name):
-        """Choose a workflow of this pack in the template browser, and wait until it is on the canvas."""
+        """Choose the template of a workflow of this pack in the template browser, and wait until it is on the canvas."""
         before = self.page.evaluate("window.app.graph.id")
         self.command("Comfy.BrowseTemplates")
-        card = self.page.get_by_test_id(f"template-workflow-{name}")
+        card = self.page.get_by_test_id(f"template-workflow-{TEMPLATES[name]}")
         self.page.get_by_role("dialog").wait_for()
-        self.find_template(card, name)
+        self.find_template(card)
         card.first.click()
         self.page.wait_for_function("before => window.app.graph.id !== before && window.app.graph.nodes.length", arg=before)
+
+    def template(self, name):
+        """The canvas file of a workflow of this pack."""
+        return json.loads((ROOT / "workflows" / f"{TEMPLATES[name]}.json").read_text(encoding="utf-8"))
 
     def load(self, workflow):
         """Open a workflow as if its file had been dropped on the page."""
         self.page.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
 
-    def find_template(self, card, name):
+    def find_template(self, card):
         """Bring the template's card into view: this pack's own group in the dialog's list on the left."""
         self.page.get_by_role("dialog").get_by_text(PACK, exact=False).first.click()
         card.first.wait_for()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+API = Path(__file__).resolve().parents[2] / "workflows" / "api"
 TOWN = "town_counterfactual"
 # What each card of the graph editor tells of the run, and whether its colour is that of a tile of Concept Masks.
 SHOWN = """async () => {
@@ -51,7 +51,7 @@ def lacking(nodes, infos):
     return {node["id"] for node in nodes if lacks(node)}
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "workflows").glob("*.json")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in API.glob("*.json")))
 def test_every_template_opens_with_nothing_red_but_absent_models(infos, editor, name):
     editor.open_template(name)
     assert editor.unknown_nodes() == []
@@ -64,7 +64,7 @@ def test_every_template_opens_with_nothing_red_but_absent_models(infos, editor, 
 
 
 def test_a_node_of_ours_that_is_unknown_or_red_is_not_excused(infos, editor):
-    workflow = json.loads((ROOT / "workflows" / "sdxl_qwen3_vl.json").read_text(encoding="utf-8"))
+    workflow = editor.template("sdxl_qwen3_vl")
     ours = next(node for node in workflow["nodes"] if node["type"] == "CSG_ExtractConcepts")
     editor.load({**workflow, "nodes": [{**node, "type": "CSG_Nothing"} if node is ours else node for node in workflow["nodes"]]})
     assert editor.unknown_nodes() == ["CSG_Nothing"]
@@ -74,6 +74,18 @@ def test_a_node_of_ours_that_is_unknown_or_red_is_not_excused(infos, editor):
     absent = lacking(editor.nodes(), infos)
     assert editor.red_nodes(once=absent) == absent | {str(ours["id"])}
     assert {node["title"] for node in editor.nodes() if node["id"] in absent} == {"Load SDXL", "Load Qwen3-VL"}
+
+
+def joined(prompt):
+    """Which outputs feed which inputs of a prompt."""
+    return {node: {name: value for name, value in entry["inputs"].items() if isinstance(value, list)} for node, entry in prompt.items()}
+
+
+def test_of_a_node_that_is_off_the_page_sends_what_the_twin_says(editor):
+    editor.open_template("your_own_photo")
+    sent = editor.page.evaluate("async () => (await window.app.graphToPrompt()).output")
+    assert "CSG_MaskConcept" in {node["type"] for node in editor.nodes()} - {entry["class_type"] for entry in sent.values()}
+    assert joined(sent) == joined(json.loads((API / "your_own_photo.json").read_text(encoding="utf-8")))
 
 
 @pytest.mark.core

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -13,7 +14,7 @@ LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 def links(page):
     """The files that a page names, by how it names them."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    return {target: (ROOT / page).parent / target for target in LINK.findall(text) if "://" not in target}
+    return {target: (ROOT / page).parent / unquote(target) for target in LINK.findall(text) if "://" not in target}
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -126,7 +126,7 @@ def test_a_workflow_that_does_not_fit_would_be_seen(server, node, name, value):
 
 
 def test_the_sdxl_workflow_names_its_models_on_the_canvas():
-    document = json.loads((ROOT / "workflows" / "sdxl_qwen3_vl.json").read_text(encoding="utf-8"))
+    document = json.loads((ROOT / "workflows" / "14 A model reads your photo (SDXL, Qwen3-VL).json").read_text(encoding="utf-8"))
     notes = " ".join(node["widgets_values"][0] for node in document["nodes"] if node["type"] == "MarkdownNote")
     for name in ("sd_xl_base_1.0.safetensors", "qwen3vl_4b_fp8_scaled.safetensors", "models/text_encoders"):
         assert name in notes

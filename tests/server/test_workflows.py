@@ -41,14 +41,22 @@ def program():
     return module
 
 
-def test_every_canvas_workflow_has_its_twin():
-    assert PICTURES and {path.name for path in PICTURES} == {path.name for path in PROMPTS}
+def test_every_canvas_workflow_has_its_twin(program):
+    assert PICTURES and {path.stem for path in PICTURES} == set(program.TEMPLATES.values())
+    assert {path.stem for path in PROMPTS} == set(program.TEMPLATES)
 
 
-@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
-def test_the_canvas_sends_what_the_twin_says(path, infos, program):
-    twin = WORKFLOWS / "api" / path.name
+@pytest.mark.parametrize("twin", PROMPTS, ids=lambda path: path.stem)
+def test_the_canvas_sends_what_the_twin_says(twin, infos, program):
+    path = WORKFLOWS / f"{program.TEMPLATES[twin.stem]}.json"
     assert program.written(read(path), infos) == twin.read_text(encoding="utf-8"), "run `.venv/bin/python .ci/workflows.py`"
+
+
+def test_templates_are_numbered_in_the_order_in_which_to_try_them(program):
+    """ComfyUI shows them by their files' names, sorted where the system or the person sorts them."""
+    names = list(program.TEMPLATES.values())
+    assert [name[:3] for name in names] == [f"{number:02} " for number in range(1, len(names) + 1)]
+    assert all(name.isascii() and name[3].isupper() for name in names)
 
 
 def test_a_workflow_whose_widgets_do_not_fit_is_refused(program):
@@ -84,7 +92,7 @@ def test_a_node_that_is_off_is_sent_as_the_page_sends_it(program, mode, fed):
 
 
 def test_the_painted_mask_counts_once_its_node_is_switched_on(infos, program):
-    workflow = read(WORKFLOWS / "your_own_photo.json")
+    workflow = read(WORKFLOWS / f"{program.TEMPLATES['your_own_photo']}.json")
     off, = (node for node in workflow["nodes"] if node.get("mode"))
     off["mode"] = 0
     prompt = program.as_prompt(workflow, infos)
@@ -159,7 +167,7 @@ def test_the_question_is_written_once(path):
 def test_the_template_has_a_thumbnail(path):
     data = path.with_suffix(".jpg").read_bytes()
     width, height = jpeg_size(data)
-    assert min(width, height) >= 256 and len(data) < 300_000
+    assert min(width, height) >= 256 and len(data) < 100_000
 
 
 def test_the_template_for_any_editor_undoes_a_drift_and_passes_its_audit(server):
