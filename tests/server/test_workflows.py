@@ -138,6 +138,12 @@ def test_nodes_stand_apart_inside_titled_groups_with_a_note(path, program):
         assert node["type"] in program.NOTES or len(around) == 1, f"{node['title']} stands in {len(around)} groups"
 
 
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
+def test_groups_are_numbered_without_a_gap(path):
+    numbers = [group["title"].partition(" · ")[0] for group in read(path)["groups"]]
+    assert sorted(numbers, key=int) == [str(number + 1) for number in range(len(numbers))]
+
+
 def _holds(bounding, x, y, w, h):
     left, top, width, height = bounding
     return left <= x and top <= y - 30 and x + w <= left + width and y + h <= top + height
