@@ -131,25 +131,28 @@ class Editor:
     def open_template(self, name):
         """Choose the template of a workflow of this pack in the template browser, and wait until it is on the canvas."""
         before = self.page.evaluate("window.app.graph.id")
-        self.command("Comfy.BrowseTemplates")
-        card = self.page.get_by_test_id(f"template-workflow-{TEMPLATES[name]}")
-        self.page.get_by_role("dialog").wait_for()
-        self.find_template(card)
-        card.first.click()
+        self.browse_templates()
+        self.template_card(name).click()
         self.page.wait_for_function("before => window.app.graph.id !== before && window.app.graph.nodes.length", arg=before)
 
-    def template(self, name):
-        """The canvas file of a workflow of this pack."""
-        return json.loads((ROOT / "workflows" / f"{TEMPLATES[name]}.json").read_text(encoding="utf-8"))
+    def template_file(self, name, kind=".json"):
+        """The canvas file of a workflow of this pack, or the picture beside it."""
+        return ROOT / "workflows" / f"{TEMPLATES[name]}{kind}"
 
     def load(self, workflow):
         """Open a workflow as if its file had been dropped on the page."""
         self.page.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
 
-    def find_template(self, card):
-        """Bring the template's card into view: this pack's own group in the dialog's list on the left."""
+    def browse_templates(self):
+        """Open the template browser at this pack's own group in its list on the left."""
+        self.command("Comfy.BrowseTemplates")
         self.page.get_by_role("dialog").get_by_text(PACK, exact=False).first.click()
-        card.first.wait_for()
+
+    def template_card(self, name):
+        """The card of a workflow in the template browser, in view."""
+        card = self.page.get_by_test_id(f"template-workflow-{TEMPLATES[name]}").first
+        card.scroll_into_view_if_needed()
+        return card
 
     def set_up_nodes(self, types):
         """An empty canvas with new nodes (no id returns) in a row, each one's first output joined to the next one's first input."""

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 API = Path(__file__).resolve().parents[2] / "workflows" / "api"
 TOWN = "town_counterfactual"
@@ -63,8 +64,19 @@ def test_every_template_opens_with_nothing_red_but_absent_models(infos, editor, 
             assert {model["name"] for model in node["models"]} <= set(node["widgets"].values())
 
 
+def test_the_template_browser_shows_each_template_with_its_own_picture(editor):
+    editor.browse_templates()
+    for name in (path.stem for path in API.glob("*.json")):
+        picture = editor.template_card(name).locator("img").first
+        with Image.open(editor.template_file(name, ".jpg")) as file:
+            editor.page.wait_for_function("([img, size]) => `${[img.naturalWidth, img.naturalHeight]}` === `${size}`",
+                                          arg=[picture.element_handle(), list(file.size)])  # fmt: skip
+    editor.template_card("town_counterfactual")
+    editor.screenshot("templates")
+
+
 def test_a_node_of_ours_that_is_unknown_or_red_is_not_excused(infos, editor):
-    workflow = editor.template("sdxl_qwen3_vl")
+    workflow = json.loads(editor.template_file("sdxl_qwen3_vl").read_text(encoding="utf-8"))
     ours = next(node for node in workflow["nodes"] if node["type"] == "CSG_ExtractConcepts")
     editor.load({**workflow, "nodes": [{**node, "type": "CSG_Nothing"} if node is ours else node for node in workflow["nodes"]]})
     assert editor.unknown_nodes() == ["CSG_Nothing"]
