@@ -236,7 +236,7 @@ def by_hand_page(client, name):
 def sheet_page(client, name):
     """The workflow's own sheet."""
     sheet = run(client, prompts.read(name))("Compare")
-    return fitted(sheet, 960, 960 * sheet.height // sheet.width)
+    return fitted(sheet, 800, 800 * sheet.height // sheet.width)
 
 
 def asked(client):
@@ -250,12 +250,11 @@ def asked(client):
 
 
 def editor_page(client, name):
-    """A picture, what the editor made of it, and the same with its drift undone, beside the graph."""
+    """A picture, what an editor made of it with its drift undone, and the graph that it is held to."""
     prompt = prompts.read(name)
-    nodes = prompts.ids(prompt)
-    wanted = {"original": "The original picture", "from the editor": "It shifts", "drift undone": "Undo the drift"}
-    picture = run(client, drawing(saving(prompt, {title: [nodes[node], 0] for title, node in wanted.items()})))
-    return tiles({title: picture(title) for title in wanted} | {"held to the graph": fitted(picture("graph"), SIDE, SIDE)})
+    original = prompts.ids(prompt)["The original picture"]
+    picture = run(client, drawing(saving(prompt, {"original": [original, 0]})))
+    return tiles({"original": picture("original"), "edited, drift undone": picture("edited")}, picture("graph"))
 
 
 def drawn_page(_, name):
