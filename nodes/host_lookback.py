@@ -99,16 +99,16 @@ class PathMemory:
                 self.kept[caption] = self.kept.pop(caption)  # now the latest
         return self._prints[row]
 
-    def put(self, row: Row, words: Words, level: int, seen: Tensor) -> None:
-        """Keep a map; captions that this run does not need are let go, the longest unused first."""
+    def put(self, row: Row, words: Words, level: int, attention: Tensor) -> None:
+        """Keep a map (B, ch, cw); captions that this run does not need are dropped, the longest unused first."""
         maps = self.kept.setdefault(self._caption(row), {})
-        maps[words.positions, words.length, level] = seen
+        maps[words.positions, words.length, level] = attention
         others = [caption for caption in self.kept if caption not in self._prints.values()]
         for caption in others[: max(0, len(self.kept) - CAPTIONS_KEPT)]:
             self.kept.pop(caption)
 
     def get(self, row: Row, words: Words, level: int) -> Tensor | None:
-        """A map that was kept."""
+        """The map (B, ch, cw) of these words in this row at this level, if it was kept."""
         return self.kept.get(self._caption(row), {}).get((words.positions, words.length, level)) if self.can_keep(row) else None
 
 

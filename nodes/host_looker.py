@@ -33,7 +33,7 @@ class Network:
 
 
 def network_of(model: comfy.model_base.BaseModel) -> Network | None:
-    """The network of a known family, with what it tells of itself; None for any other."""
+    """The layout and the numbers of blocks of a known family's network; None for any other."""
     network = model.diffusion_model
     layout = LAYOUTS.get(type(model).__name__)
     if layout is None or not all(hasattr(network, name) for name in layout.blocks):
@@ -53,7 +53,7 @@ def can_look(model: comfy.model_base.BaseModel) -> bool:
 
 
 def readable(settings: GuidanceSettings, model: comfy.model_base.BaseModel) -> GuidanceSettings:
-    """The settings, or, where attention cannot be read, those that need none; this is told."""
+    """The settings; where attention cannot be read, with mask = noise instead, which the log says."""
     if not settings.uses_attention or can_look(model):
         return settings
     log.warning(

@@ -42,7 +42,7 @@ def empty_prompt(patcher: comfy.model_patcher.ModelPatcher, text: TextEncoder, s
 
 
 CONTROL = ("control", "control_apply_to_uncond")
-CARRIED = ("guidance", *REFERENCES)  # what a model is told beside the text
+CARRIED = ("guidance", *REFERENCES)  # what a model is given beside the text
 
 
 def under(conditioning: Conditioning, base: Conditioning, negative: Conditioning | None) -> Conditioning:

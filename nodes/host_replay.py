@@ -20,7 +20,7 @@ from ..csg.diffusion.edits import GLOBAL, INTERVENTIONAL, UNCONDITIONAL, Base, s
 from ..csg.diffusion.inversion import DDIM, Inversion, replay
 from ..csg.diffusion.plan import placed
 from ..csg.diffusion.preservation import Preservation
-from ..csg.diffusion.release import effect_left, low_frequencies, share_released
+from ..csg.diffusion.release import change_let_through, low_frequencies, share_released
 from ..csg.diffusion.run import Acted, Run
 from ..csg.diffusion.schedule import AUTHORS
 from ..csg.diffusion.space import squeezed
@@ -49,7 +49,7 @@ class Release:
     below: float = 0.0
 
     def offset(self, inversion: Inversion, guider: CSGGuider | None, run: Run | None, options: dict) -> Tensor | None:
-        """What is to be subtracted from the start, (B, C, h, w) in model space; None for nothing."""
+        """What is subtracted from the start, (B, C, h, w) in model space; None for nothing."""
         if not self.share:
             return None
         low = low_frequencies(inversion.latent)
@@ -63,14 +63,14 @@ class Release:
         sigma = inversion.sigmas[:1].to(x).expand(len(x))
         starts = (inversion.space.to_network(start, sigma) for start in (x, x - inversion.latent.to(x)))
         with_picture, without = (guider.guided.caption_difference(*start, dict(options), run.plan) for start in starts)
-        shares = share_released(self.share, effect_left(with_picture, without), self.below)
+        shares = share_released(self.share, change_let_through(with_picture, without), self.below)
         return shares.to(low) * low if shares.any() else None
 
 
 class ReplaySampler(comfy.samplers.Sampler):
     """Prediction as a ComfyUI sampler: samples with an inversion's noises; guided by whatever guider drives it.
 
-    `acted` gathers where the concepts act, for whoever gives it.
+    `acted`, if given, counts in where the concepts act.
     """
 
     def __init__(self, inversion: Inversion, preserve: str = OFF, release: Release | None = None, acted: Acted | None = None) -> None:
@@ -109,7 +109,7 @@ class ReplaySampler(comfy.samplers.Sampler):
         return space.restore(last.x)
 
     def _run(self, guider: CSGGuider | None, latent: Tensor) -> Run | None:
-        """What this run is, for a guider that knows concepts; ValueError for a wish that needs one, and finds none."""
+        """The run of a guider of this pack; None for another guider, and ValueError where an option needs one of this pack."""
         if guider is None:
             if self.preserve != OFF:
                 raise ValueError(

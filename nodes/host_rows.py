@@ -38,7 +38,7 @@ class Rows:
         return options["cond_or_uncond"]
 
     def model_function(self, wrapper: Callable | None) -> Callable:
-        """A model function wrapper around somebody else's, or around none."""
+        """A model function wrapper around another node's, or around none."""
 
         def call(apply_model: Callable, arguments: dict[str, Any]) -> Tensor:
             shown = self.shown(arguments["c"]["transformer_options"])

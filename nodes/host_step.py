@@ -34,7 +34,7 @@ class GuidedModel:
     conds: Mapping[str, list[dict[str, Any]]]
 
     def guide(self, x: Tensor, timestep: Tensor, options: dict, run: Run, base: Tensor | None = None) -> Tensor:
-        """The denoised latent under the run's guidance, added to its own base prediction or to somebody else's `base`."""
+        """The denoised latent under the run's guidance, added to its own base prediction or to another guider's `base`."""
         active = run.plan.active(run.step if run.step is not None else find_step(timestep, options))
         if base is not None and not active:
             return base
@@ -53,7 +53,7 @@ class GuidedModel:
     def _predict(self, x: Tensor, timestep: Tensor, options: dict, run: Run, active: Sequence[int], base: Tensor | None) -> csg.Predictions:
         plan, local = run.plan, run.plan.local(active)
         looks = [Concept(k) for k in local] if run.looks else []
-        out, maps = self.evaluate(plan.rows(active, run.looks, own_base=base is None), looks, x, timestep, options, plan)
+        out, maps = self.evaluate(plan.rows(active, run.looks, with_base=base is None), looks, x, timestep, options, plan)
         predictions = csg.Predictions(
             squeezed(self._base_prediction(out, x, timestep, options, plan) if base is None else base),
             out.get(Prompt.NEGATIVE),
@@ -86,8 +86,8 @@ class GuidedModel:
         maps = remembered(run, looks, run.step)
         if maps is None:
             _, maps = self.evaluate(run.plan.rows_of(looks), looks, run.reference, timestep, options, run.plan)
-        predictions.factual_attention = {look.index: seen for look, seen in maps.items() if isinstance(look, Factual)}
-        predictions.preserved_attention = {look.name: seen for look, seen in maps.items() if isinstance(look, Preserved)}
+        predictions.factual_attention = {look.index: attention for look, attention in maps.items() if isinstance(look, Factual)}
+        predictions.preserved_attention = {look.name: attention for look, attention in maps.items() if isinstance(look, Preserved)}
 
     def evaluate(
         self, rows: Sequence[Row], looks: Sequence[Look], x: Tensor, timestep: Tensor, options: dict, plan: Plan
@@ -106,25 +106,25 @@ class GuidedModel:
         with looker.reading(self._networks(options)):
             out = comfy.samplers.calc_cond_batch(self.model, conds, x, timestep, options)
         if looks:
-            self._check_seen(looker, looks, plan)
-        maps = {look: seen.to(x.device) for look, seen in looker.capture.maps().items()}
+            self._check_read(looker, looks, plan)
+        maps = {look: attention.to(x.device) for look, attention in looker.capture.maps().items()}
         return {row: squeezed(one) for row, one in reversed(list(zip(keys, out, strict=True)))}, maps
 
     def _shaped(self, x: Tensor) -> Tensor:
         """A latent with the extra axes of this network."""
         return restored(x, self.model.latent_format.latent_dimensions - 2)
 
-    def _check_seen(self, looker: UNetLooker | JointLooker, looks: Sequence[Look], plan: Plan) -> None:
+    def _check_read(self, looker: UNetLooker | JointLooker, looks: Sequence[Look], plan: Plan) -> None:
         layers, expected = looker.capture.layers, looker.expected
         missing = [look for look in looks if layers(look) < expected or looker.mismatch]
         if not missing:
             return
         some = layers(missing[0])
-        seen = f"The attention was seen in only {some} of {expected} layers" if some else "No attention was seen"
+        what = f"The attention was seen in only {some} of {expected} layers" if some else "No attention was seen"
         if looker.mismatch:
-            seen = f"The attention could not be read, since {looker.mismatch},"
+            what = f"The attention could not be read, since {looker.mismatch},"
         raise RuntimeError(
-            f"{seen} for {', '.join(repr(plan.phrase(look)) for look in missing)}. A compiled model hides it, a caching node skips it "
+            f"{what} for {', '.join(repr(plan.phrase(look)) for look in missing)}. A compiled model hides it, a caching node skips it "
             f"and a tiling node cuts it: remove that node (compile, EasyCache, tiled diffusion, deep shrink).{looker.hint} "
             "Or choose mask = noise without preserve = concepts, which needs none."
         )
@@ -136,7 +136,7 @@ class GuidedModel:
 
 
 def find_step(timestep: Tensor, options: dict) -> int:
-    """The step of a stock sampler, by its level; 0 where the levels are not told."""
+    """The step of a stock sampler, by its level; 0 where the options do not hold its levels."""
     sigmas = options.get("transformer_options", {}).get("sample_sigmas")
     return 0 if sigmas is None else int((sigmas[:-1] - timestep[0]).abs().argmin())
 
@@ -147,12 +147,12 @@ def looks_back(run: Run, local: Sequence[int]) -> list[Factual | Preserved]:
 
 
 def remembered(run: Run, looks: Sequence[Look], level: int | None) -> dict[Look, Tensor] | None:
-    """The maps of these looks at a level of the path, where earlier edits have seen them all."""
+    """The maps of these looks at a level of the path, where earlier edits have read them all."""
     if run.memory is None or level is None:
         return None
     words = run.plan.words
     maps = {look: run.memory.get(words[look].row, words[look], level) for look in looks}
-    return None if any(seen is None for seen in maps.values()) else maps
+    return None if any(attention is None for attention in maps.values()) else maps
 
 
 def before_guidance(

@@ -57,7 +57,7 @@ class TownClip(comfy.sdxl_clip.SDXLClipModel):
 
 
 class UNetClip(TownClip):
-    """The encoders as Town's UNet hears them."""
+    """The encoders with the empty prompt that Town's UNet was trained with."""
 
     def encode_token_weights(self, token_weight_pairs: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """An empty prompt is all zeros, the unconditional of Town's training (and of SDXL in the reference)."""

@@ -195,7 +195,7 @@ class TextEncoderVLM:
     def ask(self, question: Question, progress: Progress | None = None) -> str:
         """Return the model's reply; see `VisionLanguageModel.ask`.
 
-        ComfyUI itself shows each token and interrupts the writing; `progress` hears of the start
+        ComfyUI itself shows each token and interrupts the writing; `progress` is called at the start
         alone. The schema is not enforced: ComfyUI's text generation has no constrained decoding.
         """
         comfy.model_management.throw_exception_if_processing_interrupted()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..csg.diffusion.edits import Conditioning
-from ..csg.diffusion.words import Column, Section, find_words, own_tokens, sections_of, spelled
+from ..csg.diffusion.words import Column, Section, find_words, sections_of, spelled, tokens_of_text
 
 SEES = "qwen25_7b"  # the tokenizer of the text encoder that is shown pictures
 EMBEDDING = b"\0"  # what stands for a token that is a vector, of textual inversion, and spells nothing
@@ -111,7 +111,7 @@ def _text_places(entries: list[tuple], empty: list[list[tuple]]) -> list[int]:
     """The places of the text's own tokens among all."""
     places = [i for i, (_, _, word) in enumerate(entries) if word]
     template = [_number(token) for chunk in empty for token, _, word in chunk if word]
-    chosen = own_tokens([_number(entries[i][0]) for i in places], template)
+    chosen = tokens_of_text([_number(entries[i][0]) for i in places], template)
     return [places[i] for i in chosen]
 
 

@@ -30,9 +30,9 @@ class Words:
     row: Key | None = None
 
     def columns(self, tokens: int, device: torch.device | str = "cpu") -> Tensor:
-        """1 at the words' columns among `tokens`, else 0; the host repeats short conditionings to match long ones.
+        """Float (tokens,): 1 at the words' columns, else 0. ComfyUI repeats a short conditioning to match a long one.
 
-        Made on the device itself: sending it there would wait for the device in every step.
+        Made on the device: a transfer in every step would wait for the device.
         """
         column = torch.arange(tokens, device=device) % self.length
         return sum((column == p for p in self.positions), torch.zeros_like(column)).float()
@@ -53,7 +53,7 @@ def cross_attentions(unet: nn.Module) -> Iterator[nn.Module]:
 
 
 def quarter_layers(unet: nn.Module) -> int:
-    """How many of these layers work at a quarter of the latent's size, where M1 is made."""
+    """How many cross-attention layers work at a quarter of the latent's size, where M1 is made."""
     count, halvings = 0, 0
     for block in (*unet.input_blocks, *unet.output_blocks):
         for layer in block:
@@ -166,9 +166,9 @@ class AttentionCapture:
             self._counts[key] = self._counts.get(key, 0) + 1
 
     def layers(self, key: Key) -> int:
-        """In how many layers this key was seen."""
+        """From how many layers there is a map for this key."""
         return self._counts.get(key, 0)
 
     def maps(self) -> dict[Key, Tensor]:
-        """The mean map (B, ch, cw) of every key that was seen."""
+        """The mean over the layers, (B, ch, cw), of every key that has a map."""
         return {key: (self._sums[key] / n).unflatten(1, self.cells) for key, n in self._counts.items()}

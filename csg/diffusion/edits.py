@@ -29,10 +29,10 @@ class ConceptTerm:
 
     scale s_e, threshold lambda in [0, 1), the steps between which it acts (`cooldown` 0 = until the end), `remove` for
     guidance away from the phrase, `scope` local (masked) or global (whole captions, no mask), and an optional user
-    `mask` (B, H, W) in [0, 1] of any size. Conditionings and word positions are the host's. `captioned`: the whole
-    captions tell of this change too, and `caption_tokens` are its words there: of the phrase in the new caption, or, if
-    it is removed, in the old one; `factual_caption_tokens` those of the factual phrase in the old one. None where the
-    caption words it otherwise.
+    `mask` (B, H, W) in [0, 1] of any size. Conditionings and word positions are the host's. `captioned`: the
+    captions before and after differ by this change, too. `caption_tokens` are its words there: those of the phrase in the
+    caption after or, for a removal, in the caption before; `factual_caption_tokens` those of the factual phrase in the
+    caption before. None where a caption has other words for it.
     """
 
     concept: str
@@ -109,7 +109,7 @@ class Base:
 def same_conditioning(a: Conditioning | None, b: Conditioning | None, carried: Iterable[str] = ()) -> bool:
     """Whether two conditionings are equal plain texts, so that one row serves for both.
 
-    `carried`: what only `b` may hold beside its text, since `a` gets it from there.
+    `carried`: keys that `b` may hold beside its text without `a` having them, since they are copied from `b` to `a`.
     """
     if a is b:
         return True
@@ -127,7 +127,7 @@ def _same(a: Tensor | float | None, b: Tensor | float | None) -> bool:
 
 
 class TextEncoder(Protocol):
-    """What the host does with words."""
+    """Encodes texts and finds words in them: what this package needs of the host's text encoder."""
 
     def encode(self, text: str) -> Conditioning:
         """The conditioning of a text."""
@@ -167,7 +167,7 @@ def encode_change(
     term = replace(term, caption_tokens=words, factual_caption_tokens=old_words)
     if not instruction:
         return with_conditionings(text, term, change.factual_phrase)
-    term = replace(term, conditioning=text.encode(instruction), tokens=own_words(text, phrase, instruction))
+    term = replace(term, conditioning=text.encode(instruction), tokens=phrase_tokens(text, phrase, instruction))
     if not old_words:
         return term
     return replace(term, factual_phrase=change.factual_phrase, factual_conditioning=text.encode(before), factual_tokens=old_words)
@@ -175,16 +175,16 @@ def encode_change(
 
 def with_conditionings(text: TextEncoder, term: ConceptTerm, factual_phrase: str = "") -> ConceptTerm:
     """The term with its phrase (and its factual phrase) encoded."""
-    term = replace(term, conditioning=text.encode(term.phrase), tokens=own_words(text, term.phrase))
+    term = replace(term, conditioning=text.encode(term.phrase), tokens=phrase_tokens(text, term.phrase))
     if not factual_phrase.strip() or factual_phrase == term.phrase:
         return term
     return replace(
         term, factual_phrase=factual_phrase, factual_conditioning=text.encode(factual_phrase),
-        factual_tokens=own_words(text, factual_phrase),
+        factual_tokens=phrase_tokens(text, factual_phrase),
     )  # fmt: skip
 
 
-def own_words(text: TextEncoder, phrase: str, row: str = "") -> tuple[int, ...]:
+def phrase_tokens(text: TextEncoder, phrase: str, row: str = "") -> tuple[int, ...]:
     """Columns of a phrase's tokens in its row, by default the phrase alone; ValueError where the text encoder knows none."""
     if not (positions := text.positions(row or phrase, phrase)):
         raise ValueError(f"The phrase {phrase[:60]!r} has no words that the text encoder knows; write a short noun phrase.")

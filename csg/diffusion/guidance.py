@@ -127,7 +127,7 @@ def noise_mask(psi: Tensor, threshold: float) -> Tensor:
 
 @dataclass
 class Predictions:
-    """What the model said at one step. All (B, C, h, w) denoised latents; attention (B, ch, cw) per term and kind.
+    """The model's predictions at one step: denoised latents (B, C, h, w), and attention maps (B, ch, cw) per term and kind.
 
     `preserved_attention` is per preserved concept, by name, on the reference path. `cell`: pixels of the picture per
     cell of the attention maps and side.
@@ -220,10 +220,10 @@ def guide(
 
 
 def _caption_mask(term: ConceptTerm, k: int, predictions: Predictions, settings: GuidanceSettings) -> Tensor:
-    """Where a term that the captions tell of acts, (B, 1, h, w).
+    """Where a term acts whose guidance is the difference of the captions, (B, 1, h, w).
 
-    All such terms share one difference of the whole captions, which tells of every change at once: where several act,
-    the strongest counts, not their sum. A global term acts everywhere, or everywhere in its user's mask.
+    All such terms share this difference, which holds every change at once: where several act, the strongest counts, not
+    their sum. A global term acts everywhere, or everywhere in its user's mask.
     """
     difference = predictions.caption_difference.float()
     everywhere = torch.ones_like(difference[:, :1])

@@ -29,8 +29,8 @@ class Inversion:
     sigmas (N + 1,); path (N + 1, B, C, h, w) the reference trajectory in model space; denoised (M, B, C, h, w) its
     predictions for the first M <= N steps; noises (N, B, C, h, w) the recorded z. All float32 on the CPU.
     `source`, `negative` and `source_guidance` are the base of the inversion, in the host's conditionings. `samples` is the
-    latent as the host gave it, `noise_mask` where it may change; `space` is how the model is shown latents; `model` and
-    `patched` name the model and what was done to it; `settings` tells people how it was made, and nothing depends on it.
+    latent as the host gave it, `noise_mask` where it may change; `space` is the kind of network; `model` and
+    `patched` identify the model and its patches; `settings` describes for people how it was made, and nothing depends on it.
     """
 
     method: str
@@ -62,7 +62,7 @@ class Inversion:
         return self.path[-1] / self.space.scale(float(self.sigmas[-1]))
 
     def on(self, device: torch.device | str, path: bool = False) -> Inversion:
-        """A copy with the noises, and the `path` if wanted, on the device: sent step by step, each would wait for it."""
+        """A copy with the noises, and the `path` if wanted, on the device; a transfer in every step would wait for the device."""
         return replace(self, noises=self.noises.to(device), path=self.path.to(device) if path else self.path)
 
 
@@ -193,10 +193,10 @@ def invert_flowedit(
     device: torch.device | str = "cpu",
     progress: Progress = lambda *_: None,
 ) -> Inversion:
-    """What FlowEdit (Kulikov et al. 2024) needs of a picture: it inverts nothing, and finds no noises.
+    """What FlowEdit (Kulikov et al. 2024) needs of a picture; it extracts no noises.
 
-    The picture under independent noise at every level, and what the model makes of it under the source prompt: an edit
-    then asks for the target alone.
+    The picture under independent noise at every level, and the model's predictions there under the source prompt; an edit
+    then predicts under the target prompt alone.
     """
     path = reference_path(latent.float().cpu(), sigmas, seed, space)
     denoised = denoise_path(denoise, path, sigmas, len(sigmas) - 1, at_once, torch.device(device), progress)
@@ -205,7 +205,7 @@ def invert_flowedit(
 
 @dataclass(frozen=True)
 class Step:
-    """State handed out before each step of a replay: `x` (B, C, h, w) is about to be denoised at level `i`."""
+    """State before each step of a replay: `x` (B, C, h, w) is about to be denoised at level `i`."""
 
     i: int
     x: Tensor

@@ -29,8 +29,8 @@ class TextLayout:
     `registers`: tokens of the network's own before the text. `left`: the text is padded on the left to this length.
     `multiple`: text and picture are padded on the right to multiples of it. `picture_first`: the picture comes before
     the text. `second_twice`: a second text follows the first, and stands there twice. `separate`: the picture attends to the
-    text alone, in a call of its own. `layers`: which are read, by the lengths of the lists of blocks, where somebody
-    has published it; elsewhere the middle half.
+    text alone, in a call of its own. `layers`: which are read, by the lengths of the lists of blocks, where this is
+    published; elsewhere the middle half.
     """
 
     blocks: tuple[str, ...]
@@ -121,7 +121,7 @@ class JointAttentionCapture:
         )
 
     def override(self, previous: Callable | None = None) -> Callable:
-        """An attention override around somebody else's, or around none; its output is theirs, bit by bit."""
+        """An attention override around another node's, or around none; the output is bit by bit the same as without it."""
 
         def attend(attention: Attention, *args: object, **kwargs: object) -> Tensor:
             out = attention(*args, **kwargs) if previous is None else previous(attention, *args, **kwargs)
@@ -183,11 +183,11 @@ class JointAttentionCapture:
                 self._counts[key] = self._counts.get(key, 0) + 1
 
     def layers(self, key: Key) -> int:
-        """In how many layers this key was seen."""
+        """From how many layers there is a map for this key."""
         return self._counts.get(key, 0)
 
     def maps(self) -> dict[Key, Tensor]:
-        """The mean map (B, ch, cw) of every key that was seen."""
+        """The mean over the layers, (B, ch, cw), of every key that has a map."""
         return {key: (self._sums[key] / n).unflatten(1, self.cells) for key, n in self._counts.items()}
 
 

@@ -102,7 +102,7 @@ class Plan:
         return replace(self, settings=replace(self.settings, joint_warmup=joint))
 
     def at_once(self) -> Plan:
-        """What the captions tell of acts from the first step, whatever its warm-up."""
+        """The same plan, in which terms by captions act from the first step, whatever their warm-up."""
         return self.with_terms(replace(t, warmup=0) if self.settings.by_captions(t) else t for t in self.terms)
 
     def active(self, i: int) -> list[int]:
@@ -133,14 +133,14 @@ class Plan:
             return Prompt.NEGATIVE, Prompt.NEGATIVE
         return Prompt.POSITIVE, Prompt.NEGATIVE if self.base.guided else Prompt.POSITIVE
 
-    def rows(self, active: Sequence[int], looks: bool, own_base: bool = True) -> list[Row]:
+    def rows(self, active: Sequence[int], looks: bool, with_base: bool = True) -> list[Row]:
         """The rows of a step at which the terms `active` act: the base's first, each once.
 
-        `own_base`: whether the base is predicted here, and not by somebody else.
+        `with_base`: False where another guider predicts the base.
         """
         shared = [k for k in active if self.settings.by_captions(self.terms[k])]
         single = [k for k in active if k not in shared]
-        rows: list[Row] = list(self.base_rows) if own_base else []
+        rows: list[Row] = list(self.base_rows) if with_base else []
         if single:
             rows.append(Prompt.NEGATIVE)
         if shared:

@@ -18,14 +18,14 @@ def low_frequencies(latent: Tensor, cells: int = 4) -> Tensor:
     return F.interpolate(small, latent.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def effect_left(seen: Tensor, free: Tensor) -> Tensor:
+def change_let_through(pictured: Tensor, free: Tensor) -> Tensor:
     """How much of a change of captions the picture lets through, per picture (B,): about 1 when it does not resist.
 
-    `seen` and `free` are D(new caption) - D(old caption), (B, C, h, w), at the noisiest level: with the picture under the
+    `pictured` and `free` are D(new caption) - D(old caption), (B, C, h, w), at the noisiest level: with the picture under the
     noise, and for the same noise alone. Compared are their means over the picture, as lengths over the channels: a change
     of light is a change of the mean.
     """
-    lengths = [difference.float().mean((2, 3)).norm(dim=1) for difference in (seen, free)]
+    lengths = [difference.float().mean((2, 3)).norm(dim=1) for difference in (pictured, free)]
     return lengths[0] / lengths[1].clamp(min=1e-12)
 
 

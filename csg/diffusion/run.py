@@ -1,4 +1,4 @@
-"""One sampling run as a value: made by the sampler, handed to every prediction with the step that it is for."""
+"""One sampling run as a value: made by the sampler, given to every prediction together with its step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .preservation import Preservation
 
 
 class Memory(Protocol):
-    """Attention maps that earlier edits of the same inversion have seen on its path."""
+    """Attention maps that earlier edits of the same inversion have read on its path."""
 
     def get(self, row: Row, words: Words, level: int) -> Tensor | None:
         """The map (B, ch, cw) of these words in this row at this level, if it was kept."""
@@ -42,7 +42,7 @@ class Run:
     """What one run needs besides the model: its plan, where it stands, and what it gathers on the way.
 
     `step` counts kept steps; `reference` is the original's path there, (B, C, h, w) as the network is shown it. `step`
-    None: somebody else's sampler drives, and the step is found by its level.
+    None: another node's sampler drives, and the step is found by its level.
     """
 
     plan: Plan

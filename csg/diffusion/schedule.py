@@ -63,7 +63,7 @@ def noise_levels(table: Tensor, timesteps: list[int], to_zero: bool) -> Tensor:
 
 
 def check_sigmas(sigmas: Tensor) -> None:
-    """Raise ValueError unless these levels of somebody else's schedule (N + 1,) fall from noise to zero."""
+    """Raise ValueError unless these levels (N + 1,) of another node's schedule fall from noise to zero."""
     count = f"{len(sigmas)} level(s)" if sigmas.ndim == 1 else f"levels of shape {tuple(sigmas.shape)}"
     if sigmas.ndim != 1 or len(sigmas) < 2:
         fault = "; at least two in a row are expected, of which the last is 0"

@@ -3,7 +3,7 @@
 Everything else of this package works in variance-exploding space: X = x0 + S * noise. A network of another kind sees
 the same latent at another scale and its level under another name:
 
-- variance preserving (SD, SDXL): x = X / sqrt(1 + S^2). ComfyUI scales by itself, so X and S are handed over as they are.
+- variance preserving (SD, SDXL): x = X / sqrt(1 + S^2). ComfyUI scales by itself, so X and S are given to it as they are.
 - rectified flow (SD3, Flux): x = (1 - s) x0 + s * noise = X / (1 + S) at s = S / (1 + S). Networks trained with
   noise of `noise_scale` see s = S / (S + noise_scale).
 - rectified flow whose interface is variance exploding (Cosmos-Predict2): a flow network, but ComfyUI scales by itself.

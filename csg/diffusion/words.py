@@ -83,7 +83,7 @@ def spelled(piece: str, sentencepiece: bool) -> bytes:
     return bytes(ALPHABET[c] for c in piece if c in ALPHABET).lower()
 
 
-def own_tokens(tokens: Sequence, empty: Sequence) -> range:
+def tokens_of_text(tokens: Sequence, empty: Sequence) -> range:
     """The tokens of a text itself: what it does not share, at begin and end, with the template around no text."""
     shortest = min(len(tokens), len(empty))
     first = next((i for i in range(shortest) if tokens[i] != empty[i]), shortest)

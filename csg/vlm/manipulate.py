@@ -148,8 +148,8 @@ def settle(
     """
     fitted = _fitted(graph, values, set(by_hand or {}))
     wanted = {**fitted.values, **(by_hand or {})}
-    own_prompt = prompt if prompt and not fitted.moved else None
-    result = propagate(fitted.graph, wanted, source=BY_MODEL, prompt=own_prompt)
+    model_prompt = prompt if prompt and not fitted.moved else None
+    result = propagate(fitted.graph, wanted, source=BY_MODEL, prompt=model_prompt)
     more = [*notes, *fitted.notes]
     if fitted.moved and prompt:
         more.append(f"The model's prompt is not used, since it also changed {', '.join(fitted.moved)}.")

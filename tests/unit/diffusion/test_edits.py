@@ -10,7 +10,7 @@ from csg.diffusion.edits import (
     Base,
     ConceptTerm,
     encode_change,
-    own_words,
+    phrase_tokens,
     preserved_words,
     same_conditioning,
     with_conditionings,
@@ -101,7 +101,7 @@ def test_a_phrase_without_words_is_refused_without_quoting_it_whole():
 
 def test_only_preserved_phrases_that_stand_in_the_caption_are_kept():
     assert preserved_words(Encoder(), CAPTIONS[0], [("ground", "dry ground"), ("lamp", "a lamp")]) == {"ground": (4, 5)}
-    assert own_words(Encoder(), "a lamp") == (1, 2)
+    assert phrase_tokens(Encoder(), "a lamp") == (1, 2)
 
 
 def test_equal_texts_are_one_and_more_than_text_never_is():

@@ -42,7 +42,7 @@ def edits(*terms, **options):
 ])  # fmt: skip
 def test_a_step_at_which_nothing_acts_asks_for_its_base_alone(base, rows):
     made = plan(edits(term(0)), base, GuidanceSettings())
-    assert made.rows([], looks=True) == rows and made.rows([], looks=True, own_base=False) == []
+    assert made.rows([], looks=True) == rows and made.rows([], looks=True, with_base=False) == []
 
 
 def test_a_phrase_is_measured_against_no_prompt_or_against_its_old_one():

@@ -2,7 +2,7 @@
 
 import torch
 
-from csg.diffusion.release import effect_left, low_frequencies, share_released
+from csg.diffusion.release import change_let_through, low_frequencies, share_released
 
 
 def test_low_frequencies_hold_light_and_slopes_but_no_texture():
@@ -19,11 +19,11 @@ def test_what_is_left_of_a_change_is_a_ratio_of_overall_lengths():
     free = torch.zeros(3, 4, 8, 8)
     free[:, 0], free[:, 1] = 3.0, 4.0
     seen = torch.stack([free[0], 0.5 * free[1], -free[2]])
-    assert torch.allclose(effect_left(seen, free), torch.tensor([1.0, 0.5, 1.0]))
+    assert torch.allclose(change_let_through(seen, free), torch.tensor([1.0, 0.5, 1.0]))
     texture = torch.tensor([5.0, -5.0]).repeat(4).expand(3, 4, 8, 8)
-    assert torch.allclose(effect_left(seen + texture, free), torch.tensor([1.0, 0.5, 1.0])), "texture is no light"
-    assert effect_left(seen.half(), free.half()).dtype == torch.float32
-    assert torch.isfinite(effect_left(torch.zeros_like(free), torch.zeros_like(free))).all(), "captions that say the same"
+    assert torch.allclose(change_let_through(seen + texture, free), torch.tensor([1.0, 0.5, 1.0])), "texture is no light"
+    assert change_let_through(seen.half(), free.half()).dtype == torch.float32
+    assert torch.isfinite(change_let_through(torch.zeros_like(free), torch.zeros_like(free))).all(), "captions that say the same"
 
 
 def test_only_pictures_that_resist_are_released():

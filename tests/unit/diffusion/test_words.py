@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csg.diffusion.words import ALPHABET, Column, find_words, own_tokens, sections_of, spelled
+from csg.diffusion.words import ALPHABET, Column, find_words, sections_of, spelled, tokens_of_text
 
 
 def test_byte_level_pieces():
@@ -39,10 +39,10 @@ def test_however_a_text_is_cut_the_same_letters_are_found(words, data):
 
 
 def test_own_tokens_stand_between_those_of_the_template():
-    assert own_tokens([1, 2, 7, 8, 3, 4], [1, 2, 3, 4]) == range(2, 4)
-    assert own_tokens([1, 2, 3, 4], [1, 2, 3, 4]) == range(4, 4)
-    assert own_tokens([5, 6], []) == range(2)
-    assert own_tokens([1, 2, 2, 3], [1, 2, 3]) == range(2, 3)
+    assert tokens_of_text([1, 2, 7, 8, 3, 4], [1, 2, 3, 4]) == range(2, 4)
+    assert tokens_of_text([1, 2, 3, 4], [1, 2, 3, 4]) == range(4, 4)
+    assert tokens_of_text([5, 6], []) == range(2)
+    assert tokens_of_text([1, 2, 2, 3], [1, 2, 3]) == range(2, 3)
 
 
 def test_a_column_is_its_place():
