@@ -22,7 +22,7 @@ LOCAL = "local"
 
 @dataclass(frozen=True)
 class Proposal:
-    """The value somebody expects of a descendant after the intervention, and why."""
+    """The value that is expected of a descendant after the intervention, and why."""
 
     value: str
     reason: str = ""

@@ -45,7 +45,7 @@ _OF_EDGES = frozenset(("dir", "arrowhead", "arrowtail", "style", "color", "propo
 _OF_NODES = frozenset(("label", "shape", "style", "pos", "value", "do", "csg", "csg_graph"))
 _LOOKS = frozenset(("dir", "arrowhead", "arrowtail", "style", "color", "shape", "proposed", "pos"))
 _OF_GRAPHS = frozenset(("csg_graph",))
-# Defaults are for how things look; what belongs to one node or edge is not handed on.
+# Defaults are for how things look; what belongs to one node or edge is not inherited.
 _INHERITED = frozenset(("dir", "arrowhead", "arrowtail", "style", "color", "label", "shape"))
 
 

@@ -5,7 +5,7 @@ own terms, and everything else in a quoted attribute `csg` that other programs p
 what is written here is read back whole. What they lose is what *other* programs put there: colours,
 shapes, exposure and outcome roles. A node without a `csg` attribute is read as the editor's Text tab
 writes it, `[value=sunny, do=rainy]`; with neither it is "present" or "absent", with its label or else
-its name as phrase. An edge whose direction is not told, and one marked `[proposed]`, is a proposal.
+its name as phrase. An edge without a direction, and one marked `[proposed]`, is a proposal.
 """
 
 from __future__ import annotations
@@ -348,7 +348,7 @@ def _graph_attributes(graph: CausalGraph) -> dict[str, Any]:
 
 
 def _node_attributes(concept: Concept, identifier: str, upwards: int) -> list[str]:
-    """Return `pos` and `csg`; the name goes without saying where it is the identifier."""
+    """Return the attributes `pos` and `csg`; the name is left out where it is the identifier."""
     named = {"name"} if identifier == dot_grammar.quote(concept.name) else set()
     data = {key: value for key, value in _concept_data(concept).items() if key not in named | {"position"}}
     csg = f"csg={_attribute(data)}"
@@ -385,7 +385,7 @@ def _interventions(read: dot_grammar.Statements, nodes: Mapping[str, Mapping[str
 
 
 def _edge_attributes_read(attributes: Mapping[str, str]) -> dict[str, Any]:
-    """Return an edge's data; one whose direction is in doubt is no confirmed cause, whoever wrote it."""
+    """Return an edge's data; one whose direction is in doubt is a proposal, even if its own data say otherwise."""
     data = _carried(attributes, "csg") or {}
     if "doubt" in attributes:
         return {"reason": attributes["doubt"], **data, "status": "proposed"}

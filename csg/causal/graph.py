@@ -1,7 +1,7 @@
 """Causal graphs over the concepts of a picture, and the operation do(X = x).
 
-A graph is an immutable value. It is checked when it is built, so whoever holds one holds a valid
-one: at most 64 concepts, each with a value inside its own domain, and edges of which the confirmed
+A graph is an immutable value. It is checked when it is built, so that every graph is a valid one:
+at most 64 concepts, each with a value inside its own domain, and edges of which the confirmed
 ones form no cycle. A proposed edge is a question to the artist. It is drawn, dashed, and counts for
 nothing else, neither for what an intervention changes nor for the order of causes and effects; so it
 may point backwards, and what would close a cycle can be shown and refused instead of lost.

@@ -21,7 +21,7 @@ def _sentences() -> dict[str, Template]:
 def instruction(counterfactual: Counterfactual) -> str:
     """The counterfactual as one paragraph in the imperative; causes come before their effects.
 
-    What follows from an intervention is told as a consequence. Everything that is there to see and keeps its value is
+    What follows from an intervention is worded as a consequence. Everything that is there to see and keeps its value is
     named; a global change may bring its light along.
     """
     edits = counterfactual.edits()

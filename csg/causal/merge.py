@@ -156,7 +156,7 @@ class _Merging:
             self.report(Conflict("concept", theirs.name, None, theirs.value))
 
     def concept(self, mine: Concept) -> Concept | None:
-        """Return the merged concept; None where the extraction dropped it and nobody touched it."""
+        """Return the merged concept; None where the extraction dropped it and the artist did not change it."""
         base, theirs = self.base.get(mine.name), self.theirs.get(mine.name)
         if theirs is not None:
             return self.both(base, mine, theirs)
@@ -251,7 +251,7 @@ def _keys(base: Mapping[str, Any], mine: Mapping[str, Any], theirs: Mapping[str,
 
 
 def _alike(one: Concept | Edge, other: Concept | Edge) -> bool:
-    """Return whether both say the same, wherever they are drawn and whoever made them."""
+    """Return whether both are the same but for their places and their origin."""
     if isinstance(one, Edge):
         return replace(one, extra={}) == replace(other, extra={})
     return replace(one, extra={}, position=None) == replace(other, extra={}, position=None)

@@ -1,7 +1,7 @@
-"""An edited picture held to the causal graph: what was to change has changed, what was to stay is still there.
+"""An edited picture checked against the causal graph: what had to change has changed, what had to stay is still there.
 
 Effectiveness is measured as in `effectiveness.py`. A preserved concept is asked about twice, in the original and in the
-edited picture; one that the model does not see in the original tells nothing, and is left out of the score.
+edited picture; one that the model does not see in the original is left out of the score.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHANGE, STAY = "must change", "must stay"
 
 @dataclass(frozen=True)
 class Finding:
-    """Whether one concept did what the graph says; None where that cannot be told."""
+    """Whether one concept is as the graph says; `good` is None where not even the original is seen to show it."""
 
     concept: str
     demand: str
@@ -53,11 +53,11 @@ class Audit:
 
     @property
     def slipped(self) -> tuple[Finding, ...]:
-        """What did not do as the graph says."""
+        """The findings on concepts that are not as the graph says."""
         return tuple(finding for finding in self.findings if finding.good is False)
 
     def verdicts(self) -> dict[str, bool]:
-        """Concept -> whether it did what the graph says, where that can be told."""
+        """Concept -> whether it is as the graph says, without the unclear ones."""
         return {finding.concept: finding.good for finding in self.findings if finding.good is not None}
 
     def report(self) -> str:

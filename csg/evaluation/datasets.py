@@ -119,7 +119,7 @@ def _from_coco(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """MS-COCO: five annotations per picture; of those with a text the one with the lowest id counts."""
     names = {image["id"]: image["file_name"] for image in document["images"]}
     for entry in sorted(document["annotations"], key=lambda entry: entry["id"]):
-        if entry["image_id"] in names:  # annotations of a subset may speak of pictures that are not in it
+        if entry["image_id"] in names:  # annotations of a subset may name pictures that are not in it
             yield names[entry["image_id"]], entry["caption"]
 
 

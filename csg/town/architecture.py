@@ -1,4 +1,4 @@
-"""The shapes of Town's networks, as ComfyUI's classes want them told. SDXL's topology: the masks live on the same keys."""
+"""The shapes of Town's networks, as configurations of ComfyUI's classes. The UNet has SDXL's topology and layer names."""
 
 from __future__ import annotations
 

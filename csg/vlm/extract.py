@@ -42,7 +42,7 @@ class Extraction:
     notes: tuple[str, ...] = ()
 
     def report(self) -> str:
-        """Return a plain-text account: what was found, what failed, what was settled."""
+        """Return a plain-text account: the graph, what could not be read, and how doubts were settled."""
         size = f"{len(self.graph.concepts)} concepts, {len(self.graph.edges)} edges"
         failed = [f"not readable: {problem}" for problem in self.problems]
         head = f"Incomplete graph: {size}." if failed else f"Graph with {size}."
@@ -79,13 +79,13 @@ def extract_concepts(
     return _voted([read(each, description, max_concepts) for each in sittings], temperature)
 
 
-def _voted(found: list[Extraction], temperature: float) -> Extraction:
-    """Join several readings; what is wrong with the graph that came out is wrong with all of them."""
-    graph, notes = vote([each.graph for each in found])
+def _voted(readings: list[Extraction], temperature: float) -> Extraction:
+    """Join several readings; its problems are those of the graph that was voted for."""
+    graph, notes = vote([each.graph for each in readings])
     alike = ("At temperature 0 all readings are alike; raise it, or one reading is enough.",) if temperature == 0 else ()
-    own = dict.fromkeys(note for each in found for note in each.notes)
-    reply = "\n\n".join(each.reply.strip() for each in found)
-    return Extraction(graph, reply, tuple(graph.extra.get(INCOMPLETE, ())), (*notes, *alike, *own))
+    of_readings = dict.fromkeys(note for each in readings for note in each.notes)
+    reply = "\n\n".join(each.reply.strip() for each in readings)
+    return Extraction(graph, reply, tuple(graph.extra.get(INCOMPLETE, ())), (*notes, *alike, *of_readings))
 
 
 def _at_once(interview: Interview, description: str, most: int) -> Extraction:
@@ -96,17 +96,17 @@ def _at_once(interview: Interview, description: str, most: int) -> Extraction:
 
 def _in_stages(interview: Interview, description: str, most: int) -> Extraction:
     values = {"description": fenced(description), "max_concepts": str(most)}
-    seen = interview.ask("describe", values, DescriptionReply, read_description)
+    described = interview.ask("describe", values, DescriptionReply, read_description)
     values |= {
-        "seen": fenced(seen.reading.value["description"]),
-        "base_prompt": fenced(seen.reading.value["base_prompt"]),
+        "seen": fenced(described.reading.value["description"]),
+        "base_prompt": fenced(described.reading.value["base_prompt"]),
     }
     named = interview.ask("concepts", values, ConceptsReply, lambda text: read_concepts(text, most))
     concepts = named.reading.value
     values |= {"concepts": fenced_json(_listed(concepts))}
     drawn = interview.ask("edges", values, EdgesReply, lambda text: read_edges(text, concepts))
-    prompt = replace(seen.reading, value=seen.reading.value["base_prompt"])
-    return _extraction(assemble(prompt, named.reading, drawn.reading), _transcript(seen, named, drawn))
+    prompt = replace(described.reading, value=described.reading.value["base_prompt"])
+    return _extraction(assemble(prompt, named.reading, drawn.reading), _transcript(described, named, drawn))
 
 
 def _listed(concepts: tuple[Concept, ...]) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""What can go wrong with a request to a server, and how it is told: one clear message for each."""
+"""What can go wrong with a request to a server, and one clear message for each case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One sitting with a model: a picture, the sampling settings, and a second chance for a bad reply."""
+"""Questions to a model about one picture, and a second question after a bad reply."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Interview:
 
     @classmethod
     def about(cls, vlm: VisionLanguageModel, image: torch.Tensor | None, **settings: object) -> Interview:
-        """Sit down about the first picture of `image` (B, H, W, C) in [0, 1], or about none."""
+        """Begin an interview about the first picture of `image` (B, H, W, C) in [0, 1], or about none."""
         return cls(vlm, () if image is None else (for_model(image),), **settings)
 
     def ask(

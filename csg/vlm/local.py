@@ -1,8 +1,8 @@
 """A Hugging Face model in a folder on this machine, run by transformers.
 
 Nothing is downloaded, no code from a model's folder runs, and weights are read from safetensors only.
-The model is loaded at the first question. Where it computes is somebody else's business: its `Place`
-brings it to a device before each question.
+The model is loaded at the first question. Its `Place` decides where it computes, and brings it to a device
+before each question.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def vlm_propagate(
     """Let a model carry the graph's pending interventions to their descendants.
 
     `image` (B, H, W, C) in [0, 1] is the factual picture; without one the model works from the
-    graph alone. Values set by hand are told to the model and stand. A reply that cannot be read, or
+    graph alone. Values set by hand stand in the question and are kept. A reply that cannot be read, or
     leaves a descendant without a value of its domain, is asked for once more; what it still lacks
     stays at its factual value, with a note. The defaults are the paper's.
     Raises GraphError for a proposal by hand that does not fit, VLMError when the model cannot be
@@ -125,7 +125,7 @@ def unreadable(answer: Answer) -> list[str]:
 
 
 def graph_for_model(graph: CausalGraph) -> dict[str, object]:
-    """Return what a model is told of a graph: concepts, domains and confirmed edges."""
+    """Return the part of a graph that a prompt holds: concepts, domains and confirmed edges."""
     data = graph_to_data(graph)
     keys = ("name", "value", "values", "description")
     concepts = [{key: concept[key] for key in keys if concept[key]} for concept in data["concepts"]]
@@ -203,7 +203,7 @@ def _extend(fitted: Proposals, concept: Concept, item: ValueReply) -> str:
 
 
 def _credited(result: Counterfactual, by_hand: Mapping[str, str | Proposal]) -> tuple:
-    """Name the hand that set a value where it was a hand."""
+    """Give the values that were set by hand this source instead of the model."""
     return tuple(
         replace(change, source=BY_HAND) if change.concept in by_hand and change.source == BY_MODEL else change
         for change in result.changes

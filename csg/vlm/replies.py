@@ -52,7 +52,7 @@ class Reading(Generic[T]):
 
     @property
     def damage(self) -> tuple[bool, int]:
-        """How bad it is: first whether nothing at all could be read, then the number of problems."""
+        """For comparing two readings: whether nothing at all could be read, then the number of problems."""
         return NO_JSON in self.problems, len(self.problems)
 
 

@@ -25,7 +25,7 @@ _PROMPT_SYNTAX = re.compile(r"[()\\{}|]|<[^<>]*>")
 def plain(text: Any, longest: int = MAX_TEXT) -> Any:
     """Return text on one line, without control, invisible or direction characters, cut to length.
 
-    Numbers and truth values become text; anything else is handed back for the schema to refuse.
+    Numbers and truth values become text; anything else is returned as it is, and refused by the schema.
     """
     if isinstance(text, bool):
         text = "yes" if text else "no"

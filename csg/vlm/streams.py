@@ -18,7 +18,7 @@ class BrokenStream(Exception):
 class BadAnswer(Exception):
     """An answer that is no chat completion.
 
-    `complaint` has a place for `{answer}`, the server's words, which whoever shows them must clean first.
+    `complaint` has a place for `{answer}`, the server's words, which must be cleaned before they are shown.
     """
 
     def __init__(self, complaint: str, answer: Any = "") -> None:

@@ -29,9 +29,9 @@ def vote(graphs: Sequence[CausalGraph]) -> tuple[CausalGraph, tuple[str, ...]]:
     whole = sorted(whole, key=lambda graph: -sum(_shared(graph, other) for other in whole))
     edges = sorted(_edges(whole), key=lambda edge: -edge.extra[SHARE])
     kept, doubted = without_cycles(edges)
-    left = f" {len(graphs) - len(whole)} more could not be read whole." if len(whole) < len(graphs) else ""
+    unread = f" {len(graphs) - len(whole)} more could not be read whole." if len(whole) < len(graphs) else ""
     shares = ", ".join(f"{edge} {edge.extra[SHARE]:.2f}" for edge in kept[:SHOWN]) + (", ..." if len(kept) > SHOWN else "")
-    notes = [f"{len(whole)} readings draw these edges, each in a share of them: {shares or 'none'}.{left}"]
+    notes = [f"{len(whole)} readings draw these edges, each in a share of them: {shares or 'none'}.{unread}"]
     notes += [f"The edge {edge} would close a cycle; it becomes a proposal, without effect." for edge in doubted]
     return replace(whole[0], edges=kept), tuple(notes)
 
@@ -47,8 +47,8 @@ def _edges(graphs: Sequence[CausalGraph]) -> Iterable[Edge]:
     first: dict[tuple[str, str], Edge] = {}
     drawn: dict[tuple[str, str], int] = {}
     for graph in graphs:
-        own = {(matching_name(edge.cause, names), matching_name(edge.effect, names)): edge for edge in graph.edges}
-        for pair, edge in own.items():
+        by_ends = {(matching_name(edge.cause, names), matching_name(edge.effect, names)): edge for edge in graph.edges}
+        for pair, edge in by_ends.items():
             if None not in pair and pair[0] != pair[1]:
                 first.setdefault(pair, edge)
                 drawn[pair] = drawn.get(pair, 0) + (edge.status == "confirmed")

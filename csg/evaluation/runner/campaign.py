@@ -72,7 +72,7 @@ class Campaign:
         self.journal.add(answer.record)
 
     def run(self, performer: Performer, out: TextIO | None = None) -> int:
-        """All stages, progress told to `out` (default: standard error); returns how many tasks failed.
+        """Run all stages, with progress on `out` (default: standard error); returns how many tasks failed.
 
         Those are tried again by the next run. Raises ValueError while another run writes to the same folder.
         """
@@ -136,14 +136,14 @@ class Campaign:
         row |= {"caption": asked["caption"], "intervention": ", ".join(f"{c} = {v}" for c, v in done.items()), "prompt": document["prompt"],
                 "perception": perception, "effectiveness": None, "effectiveness_descendants": None}  # fmt: skip
         if verdicts:
-            followed = [seen for concept, seen in verdicts.items() if concept not in done]
+            followed = [verdict for concept, verdict in verdicts.items() if concept not in done]
             row["effectiveness"] = sum(verdicts.values()) / len(verdicts)
             row["effectiveness_descendants"] = sum(followed) / len(followed) if followed else None
         return row
 
 
 def _difference(pinned: str) -> str:
-    """What is the matter with pinned settings that are not the ones of this run."""
+    """How pinned settings differ from those of this run, in words."""
     try:
         json.loads(pinned)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Running workflows in a real ComfyUI: a server of one's own as a child process, and a client that speaks to any.
+"""Running workflows in a real ComfyUI: a server as a child process, and a client for any server.
 
     with ComfyServer() as server:
         run = server.client.run(prompt, on_progress=print)
@@ -71,7 +71,7 @@ class Run:
 
 
 class ComfyClient:
-    """Speaks to one ComfyUI server over HTTP and its websocket."""
+    """A client of one ComfyUI server, over HTTP and its websocket."""
 
     def __init__(self, url: str, timeout: float = 900.0) -> None:
         """`url` like http://127.0.0.1:8188; `timeout` in seconds holds for one whole prompt."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from .tables import Figure, common, paired, select, table
 
-EDIT_FIELDS = ("sample", "number")  # what tells the edits of one method apart
+EDIT_FIELDS = ("sample", "number")  # what identifies an edit of one method
 COLUMNS = {
     "sample": "string", "number": "int32", "method": "string", "intervention": "string", "caption": "string", "prompt": "string",
     "effectiveness": "float64", "effectiveness_descendants": "float64", "perceptual": "float64", "perception": "string",

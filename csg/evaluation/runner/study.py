@@ -271,12 +271,12 @@ def verdict_prompt(study: Study, file: str, document: Mapping[str, Any]) -> Prom
 
 
 def digest(content: bytes) -> str:
-    """By which a picture is known again."""
+    """A hash that identifies a picture by its bytes."""
     return hashlib.sha256(content).hexdigest()[:24]
 
 
 def attempt(client: ComfyClient, study: Study, task: Task) -> Answer | str:
-    """Do one packed task; whatever goes wrong is handed back in words, so that it costs this task alone."""
+    """Do one packed task; an error is returned as text, so that only this task is lost."""
     try:
         return perform(client, study, task)
     except Exception as error:

@@ -38,7 +38,7 @@ def select(rows: Rows, **wanted: Any) -> list[Mapping[str, Any]]:  # noqa: ANN40
 
 
 def common(rows: Mapping[str, Rows], fields: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
-    """Only the items, told apart by `fields`, that every label with rows has, in one order: all are compared on the same ones."""
+    """The items, identified by `fields`, that every label with rows has, in one order: all are compared on the same ones."""
     present = {label: {tuple(row[field] for field in fields): row for row in entries} for label, entries in rows.items() if entries}
     shared = sorted(set.intersection(*map(set, present.values()))) if present else []
     return {label: [entries[key] for key in shared] for label, entries in present.items()}
