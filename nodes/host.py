@@ -71,7 +71,7 @@ def conditionings(plan: Plan, patcher: comfy.model_patcher.ModelPatcher) -> dict
         check_encoded(conditioning, patcher)
     for term in plan.terms:
         if term.mask is not None:
-            check_finite(term.mask, f"The mask of {term.phrase!r}")
+            check_finite(term.mask, f"The mask of {term.phrase[:60]!r}")
     base, given = rows[plan.base_rows[0]], (Prompt.POSITIVE, Prompt.NEGATIVE)
     return {str(row): under(c, base, None if row in given else rows[Prompt.NEGATIVE]) for row, c in rows.items()}
 

@@ -81,7 +81,7 @@ def model_folder(name: str) -> Path:
         if name in _models_in(root):
             return root / name
     raise VLMError(
-        f"There is no model folder {name!r} in {FOLDER} among ComfyUI's models. Put a model's whole folder there, "
+        f"There is no model folder {name[:60]!r} in {FOLDER} among ComfyUI's models. Put a model's whole folder there, "
         f"with its {CONFIG} and *.safetensors files, such as Qwen3-VL-4B-Instruct."
     )
 
@@ -95,7 +95,7 @@ def prompt_folders() -> list[str]:
 def prompt_book(name: str = BUILT_IN_PROMPTS) -> PromptBook:
     """Return the prompts of a listed folder; raises VLMError for any other name."""
     if name not in prompt_folders():
-        raise VLMError(f"There is no prompt folder {name!r} in {PROMPTS_FOLDER}, in ComfyUI's user folder.")
+        raise VLMError(f"There is no prompt folder {name[:60]!r} in {PROMPTS_FOLDER}, in ComfyUI's user folder.")
     return PromptBook() if name == BUILT_IN_PROMPTS else PromptBook(_prompts_root() / name)
 
 

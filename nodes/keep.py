@@ -64,7 +64,13 @@ class LoadInversion(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str) -> bool | str:
-        return True if input_file(file).is_file() else f"There is no inversion {file!r} in the input folder; copy it there from the output folder."
+        try:
+            there = input_file(file).is_file()
+        except ValueError as error:
+            return str(error)
+        except OSError:  # no file has so long a name
+            there = False
+        return True if there else f"There is no inversion {file[:60]!r} in the input folder; copy it there from the output folder."
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
@@ -78,9 +84,9 @@ def inversion_files() -> list[str]:
 
 
 def input_file(name: str) -> Path:
-    """The file in the input folder; a name that leads elsewhere is refused."""
+    """The file in the input folder; ValueError for a name that leads elsewhere."""
     root = Path(folder_paths.get_input_directory()).resolve()
-    path = (root / name).resolve()
+    path = root if "\0" in name else (root / name).resolve()
     if not path.is_relative_to(root):
-        raise ValueError(f"The file {name!r} lies outside ComfyUI's input folder; copy it there first.")
+        raise ValueError(f"The file {name[:60]!r} lies outside ComfyUI's input folder; copy it there first.")
     return path

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..writing import numbered, write_new
 from .formats import MAX_CHARACTERS, read_graph
-from .graph import CausalGraph, GraphError
+from .graph import CausalGraph, GraphError, quoted
 
 SUFFIXES = {"json": ".json", "dagitty": ".dagitty", "dot": ".dot"}
 READABLE = (".json", ".dagitty", ".dot", ".gv", ".txt")
@@ -21,7 +21,7 @@ def readable_files(folder: str | os.PathLike[str]) -> list[str]:
         return sorted(entry.name for entry in entries if entry.name.lower().endswith(READABLE) and _is_file(entry))
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
+def _is_file(entry: os.DirEntry[str] | Path) -> bool:
     """Whether an entry is a file; one that cannot be looked at, such as a link to itself, is none."""
     try:
         return entry.is_file()
@@ -37,7 +37,7 @@ def load_graph(folder: str | os.PathLike[str], name: str, format: str = "auto") 
     try:
         text = _bytes(folder, name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise GraphError(f"The file {name!r} is no UTF-8 text (byte {error.start}); save it as UTF-8.") from None
+        raise GraphError(f"The file {quoted(name)} is no UTF-8 text (byte {error.start}); save it as UTF-8.") from None
     return read_graph(text, format)
 
 
@@ -50,13 +50,13 @@ def _bytes(folder: str | os.PathLike[str], name: str) -> bytes:
     root = Path(folder).resolve()
     path = root if "\0" in name else (root / name).resolve()
     if not path.is_relative_to(root):
-        raise GraphError(f"The file {name!r} lies outside the folder of inputs; copy it there first.")
-    if not path.is_file():
-        raise GraphError(f"There is no file {name!r} in the folder of inputs; upload it there first.")
+        raise GraphError(f"The file {quoted(name)} lies outside the folder of inputs; copy it there first.")
+    if not _is_file(path):
+        raise GraphError(f"There is no file {quoted(name)} in the folder of inputs; upload it there first.")
     with path.open("rb") as file:
         content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
-        raise GraphError(f"The file {name!r} is larger than {_MAX_BYTES} bytes, too large for a graph.")
+        raise GraphError(f"The file {quoted(name)} is larger than {_MAX_BYTES} bytes, too large for a graph.")
     return content
 
 

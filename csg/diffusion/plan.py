@@ -170,7 +170,7 @@ class Plan:
 
     def phrase(self, look: Look) -> str:
         """What a look is called in a message."""
-        return look.name if isinstance(look, Preserved) else self.terms[look.index].phrase
+        return look.name if isinstance(look, Preserved) else self.terms[look.index].phrase[:60]
 
 
 def plan(edits: Edits, base: Base, settings: csg.GuidanceSettings) -> Plan:
@@ -233,7 +233,7 @@ def _placed_mask(term: ConceptTerm, latent: Tensor) -> Tensor:
     mask = csg.user_mask(term.mask, latent)
     if len(mask) not in (1, len(latent)):
         raise ValueError(
-            f"The mask of {term.phrase!r} holds {len(mask)} masks for {len(latent)} picture(s). "
+            f"The mask of {term.phrase[:60]!r} holds {len(mask)} masks for {len(latent)} picture(s). "
             "Give one mask for all, or one for each picture."
         )
     return mask

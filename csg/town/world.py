@@ -158,10 +158,10 @@ def check_do(do: Mapping[str, str]) -> None:
     """Raise ValueError unless every assignment names a concept of Town and one of its values."""
     for name, value in do.items():
         if name not in BY_NAME:
-            raise ValueError(f"Town has no concept {name!r}; it has: {', '.join(NAMES)}.")
+            raise ValueError(f"Town has no concept {name[:60]!r}; it has: {', '.join(NAMES)}.")
         if value not in BY_NAME[name].phrases:
             raise ValueError(
-                f"{name} cannot be {value!r} in Town; its values are: {', '.join(BY_NAME[name].domain)}."
+                f"{name} cannot be {value[:60]!r} in Town; its values are: {', '.join(BY_NAME[name].domain)}."
             )
 
 

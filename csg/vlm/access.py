@@ -12,10 +12,12 @@ import re
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
+from ..causal.graph import plainly
 from .protocol import VLMError
 
 HOSTS_VARIABLE = "CSG_VLM_HOSTS"
 KEY_PREFIX = "CSG_VLM_KEY"
+LONGEST_HOST = 253  # RFC 1035, 2.3.4, without the bytes between its parts on the wire
 
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?")
 
@@ -62,7 +64,9 @@ def _host_and_port(base_url: str) -> tuple[str, int]:
         parts = urlsplit(base_url.strip())
         host, port = (parts.hostname or "").casefold(), parts.port
     except ValueError as error:
-        raise _unusable(base_url, str(error)) from None
+        raise _unusable(base_url, plainly(str(error))) from None
+    if len(host) > LONGEST_HOST:
+        raise _unusable(base_url, f"its host has {len(host)} letters; a host name has at most {LONGEST_HOST}")
     if re.search(r"[\\\x00-\x20\x7f-\uffff]|%", base_url.strip()):
         raise _unusable(base_url, "it has characters that do not belong in an address")
     if parts.scheme not in ("http", "https") or not host:
@@ -139,7 +143,7 @@ def api_key(variable: str, environment: Mapping[str, str]) -> str | None:
     variable = variable.strip()
     if not variable:
         return None
-    if not re.fullmatch(rf"{KEY_PREFIX}[A-Z0-9_]*", variable):
+    if not re.fullmatch(rf"{KEY_PREFIX}[A-Z0-9_]{{0,200}}", variable):
         raise VLMError(
             f"api_key_env takes the name of an environment variable that begins with {KEY_PREFIX}, such as "
             f"{KEY_PREFIX} or {KEY_PREFIX}_CLOUD; a key itself, or another variable, is never used."

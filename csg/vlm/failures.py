@@ -46,7 +46,7 @@ class Telling:
     """
 
     def __init__(self, base_url: str, model: str, timeout_s: float, whole_s: float, key: str | None) -> None:
-        self._where, self._model, self._timeout_s, self._whole_s, self._key = base_url, model, timeout_s, whole_s, key
+        self._where, self._model, self._timeout_s, self._whole_s, self._key = base_url[:100], model[:60], timeout_s, whole_s, key
 
     def __enter__(self) -> None:
         return None

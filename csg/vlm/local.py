@@ -197,7 +197,7 @@ class LocalVLM:
 
 def _precision(dtype: str) -> dict[str, Any]:
     if dtype not in DTYPES:
-        raise VLMError(f"Got the dtype {dtype!r}; expected one of {', '.join(DTYPES)}.")
+        raise VLMError(f"Got the dtype {dtype[:40]!r}; expected one of {', '.join(DTYPES)}.")
     if dtype not in ROOM:
         return {"dtype": dtype if dtype == "auto" else getattr(torch, dtype)}
     try:

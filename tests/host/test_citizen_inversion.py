@@ -168,6 +168,13 @@ def test_an_inversion_from_a_file_edits_as_the_one_in_memory_to_the_bit(lab, pro
     assert torch.equal(lab.edit(again)[0], lab.edit(inversion)[0])
 
 
+@pytest.mark.parametrize("name", ["x" * 100_000, "../" + "x" * 100_000, "a\0b"])
+def test_a_name_that_no_inversion_has_is_refused_in_a_short_line(comfy, name):
+    words = comfy.module("nodes.keep").LoadInversion.validate_inputs(name)
+    assert "inversion" in words or "lies outside" in words
+    assert words.isprintable() and len(words) < 300
+
+
 def test_an_inversion_from_a_file_is_refused_by_another_checkpoint(lab, inversion):
     with pytest.raises(ValueError, match="Invert the picture again"):
         lab.edit(kept(lab, inversion), model=tiny_models.model(seed=1))

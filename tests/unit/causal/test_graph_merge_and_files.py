@@ -147,6 +147,13 @@ def test_unreadable_files_are_refused(tmp_path, content, message):
         files.load_graph(tmp_path, "g.json")
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "../" + "x" * 5000, "a\0b", "x" * 250])
+def test_a_name_that_no_file_has_is_refused_on_one_short_line(tmp_path, name):
+    with pytest.raises(GraphError, match="There is no file|lies outside") as refused:
+        files.load_graph(tmp_path, name)
+    assert str(refused.value).isprintable() and len(str(refused.value)) < 200
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(GraphError, match="There is no file 'none.json'"):
         files.load_graph(tmp_path, "none.json")

@@ -44,6 +44,20 @@ def test_an_address_that_can_be_read_in_two_ways_is_refused(url):
         checked_url(url, ALLOWED)
 
 
+LONG = "a" * 300_000
+
+
+@pytest.mark.parametrize("url", [f"http://{LONG}/v1", f"http://{'a.' * 150_000}b/v1", f"http://{'_-' * 90_000}/v1", f"http://[::1{LONG}]/v1",
+                                 f"http://localhost:{LONG}/v1", f"http://[{'1:' * 5000}]/v1", f"{LONG}://localhost", f"http://localhost/{LONG}?x"])
+def test_no_address_is_too_long_for_a_short_message(url):
+    with pytest.raises(VLMError) as refused:
+        checked_url(url, ALLOWED)
+    assert len(str(refused.value)) < 500
+    with pytest.raises(VLMError) as refused:
+        api_key(f"CSG_VLM_KEY_{LONG.upper()}", {})
+    assert len(str(refused.value)) < 500
+
+
 def test_a_password_in_an_address_is_not_repeated():
     for url in ("http://me:hunter2@localhost/v1", "http://a@b:hunter2@localhost/v1"):
         with pytest.raises(VLMError, match="has a user name") as refusal:
