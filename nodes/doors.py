@@ -6,7 +6,7 @@ ComfyUI compares numbers with min and max only when they are typed in, and lets 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache, wraps
 from typing import Any
 
@@ -66,6 +66,13 @@ def number(name: str, value: Any) -> Any:  # noqa: ANN401
         raise ValueError(f"{name} is {looks(value)}; expected a number. Connect an output that is one, or type it in.") from None
     if not finite:
         raise ValueError(f"{name} is {value}; expected a finite number. Type one in, or look at the node that it comes from.")
+    return value
+
+
+def choice(name: str, value: Any, choices: Collection[str]) -> str:  # noqa: ANN401
+    """One of the choices of an input; a link may bring any text."""
+    if value not in choices:
+        raise ValueError(f"{name} is {str(value)[:60]!r}; it is one of {', '.join(choices)}.")
     return value
 
 

@@ -16,6 +16,7 @@ from ..csg.evaluation import perceptual
 from ..csg.evaluation.similarity import ms_ssim
 from ..csg.evaluation.soundness import distances
 from . import sockets
+from .doors import choice
 
 CATEGORY = "CSG/evaluation"
 FOLDER = "lpips"
@@ -46,7 +47,7 @@ class LPIPS(io.ComfyNode):
 
     @classmethod
     def execute(cls, image_a: torch.Tensor, image_b: torch.Tensor, net: str) -> io.NodeOutput:
-        backbone = perceptual.find_backbone(folder_paths.get_folder_paths(FOLDER), net)
+        backbone = perceptual.find_backbone(folder_paths.get_folder_paths(FOLDER), choice("net", net, perceptual.NETS))
         return figure_output(perceptual.lpips(image_a, image_b, backbone, net))
 
 

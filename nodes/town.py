@@ -14,6 +14,7 @@ from ..csg.images import to_array, to_tensor
 from ..csg.town import score, world
 from ..csg.town.render import render
 from . import host_town, inputs, sockets
+from .doors import choice
 
 CATEGORY = "CSG/town"
 SEED = io.Int.Input("seed", default=7, min=0, max=2**63 - 1, tooltip="Number of the scene; it decides everything that no concept does.")
@@ -56,7 +57,7 @@ class LoadTown(io.ComfyNode):
 
     @classmethod
     def execute(cls, network: str = "UNet") -> io.NodeOutput:
-        return io.NodeOutput(*NETWORKS[network](), host_town.load_vae())
+        return io.NodeOutput(*NETWORKS[choice("network", network, NETWORKS)](), host_town.load_vae())
 
 
 class TownScene(io.ComfyNode):

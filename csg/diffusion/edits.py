@@ -93,7 +93,7 @@ class Base:
 
     def __post_init__(self) -> None:
         if self.kind not in BASES:
-            raise ValueError(f"base is {self.kind!r}; it is one of {', '.join(BASES)}.")
+            raise ValueError(f"base is {self.kind[:60]!r}; it is one of {', '.join(BASES)}.")
         if self.kind != UNCONDITIONAL and self.positive is None:
             wanted = "the inversion to be made with a source prompt (connect `source` there)"
             if self.kind == INTERVENTIONAL:

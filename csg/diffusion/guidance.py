@@ -42,7 +42,7 @@ class GuidanceSettings:
                    "cut": (QUANTILE, OTSU)}  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(values)}.")
+                raise ValueError(f"{name} is {getattr(self, name)[:60]!r}; it is one of {', '.join(values)}.")
 
     @property
     def uses_attention(self) -> bool:

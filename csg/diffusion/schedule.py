@@ -82,7 +82,7 @@ def check_sigmas(sigmas: Tensor) -> None:
 def ledits_levels(table: Tensor, steps: int, skip: float, schedule: str) -> Tensor:
     """The levels of DPM-Solver++ inversion: `diffusers` ends at 0, `authors` at the lowest level (and is exact)."""
     if schedule not in SCHEDULES:
-        raise ValueError(f"schedule is {schedule!r}; it is one of {', '.join(SCHEDULES)}.")
+        raise ValueError(f"schedule is {schedule[:60]!r}; it is one of {', '.join(SCHEDULES)}.")
     if schedule == AUTHORS:
         return noise_levels(table, linear_timesteps(steps, skip), to_zero=False)
     return noise_levels(table, leading_timesteps(steps, skip), to_zero=True)

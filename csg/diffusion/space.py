@@ -35,7 +35,7 @@ class Space:
 
     def __post_init__(self) -> None:
         if self.kind not in SPACES:
-            raise ValueError(f"The kind of a space is {self.kind!r}; it is one of {', '.join(SPACES)}.")
+            raise ValueError(f"The kind of a space is {self.kind[:60]!r}; it is one of {', '.join(SPACES)}.")
 
     def scale(self, sigma: float | Tensor) -> float | Tensor:
         """X / x at level S: how much larger a latent is here than the network sees it."""

@@ -92,7 +92,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise StorageError(f"{path.name} cannot be read as safetensors: {quoted(error)}. Save the inversion again.") from None
+        raise StorageError(f"{path.name[:100]} cannot be read as safetensors: {quoted(error)}. Save the inversion again.") from None
     if bad := [quoted(name) for name, tensor in tensors.items() if tensor.dtype not in FLOATS]:
         raise StorageError(f"{path.name} holds no inversion: {bad[0]} is no tensor of floating-point numbers. Save the inversion again.")
     parts = {*PARTS, *(f"settings.{name}" for name in TENSORS)}

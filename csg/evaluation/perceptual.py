@@ -90,7 +90,7 @@ def lpips(a: Tensor, b: Tensor, backbone: str | Path, net: str = "vgg") -> float
     Raises ValueError for different sizes or an unknown net, LPIPSUnavailable without its package or its weights.
     """
     if net not in NETS:
-        raise ValueError(f"net is {net!r}; it is one of {', '.join(NETS)}.")
+        raise ValueError(f"net is {net[:60]!r}; it is one of {', '.join(NETS)}.")
     a, b = check_pair(a, b)
     if min(a.shape[-2:]) < SMALLEST:
         size = f"{a.shape[-1]} x {a.shape[-2]}"

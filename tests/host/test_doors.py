@@ -1,5 +1,7 @@
 """What no node lets in: numbers that are none, pictures and masks without pixels, other shapes."""
 
+import inspect
+
 import pytest
 import torch
 from comfy_api.latest import io
@@ -110,6 +112,38 @@ def test_every_node_looks_at_every_number_picture_and_mask_that_comes_in(comfy):
                 assert str(refused.value).startswith(f"{each.id} "), (name, each.id)
                 checked += 1
     assert len(ours) > 30 and checked > 60
+
+
+LONG = ["x" * 200_000, "a = " + "y" * 200_000, "y" * 200_000 + " = b", "x\n" * 50_000]
+
+
+@pytest.mark.parametrize("text", LONG, ids=["word", "value", "name", "lines"])
+def test_no_node_answers_a_long_text_with_a_long_message(comfy, text):
+    """Whatever else is missing: a text is refused by itself, or not at all."""
+    import nodes
+
+    answers = {}
+    for name, node in nodes.NODE_CLASS_MAPPINGS.items():
+        for each in node.define_schema().inputs if name.startswith("CSG_") else ():
+            if each.get_io_type() in ("STRING", "COMBO"):
+                answers |= {(name, each.id, call): answer_of(node, call, each.id, text) for call in ("execute", "validate_inputs")}
+    assert sum(1 for answer in answers.values() if answer) > 40
+    assert not [where for where, answer in answers.items() if len(answer) > 1000]
+
+
+def answer_of(node, call, name, text):
+    """What a node says of a text alone, all other inputs without a default being None."""
+    function = getattr(node, call, None)
+    if function is None:
+        return ""
+    needed = {key: None for key, each in inspect.signature(function).parameters.items() if each.default is each.empty and each.kind < 2}
+    try:
+        outcome = function(**needed | {name: text})
+        if inspect.iscoroutine(outcome):
+            outcome.close()
+    except Exception as error:
+        return str(error)
+    return outcome if isinstance(outcome, str) else ""
 
 
 def test_a_mask_without_height_is_refused(comfy, source):
