@@ -52,9 +52,9 @@ class ClipText:
             return text, {}
         from comfy_extras.nodes_qwen import TextEncodeQwenImageEditPlus  # only those with such a model need it
 
-        heard = _Listener()
-        TextEncodeQwenImageEditPlus.execute(heard, text, None, self.image)
-        return heard.asked
+        recorder = _Recorder()
+        TextEncodeQwenImageEditPlus.execute(recorder, text, None, self.image)
+        return recorder.asked
 
     def _tokens(self, text: str) -> dict[str, list]:
         words, options = self._asked(text)
@@ -82,8 +82,8 @@ class ClipText:
                 start += len(entries) - cut
 
 
-class _Listener:
-    """Stands where a node expects a CLIP, and notes what it would have that tokenize."""
+class _Recorder:
+    """Takes the place of a CLIP in a node, and records what that node would have tokenized."""
 
     asked: tuple[str, dict[str, Any]] = "", {}
 
