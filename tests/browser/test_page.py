@@ -93,11 +93,14 @@ def joined(prompt):
     return {node: {name: value for name, value in entry["inputs"].items() if isinstance(value, list)} for node, entry in prompt.items()}
 
 
-def test_of_a_node_that_is_off_the_page_sends_what_the_twin_says(editor):
+def test_of_a_node_that_is_off_the_page_sends_what_the_twin_says(drawing):
+    editor = drawing.editor
     editor.open_template("your_own_photo")
     sent = editor.page.evaluate("async () => (await window.app.graphToPrompt()).output")
     assert "CSG_MaskConcept" in {node["type"] for node in editor.nodes()} - {entry["class_type"] for entry in sent.values()}
     assert joined(sent) == joined(json.loads((API / "your_own_photo.json").read_text(encoding="utf-8")))
+    editor.fit()
+    editor.screenshot("your_own_photo")
 
 
 @pytest.mark.core
