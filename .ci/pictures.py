@@ -236,7 +236,7 @@ def by_hand_page(client, name):
 def sheet_page(client, name):
     """The workflow's own sheet."""
     sheet = run(client, prompts.read(name))("Compare")
-    return fitted(sheet, 800, 800 * sheet.height // sheet.width)
+    return fitted(sheet, 800, max(256, 800 * sheet.height // sheet.width))
 
 
 def asked(client):
@@ -245,7 +245,7 @@ def asked(client):
     noise = exogenous(prompts.inputs(prompt, "Scene number")["value"])
     lines, = prompts.of_class(prompt, "CSG_Questions")
     picture = run(client, saving(prompt, {"all": [prompts.ids(prompt)["Keep preserved pixels"], 0]}))
-    names = ["; ".join(f"{name} = {value}" for name, value in do.items()) for _, do, _ in parse_questions(lines["questions"])]
+    names = ["; ".join(f"{name} = {value}" for name, value in one.do.items()) for one in parse_questions(lines["questions"])]
     return {"what is": Image.fromarray(render(noise, evaluate(noise))[0])} | {name: picture("all", i) for i, name in enumerate(names)}
 
 
@@ -303,7 +303,8 @@ def slider_page(client):
 
 
 THUMBNAILS = dict.fromkeys(PAIRS, pair_page) | dict.fromkeys(DRAWN, drawn_page) | {
-    "town_from_image": read_page, "town_by_hand": by_hand_page, "town_baselines": sheet_page, "any_editor": editor_page,
+    "town_from_image": read_page, "town_by_hand": by_hand_page, "town_baselines": sheet_page, "town_dial": sheet_page,
+    "any_editor": editor_page,
     "town_questions": lambda client, _: tiles(asked(client)), "sdxl_qwen3_vl": reader_page, "vlm_counterfactual": served_page}
 PAGES = {"keep-preserved": keep_preserved_page, "undo-drift": lambda client: undo_drift_page(),
          "audit": lambda client: audit_page(), "instruction": lambda client: instruction_page(),

@@ -36,6 +36,7 @@ TEMPLATES = {
     "town_by_hand": "17 By hand, without a graph (toy street)",
     "town_transformer": "18 Drawn by a transformer (toy street)",
     "town_baselines": "19 Five methods compared (toy street)",
+    "town_dial": "20 One question, six strengths (toy street)",
 }
 """The canvas file of every file in workflows/api/. People see the names and order of templates, which may change; programs
 call workflows by the names of their twins, which stay."""

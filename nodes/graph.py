@@ -136,7 +136,7 @@ class Questions(io.ComfyNode):
                     default="",
                     placeholder="weather = rainy => ground = wet; person = umbrella",
                     tooltip="One question to a line: what is done, then `=>` and what follows from it, as far as you know. "
-                    "`;` stands between several.",
+                    "`;` stands between several; `@ 0.5` at the end edits all of it at half the strength.",
                 ),
             ],
             outputs=[

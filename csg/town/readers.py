@@ -51,6 +51,13 @@ def as_input(pictures: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
+def probabilities(pictures: np.ndarray) -> list[dict[str, dict[str, float]]]:
+    """How probable every value of every concept is in (B, 256, 256, 3) uint8 pictures."""
+    shares = {name: logits.softmax(-1).tolist() for name, logits in readers()(as_input(pictures)).items()}
+    return [{v.name: dict(zip(v.domain, shares[v.name][b], strict=True)) for v in VARIABLES} for b in range(len(pictures))]
+
+
+@torch.no_grad()
 def read_values(pictures: np.ndarray) -> list[Values]:
     """The values that (B, 256, 256, 3) uint8 pictures show."""
     logits = readers()(as_input(pictures))

@@ -97,3 +97,21 @@ def test_another_question_is_asked_of_the_town_template_in_its_graph_alone(known
     assert outcome.value(int(nodes["Score"])) == 1
     readings = json.loads(outcome.value(int(nodes["Score"]), 2))["readings"]
     assert {name: readings[name]["expected"] for name in ("time", "lamp", "weather")} == {"time": "night", "lamp": "on", "weather": "sunny"}
+
+
+def test_the_dial_goes_from_the_picture_as_it_is_to_what_is_asked_for(known):
+    prompt = json.loads((ROOT / "workflows" / "api" / "town_dial.json").read_text(encoding="utf-8"))
+    nodes = {node["_meta"]["title"]: name for name, node in prompt.items()}
+    asked = prompt[nodes["One question, six strengths"]]["inputs"]
+    lines, titles = asked["questions"].splitlines(), prompt[nodes["Compare"]]["inputs"]["titles"].splitlines()
+    assert [float(line.rpartition("@")[2]) for line in lines] == [float(title.removeprefix("strength")) for title in titles]
+    asked["questions"] = "\n".join(line for line in lines if line.endswith((" 0", " 0.5", " 1")))
+    watched = ("Score", "Factual scene", "Decode the counterfactual", "Keep preserved pixels")
+    outcome = known.run(prompt, outputs=[nodes[title] for title in watched])
+    effects = outcome.values[nodes["Score"]][0]
+    assert not outcome.errors and effects[0] == 0 and effects == sorted(effects) and effects[2] == 1
+    pictures = outcome.values[nodes["Decode the counterfactual"]][0]
+    far = [float((picture - pictures[0]).abs().mean()) for picture in pictures]
+    assert far[0] == 0 < far[1] < far[2]
+    kept = outcome.values[nodes["Keep preserved pixels"]][0][0]
+    assert (kept == outcome.value(nodes["Factual scene"])).all(), "nothing acted, so nothing changed"
