@@ -12,7 +12,7 @@ small models: 1024 x 1024 on a GPU, 512 x 512 else. Needs what the parity tests 
 `--families` measures transformers instead, against their own bare rows: every family of the tests as a tiny network, of which a
 call is so short that Python shows; with `--full` SD3.5 medium, Flux.1 dev, Qwen-Image and Z-Image in their real sizes with random
 weights in bfloat16, on a GPU alone. Goal in real sizes: at most 5 % over bare rows, and at most 2 % for reading the attention.
-No machine with a GPU has measured them yet.
+No machine with a GPU has measured them yet; `python benchmarks/gpu.py` takes all of it to one without network.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PARITY = ROOT / "tests" / "parity"
 CONCEPTS, WORDS = (1, 3, 8), 3
 SKIP, SCALE, THRESHOLD, ZERO, SEED = 0.15, 8.0, 0.7, 3, 7
-MIB = 2**20
+MIB, WITH_WEIGHTS = 2**20, "_with_weights"
 
 TINY = {"block_out_channels": (32, 64, 128), "attention_head_dim": (2, 4, 8), "transformer_layers_per_block": (1, 2, 3),
         "cross_attention_dim": 64, "pooled": 32, "head_channels": 16}  # fmt: skip
@@ -120,7 +120,8 @@ def peak_mib(device: torch.device, cost: Cost, name: str) -> Iterator[None]:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         yield
-        cost[name] = (torch.cuda.max_memory_allocated() - before) / MIB
+        peak = torch.cuda.max_memory_allocated()
+        cost |= {name: (peak - before) / MIB, name + WITH_WEIGHTS: peak / MIB}
         return
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         yield
@@ -364,6 +365,17 @@ def subjects(arguments: argparse.Namespace) -> list[Subject]:
     return [Subject("SDXL, full size", FULL, 64, arguments.steps or 4, 0, torch.bfloat16, large=True)]
 
 
+def prepare() -> None:
+    """ComfyUI in this process, on the GPU where there is one; the parity tests' modules importable."""
+    start_comfyui(find_comfyui())
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = not torch.cuda.is_available()
+    comfy.cli_args.args.use_pytorch_cross_attention = True  # as `make serve` starts it on a CPU; a GPU's own default
+    sys.path.append(str(PARITY))
+    torch.set_num_threads(1)
+
+
 def main() -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -374,13 +386,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="default: 20; full size: 100 on a GPU, else 4")
     parser.add_argument("--concepts", type=int, nargs="+", default=CONCEPTS)
     arguments = parser.parse_args()
-    start_comfyui(find_comfyui())
-    import comfy.cli_args
-
-    comfy.cli_args.args.cpu = not torch.cuda.is_available()
-    comfy.cli_args.args.use_pytorch_cross_attention = True  # as `make serve` starts it on a CPU; a GPU's own default
-    sys.path.append(str(PARITY))
-    torch.set_num_threads(1)
+    prepare()
     if arguments.families:
         if arguments.full and not torch.cuda.is_available():
             parser.error(engine_families.NO_GPU)

@@ -47,6 +47,10 @@ class Batch:
     regions: Tensor
     cover: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
 
 class Dataset:
     """Latents, values and occupancy in memory, captions drawn per step."""

@@ -134,30 +134,33 @@ class Objective:
     def __init__(self, unet: nn.Module, text: TextPair, attention: RecordingAttention, heads: CoarseHeads, settings: Settings) -> None:
         self.heads = heads
         self.unet, self.text, self.attention, self.settings = unet, text, attention, settings
-        self.alphas = alphas_cumprod()
+        self.device = next(unet.parameters()).device
+        self.alphas = alphas_cumprod().to(self.device)
         snr = self.alphas / (1 - self.alphas)
         self.weights = (snr.clamp(max=settings.snr_cap) / snr).clamp(min=settings.snr_floor)
         if settings.velocity:
             self.weights = (1 + 1 / snr).clamp(max=settings.velocity_cap)
-        self.sizes = size_features(256, 256)
+        self.sizes = size_features(256, 256).to(self.device)
 
     def conditions(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Context (B, 77, c) with padding zeroed, and the vector (B, pooled + 1536); both zero without a caption."""
         context, pooled = self.text(batch.ids_l, batch.ids_g)
         ends = torch.where(batch.words > 0, batch.words + 2, 0)[:, None]
-        context = context * (torch.arange(LENGTH)[None] < ends)[..., None]
-        keep = (batch.words > 0) & (torch.rand(len(ends), generator=generator) > self.settings.no_pooled)
+        context = context * (torch.arange(LENGTH, device=self.device)[None] < ends)[..., None]
+        keep = (batch.words > 0) & (torch.rand(len(ends), generator=generator).to(self.device) > self.settings.no_pooled)
         return context, torch.cat([pooled.float() * keep[:, None], self.sizes.expand(len(ends), -1)], 1)
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The weighted noise error plus the attention term, and the figures to log."""
+        """The weighted noise error plus the attention term, and the figures to log. Random numbers are the CPU's on any device."""
+        batch = batch.to(self.device)
         z, s = batch.latents, self.settings
         size = len(z)
         strata = (torch.arange(size) + torch.rand(size, generator=generator)) / size * 1000
         if s.velocity:  # a quarter below 500, a quarter up to 800, half above
             strata = torch.where(strata < 250, strata * 2, torch.where(strata < 500, 200 + strata * 1.2, 600 + strata * 0.4))
-        t = strata.long().clamp(0, 999)[torch.randperm(size, generator=generator)]
+        t = strata.long().clamp(0, 999)[torch.randperm(size, generator=generator)].to(self.device)
         noise = torch.randn(z.shape, generator=generator) + s.offset * torch.randn(size, 4, 1, 1, generator=generator)
+        noise = noise.to(self.device)
         signal = self.alphas[t][:, None, None, None]
         context, vector = self.conditions(batch, generator)
         noisy = signal.sqrt() * z + (1 - signal).sqrt() * noise
@@ -195,7 +198,7 @@ def train(
     spare_the_size(unet)
     masters = Masters(unet)
     unet.dtype = torch.bfloat16
-    heads = CoarseHeads(unet)
+    heads = CoarseHeads(unet).to(next(unet.parameters()).device)
     both = nn.ModuleDict({"unet": masters, "text": text, "heads": heads})
     decayed = [p for n, p in both.named_parameters() if "embedding" not in n]
     tables = [p for n, p in both.named_parameters() if "embedding" in n]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -67,6 +68,26 @@ def test_a_killed_benchmark_goes_on_and_computes_nothing_twice(tmp_path):
     assert "## The goals" in report and (tmp_path / "town_methods.png").read_bytes().startswith(b"\x89PNG")
     third = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "4/4 done by an earlier run" in third.stderr and lines(journal) == after
+
+
+def test_the_archive_for_a_gpu_machine_runs_in_an_empty_folder_without_network(tmp_path):
+    archive, home = tmp_path / "csg-gpu.tar.gz", tmp_path / "empty"
+    program = str(ROOT / "benchmarks" / "gpu.py")
+    subprocess.run([sys.executable, program, "pack", "--no-wheels", "--output", str(archive)], check=True, capture_output=True)
+    with tarfile.open(archive) as tar:
+        tar.extractall(home, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+    nowhere = "http://127.0.0.1:9"  # nothing listens there
+    environment = {name: value for name, value in os.environ.items() if name not in ("COMFYUI_PATH", "PYTHONPATH")}
+    environment |= {"http_proxy": nowhere, "https_proxy": nowhere, "all_proxy": nowhere, "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "benchmarks/gpu.py", "run", "--tiny", "--only", "memory", "training"]
+    subprocess.run(command, cwd=home, env=environment, check=True, capture_output=True)
+    found = json.loads((home / "gpu.json").read_text())
+    measures = found["measures"]
+    assert [measures[name]["state"] for name in ("memory", "training", "sdxl")] == ["done", "done", "not run"], measures
+    memory, training = (measures[name]["figures"] for name in ("memory", "training"))
+    assert memory["fits"] and memory["concepts"] == 8 and memory["peak_edit"] > 0 and memory["comfyui_chooses"].startswith("torch.")
+    assert training["steps"] == 2 and training["steps_per_second"] > 0
+    assert found["tiny"] and found["versions"]["comfyui"] and found["machine"]["processor"]
 
 
 def load_chat_server():
