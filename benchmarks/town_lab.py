@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import torch
 from in_process import pack_module, processor, versions
 from torch.nn import functional as F
-from town_methods import DESCENDANTS, INTERVENED, Method, keeping
+from town_methods import DESCENDANTS, INTERVENED, SCHEDULES, Method, keeping
 from town_networks import Painter
 
 from csg.causal.counterfactual import propagate
@@ -52,6 +54,23 @@ class Edited(NamedTuple):
     masks: torch.Tensor | None
     seconds: float | None
     inversion_seconds: float | None
+
+
+@contextmanager
+def scheduled(curve: Callable[[float], float] | None, steps: int) -> Iterator[None]:
+    """Inside, the concepts of a sampling run are guided at each of its steps by the curve's factor for the middle of that step."""
+    host = pack_module("nodes.host")
+
+    class Scheduled(host.CSGGuider):
+        def predict_noise(self, x: torch.Tensor, timestep: torch.Tensor, model_options: dict, seed: int | None = None) -> torch.Tensor:
+            run = model_options[host.KEY]
+            factor = curve((run.step + 0.5) / steps)
+            terms = (replace(term, scale=factor * term.scale) for term in run.plan.terms)
+            options = model_options | {host.KEY: replace(run, plan=run.plan.with_terms(terms))}
+            return super().predict_noise(x, timestep, options, seed)
+
+    with mock.patch.object(host, "CSGGuider", Scheduled) if curve else nullcontext():
+        yield
 
 
 class Lab:
@@ -102,10 +121,11 @@ class Lab:
         edits, positive, *_ = self.pack["edit"].EncodeEdits.execute(
             self.clip, counterfactual, method.scale, method.threshold, warmup, concepts, method.global_scale, method.strengths
         ).result
-        return self.pack["sample"].Sampler.execute(
-            self.model, inversion, edits, method.base, method.mask, method.preserve, method.contrast, method.mask_source,
-            method.release, positive, method.cut, method.release_below,
-        ).result[:2]  # fmt: skip
+        with scheduled(SCHEDULES.get(method.curve), inversion.steps):
+            return self.pack["sample"].Sampler.execute(
+                self.model, inversion, edits, method.base, method.mask, method.preserve, method.contrast, method.mask_source,
+                method.release, positive, method.cut, method.release_below,
+            ).result[:2]  # fmt: skip
 
     def _counterfactual(self, change: Change, method: Method) -> Any:  # noqa: ANN401
         document = world.graph_document(change.before)

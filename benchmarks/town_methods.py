@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,7 +13,12 @@ from csg.evaluation.runner import prompts
 ALL, DESCENDANTS, INTERVENED = "intervened + descendants", "descendants only", "intervened only"
 CSG, PAPER, FLOWEDIT, NO_EDIT = "CSG", "CSG (paper)", "FlowEdit", "no edit"
 FIELDS = ("model", "measure", "settings", "scene", "do", "seed")  # what identifies a line of results
-LATER = ("release_below", "strengths", "scheduler")
+LATER = ("release_below", "strengths", "scheduler", "curve")
+SCHEDULES: Mapping[str, Callable[[float], float]] = {
+    "early": lambda done: 2 * (1 - done), "late": lambda done: 2 * done, "cosine": lambda done: 1 - math.cos(2 * math.pi * done),
+}  # fmt: skip
+"""Factors on the guidance scale by the share of the steps that is done; the mean of each over a run is 1, as without."""
+BEGIN_LOW = ("late", "cosine")  # they need no warm-up
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Method:
     editor: "csg" (concept edits), "prompt" (the whole new prompt), "nothing" (the autoencoder's round trip of the
     factual picture) or "truth" (of the exact counterfactual). `source`: invert with the factual caption. `scoped`:
     global concepts act on the whole picture; without it every concept is masked. `scheduler`: ComfyUI's, whose SIGMAS
-    are inverted in place of the node's own levels.
+    are inverted in place of the node's own levels. `curve`: one of SCHEDULES; without, the scale stays the same.
     """
 
     inverter: str = "dpm++"
@@ -49,6 +55,7 @@ class Method:
     release_below: float = 0.0
     strengths: str = ""
     scheduler: str = ""
+    curve: str = ""
 
     @property
     def settings(self) -> str:
@@ -120,7 +127,7 @@ REFERENCES = (NO_EDIT, "exact")
 
 OF_PROMPTS, OF_CONCEPTS = ("cfg",), (
     "scoped", "scale", "threshold", "global_scale", "warmup", "base", "mask", "mask_source", "contrast", "cut", "preserve", "release",
-    "release_below", "zero_noise_steps", "strengths",
+    "release_below", "zero_noise_steps", "strengths", "curve",
 )  # fmt: skip
 UNUSED = {"csg": OF_PROMPTS, "prompt": OF_CONCEPTS}  # fields that mean nothing to the editor
 
@@ -139,6 +146,8 @@ AXES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "preserve": tuple({"preserve": kind} for kind in ("off", "blend", "concepts")),
     "frontier": tuple({"scale": s, "threshold": t, "cut": "quantile"} for s in (1.0, 1.5, 2.0, 3.0) for t in (0.0, 0.4, 0.7, 0.85)),
     "steps": tuple({"steps": steps} for steps in (20, 50, 100)),
+    "schedule": tuple({"curve": curve, "scale": scale, "global_scale": scale / 1.5} | ({"warmup": 0.0} if curve in BEGIN_LOW else {})
+                      for curve in ("", *SCHEDULES) for scale in (1.0, 1.5, 2.0)),
     "few_steps": ({"scheduler": ""}, *({"scheduler": "sgm_uniform", "steps": steps} for steps in (4, 6, 8))),
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import lzma
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,12 +11,28 @@ pytest.importorskip("matplotlib")
 import numpy as np  # noqa: E402
 import town  # noqa: E402
 import town_ceiling  # noqa: E402
+import town_lab  # noqa: E402
 import town_methods  # noqa: E402
 import town_plots  # noqa: E402
 import town_report  # noqa: E402
-from town_methods import ALL, AXES, COMPARED, CSG, INTERVENED, NO_EDIT, PAPER, ablation, methods, shipped  # noqa: E402
+from town_methods import (  # noqa: E402
+    ALL,
+    AXES,
+    COMPARED,
+    CSG,
+    INTERVENED,
+    NO_EDIT,
+    PAPER,
+    SCHEDULES,
+    ablation,
+    methods,
+    shipped,
+)
 from town_worlds import INTERVENED_ON, interventions  # noqa: E402
 
+from csg.diffusion.edits import ConceptTerm, Edits  # noqa: E402
+from csg.diffusion.plan import Plan  # noqa: E402
+from csg.diffusion.run import Run  # noqa: E402
 from csg.evaluation.runner import main as evaluation
 from csg.evaluation.runner import prompts  # noqa: E402
 from csg.evaluation.runner.study import edit_prompt  # noqa: E402
@@ -113,8 +130,38 @@ def test_every_ablation_has_the_shipped_setting_or_changes_only_its_axis(axis):
     without = vars(csg) | {"strengths": ""}  # of single concepts, which are an axis of their own
     changed = {name for v in variants.values() for name, value in vars(v).items() if value != without[name]}
     allowed = {"frontier": {"scale", "threshold", "cut"}, "base": {"base", "source"}, "global_concepts": {"scoped"},
-               "release": {"release", "release_below"}, "few_steps": {"scheduler", "steps"}}.get(axis, {axis})  # fmt: skip
+               "release": {"release", "release_below"}, "few_steps": {"scheduler", "steps"},
+               "schedule": {"curve", "scale", "global_scale", "warmup"}}.get(axis, {axis})  # fmt: skip
     assert changed <= allowed
+
+
+def test_every_schedule_guides_as_much_as_none_and_all_are_tried_at_the_same_scales():
+    steps = shipped().steps
+    curves = {name: [curve((i + 0.5) / steps) for i in range(steps)] for name, curve in SCHEDULES.items()}
+    assert [sum(weights) / steps for weights in curves.values()] == pytest.approx([1] * 3) and min(map(min, curves.values())) > 0
+    assert curves["early"] == pytest.approx(curves["late"][::-1]) and curves["late"] == sorted(curves["late"])
+    assert max(curves["cosine"]) == pytest.approx(curves["cosine"][steps // 2]) and curves["cosine"][0] < 0.1 > curves["cosine"][-1]
+    tried = [(variant.curve, variant.scale) for variant in ablation(shipped(), "schedule").values()]
+    assert tried == [(curve, scale) for curve in ("", *SCHEDULES) for scale in (1.0, 1.5, 2.0)]
+    assert [variant.global_scale for variant in ablation(shipped(), "schedule").values()][1] == shipped().global_scale
+
+
+def test_a_schedule_turns_every_term_of_a_step_and_nothing_when_there_is_none(monkeypatch):
+    seen = []
+
+    class Guider:
+        def predict_noise(self, x, timestep, model_options, seed=None):
+            seen.append([term.scale for term in model_options["run"].plan.terms])
+
+    host = SimpleNamespace(KEY="run", CSGGuider=Guider)
+    monkeypatch.setattr(town_lab, "pack_module", lambda name: host)
+    plan = Plan(Edits((ConceptTerm("a", "a", 2.0), ConceptTerm("b", "b", 3.0))))
+    for curve in (None, SCHEDULES["late"]):
+        with town_lab.scheduled(curve, 4):
+            for step in (0, 3):
+                host.CSGGuider().predict_noise(None, None, {"run": Run(plan, step)})
+        assert host.CSGGuider is Guider and [term.scale for term in plan.terms] == [2, 3]
+    assert seen == [[2, 3], [2, 3], [0.5, 0.75], [3.5, 5.25]]
 
 
 def test_lines_from_before_an_option_came_still_count():
