@@ -79,14 +79,13 @@ def test_the_archive_for_a_gpu_machine_runs_in_an_empty_folder_without_network(t
     nowhere = "http://127.0.0.1:9"  # nothing listens there
     environment = {name: value for name, value in os.environ.items() if name not in ("COMFYUI_PATH", "PYTHONPATH")}
     environment |= {"http_proxy": nowhere, "https_proxy": nowhere, "all_proxy": nowhere, "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "benchmarks/gpu.py", "run", "--tiny", "--only", "memory", "training"]
+    command = [sys.executable, "benchmarks/gpu.py", "run", "--tiny", "--only", "memory"]
     subprocess.run(command, cwd=home, env=environment, check=True, capture_output=True)
     found = json.loads((home / "gpu.json").read_text())
     measures = found["measures"]
-    assert [measures[name]["state"] for name in ("memory", "training", "sdxl")] == ["done", "done", "not run"], measures
-    memory, training = (measures[name]["figures"] for name in ("memory", "training"))
+    assert [measures[name]["state"] for name in ("memory", "sdxl")] == ["done", "not run"], measures
+    memory = measures["memory"]["figures"]
     assert memory["fits"] and memory["concepts"] == 8 and memory["peak_edit"] > 0 and memory["comfyui_chooses"].startswith("torch.")
-    assert training["steps"] == 2 and training["steps_per_second"] > 0
     assert found["tiny"] and found["versions"]["comfyui"] and found["machine"]["processor"]
 
 
