@@ -95,7 +95,10 @@ class Intervene(io.ComfyNode):
             inputs=[
                 sockets.Graph.Input("graph", tooltip="The causal graph of the factual picture."),
                 io.String.Input(
-                    "concept", default="weather", tooltip="X, the concept to set, by its name in the graph."
+                    "concept",
+                    default="weather",
+                    tooltip="X, the concept to set, by its name in the graph. A click lists the concepts of the editor before "
+                    "this node, or else of the last run.",
                 ),
                 io.String.Input(
                     "value",
@@ -278,7 +281,8 @@ class LoadGraph(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str, format: str) -> io.NodeOutput:
-        return io.NodeOutput(files.load_graph(folder_paths.get_input_directory(), file, format))
+        graph = files.load_graph(folder_paths.get_input_directory(), file, format)
+        return io.NodeOutput(graph, ui={"graph": [write_json(graph)]})
 
 
 class SaveGraph(io.ComfyNode):

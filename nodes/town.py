@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..csg.causal.assignments import parse_assignments
 from ..csg.causal.counterfactual import Counterfactual
-from ..csg.causal.formats import read_json
+from ..csg.causal.formats import read_json, write_json
 from ..csg.images import to_array, to_tensor
 from ..csg.town import score, world
 from ..csg.town.render import render
@@ -86,7 +86,8 @@ class TownScene(io.ComfyNode):
         noise = world.exogenous(seed)
         values = world.evaluate(noise, asked(do, counterfactual))
         graph = read_json(json.dumps(world.graph_document(values)))
-        return io.NodeOutput(to_tensor(render(noise, values)[0]), graph, world.caption(values))
+        picture = to_tensor(render(noise, values)[0])
+        return io.NodeOutput(picture, graph, world.caption(values), ui={"graph": [write_json(graph)]})
 
 
 class TownScore(io.ComfyNode):

@@ -1,6 +1,7 @@
 /**
  * Two pictures over each other with a slider between them, and the concepts whose masks are shown while one points at them.
  *
+ * @import { Translate } from "./editor/i18n.mjs"
  * @typedef {{filename: string, subfolder?: string, type?: string}} ImageFile
  * @typedef {{csg_before?: ImageFile[], csg_after?: ImageFile[], csg_masks?: {concept: string, colour?: string, image: ImageFile}[]}} Output
  */
@@ -13,17 +14,18 @@ const COLOUR = /^#[\da-f]{6}$/i;
  * Shows what a run left. It may come from a stranger's workflow file, so nothing is taken for granted.
  * @param {HTMLElement} element
  * @param {Output} output
- * @param {(file: Record<string, string>) => string} address
+ * @param {{api: any, t: Translate}} comfy
  */
-export function fill(element, output, address) {
+export function fill(element, output, { api, t }) {
+  const address = (/** @type {Record<string, string>} */ file) => api.apiURL(`/view?${new URLSearchParams(file)}`);
   const [before, after] = [output.csg_before, output.csg_after].map((files) => addressed(files?.[0], address));
   if (!before || !after) return;
   Object.assign(element.style, { display: "flex", flexDirection: "column", width: "100%", height: "100%", minHeight: "240px" });
   const stage = part("div", { position: "relative", flex: "1", minHeight: "0" });
-  const top = picture(after, "after");
+  const top = picture(after, t("before_after.after"));
   const veil = part("div", { ...PICTURE, opacity: "0.7" });
   const edge = part("div", { position: "absolute", top: "0", bottom: "0", width: "2px", background: "#fff", boxShadow: "0 0 3px #000", pointerEvents: "none" });
-  const slider = Object.assign(document.createElement("input"), { type: "range", min: "0", max: "100", step: "any", value: "50", ariaLabel: "before, after" });
+  const slider = Object.assign(document.createElement("input"), { type: "range", min: "0", max: "100", step: "any", value: "50", ariaLabel: t("before_after.label") });
   Object.assign(slider.style, { ...WHOLE, margin: "0", opacity: "0", cursor: "ew-resize" });
   const slide = () => {
     top.style.clipPath = `inset(0 0 0 ${slider.value}%)`;
@@ -37,7 +39,7 @@ export function fill(element, output, address) {
     slide();
   };
   slide();
-  stage.append(picture(before, "before"), top, veil, edge, slider);
+  stage.append(picture(before, t("before_after.before")), top, veil, edge, slider);
   element.replaceChildren(stage, concepts(output.csg_masks, veil, address));
 }
 

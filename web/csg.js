@@ -1,138 +1,49 @@
 /**
- * The causal graph editor's door into ComfyUI. Everything behind it is loaded when the
- * first Causal Graph Editor appears on the canvas.
+ * The pack's door into ComfyUI. What stands behind it is loaded when a node that needs it appears, runs, fails or is clicked.
  */
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { applyPreset, offersPresets, PRESETS } from "./presets.mjs";
+import { nodeCalled } from "./called.mjs";
+import { applyPreset, offersPresets, PRESETS, titleOf } from "./presets.mjs";
 
 /** The pack's, as in pyproject.toml. */
 const VERSION = "0.1.0";
-const START = "editor/all.mjs";
-const FAILURE = "failure.mjs";
-const CHOICES = "choices.mjs";
-const ASKS = "CSG_Intervene";
+/** The modules of an editor, asked for at once: one after the other, each would wait for a turn of a busy page. */
+const EDITOR = ["vendor/dagre.mjs", ...("actions asked card commands dom dot editor files gestures i18n inspector json keyboard layout live merge" +
+  " model node painter quick_entry recognise results scene session strength strip text_tab toolbar transfer wording").split(" ").map((name) => `editor/${name}.mjs`)];
+/** What comes when it is used. */
+const LATER = ["editor/context.mjs", "editor/menu.mjs", "editor/picture.mjs", "before_after.mjs", "choices.mjs", "failure.mjs"];
 const OURS = "CSG_";
-const NODE = "CSG_GraphEditor";
-const SIZE = [800, 600];
-const SLIDER = [440, 560];
 const KEPT = "csg.editor.version";
 /** @type {ReturnType<typeof prepare> | undefined} */ let ready;
+/** @type {Promise<unknown> | undefined} */ let renewed;
+/** @type {Promise<any> | undefined} */ let spoken;
+/** @type {import("./editor/i18n.mjs").Translate | undefined} */ let said;
 
-/** @param {any} node shows the drawing instead of its text box; the text stays the value */
-function showDrawing(node) {
-  const text = node.widgets?.find((/** @type {any} */ widget) => widget.name === "graph_json");
-  if (!text) return;
-  text.hidden = true;
-  text.options.hidden = true;
-  const element = document.createElement("div");
-  element.className = "csg-host";
-  const widget = node.addDOMWidget("drawing", "CSG_DRAWING", element, { serialize: false, hideOnZoom: false, hideInPanel: true, getMinHeight: () => 320 });
-  widget.serialize = false;
-  Object.defineProperty(widget, "width", { get: () => undefined, set: () => {} }); // ComfyUI's properties panel sets its own: the node's counts.
-  node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
-  const added = node.onAdded;
-  node.onAdded = (/** @type {unknown[]} */ ...rest) => {
-    added?.apply(node, rest);
-    load(node, element, text);
-  };
-}
+/** What the parts of this pack need of the page. */
+const comfy = {
+  app, api,
+  get root() { return app.rootGraph ?? app.graph; },
+  /** The editors' module, none before there is an editor. */
+  get editors() { return ready; },
+};
 
-/** @param {any} node lays its two pictures over each other; what drew them is loaded with the first */
-function showSlider(node) {
-  const element = document.createElement("div");
-  const widget = node.addDOMWidget("slider", "CSG_SLIDER", element, { serialize: false, hideOnZoom: false, hideInPanel: true, getMinHeight: () => 240 });
-  widget.serialize = false;
-  node.setSize([Math.max(node.size[0], SLIDER[0]), Math.max(node.size[1], SLIDER[1])]);
-  const address = (/** @type {Record<string, string>} */ file) => api.apiURL(`/view?${new URLSearchParams(file)}`);
-  const executed = node.onExecuted;
-  node.onExecuted = (/** @type {any} */ output) => {
-    executed?.call(node, output);
-    import(addressOf("before_after.mjs")).then(({ fill }) => fill(element, output, address)).catch(console.error);
-  };
-}
+/** @param {string} file of this folder */
+const addressOf = (file) => new URL(`./${file}`, import.meta.url).href;
 
-/** @param {any} node on a canvas now @param {HTMLElement} element @param {any} text */
-async function load(node, element, text) {
-  try {
-    const { mount, messages } = await (ready ??= refresh().then(prepare));
-    mount(node, element, { app, api, messages });
-  } catch (error) {
-    ready = undefined; // The next editor tries again.
-    text.hidden = text.options.hidden = false;
-    console.error("The causal graph editor could not be loaded; its text box is shown instead.", error);
-  }
-}
+/** @param {string} file @returns {Promise<any>} */
+const load = async (file) => {
+  await (renewed ??= renew());
+  return import(addressOf(file));
+};
 
-/** Tells the editors what a run reports, once there is one. @param {string} event @param {(editors: any, detail: any) => void} act */
-function listen(event, act) {
-  api.addEventListener(event, (/** @type {CustomEvent} */ { detail }) => {
-    ready?.then((editors) => act(editors, detail)).catch(console.error);
-  });
-}
-
-/** One of our nodes failed: its sentence stands on it, and on the editors before it. @param {any} failure as ComfyUI tells of it */
-async function tell(failure) {
-  if (!failure.node_type?.startsWith(OURS)) return;
-  const id = String(failure.node_id);
-  const node = app.canvas?.graph?.getNodeById(id.split(":").at(-1));
-  const size = node && [...node.size]; // Nodes 2.0 makes a red node higher.
-  const { sentenceOf, showFailure } = await import(addressOf(FAILURE));
-  const sentence = sentenceOf(failure.exception_message);
-  if (node?.comfyClass === failure.node_type && node.comfyClass !== NODE) showFailure(sentence, { id, node, size }, api);
-  (await ready)?.failed(id, sentence, app.rootGraph ?? app.graph);
-}
-
-/**
- * A click on a field of Intervene offers what the graph before it has.
- * @param {any} node @param {any} widget @param {MouseEvent} event @param {() => void} type
- * @returns {Promise<boolean>} whether any graph is known
- */
-async function offer(node, widget, event, type) {
-  const graph = (await ready)?.graphBefore(node, app.rootGraph ?? app.graph);
-  if (!graph) return false;
-  const { choicesFor, openList } = await import(addressOf(CHOICES));
-  const choices = choicesFor(graph, node, widget.name);
-  if (choices.length) openList(choices, { node, widget, event, type, app });
-  return choices.length > 0;
-}
-
-/** Where nothing is known one types, as ever. @param {any} node */
-function offerOnClick(node) {
-  for (const widget of node.widgets ?? []) {
-    const type = widget.onClick;
-    if (!type) continue;
-    widget.onClick = async (/** @type {any} */ options) => {
-      const ask = () => type.call(widget, options);
-      if (!(await offer(node, widget, options.e, ask).catch(console.error))) ask();
-    };
-  }
-}
-
-/** The same where nodes are elements of the page. @param {MouseEvent} event */
-function offerAtField(event) {
-  const { target } = event;
-  if (!(target instanceof HTMLInputElement)) return;
-  const node = app.canvas?.graph?.getNodeById(target.closest("[data-node-id]")?.getAttribute("data-node-id"));
-  if (node?.comfyClass !== ASKS) return;
-  const widget = node.widgets.find((/** @type {any} */ each) => each.name === target.getAttribute("aria-label"));
-  if (widget) offer(node, widget, event, () => target.focus()).catch(console.error);
-}
-
-/** The editor's code, its style sheet and its words, asked for at once. */
-async function prepare() {
-  const style = document.createElement("link"); // A sheet, so that ComfyUI's themes reach it.
-  Object.assign(style, { rel: "stylesheet", href: addressOf("editor/style.css") });
-  const styled = new Promise((resolve) => { style.onload = style.onerror = resolve; });
-  document.head.append(style);
-  const words = api.getCustomNodesI18n().catch(() => ({}));
-  const [editors, messages] = await Promise.all([import(addressOf(START)), words, styled]);
-  return { ...editors, messages: messages ?? {} };
-}
+/** @param {string} file @param {(module: any) => unknown} act what fails there is only told */
+const use = (file, act) => load(file).then(act).catch(console.error);
 
 /** Asks the server again for every module, once after each update: ComfyUI lets browsers keep them, so that old and new would meet. */
-async function refresh() {
-  if (changed()) await Promise.allSettled([START, FAILURE, CHOICES, "presets.mjs", "before_after.mjs"].map((file) => again(addressOf(file), new Set())));
+async function renew() {
+  const files = [...EDITOR, ...LATER, "called.mjs", "presets.mjs"];
+  if (changed()) await Promise.allSettled(files.map((file) => fetch(addressOf(file), { cache: "reload" })));
 }
 
 /** Whether this browser had another version; a store that is full or closed to us remembers none. */
@@ -146,38 +57,107 @@ function changed() {
   }
 }
 
-/** A module and those that it imports. @param {string} address @param {Set<string>} asked */
-async function again(address, asked) {
-  if (asked.has(address)) return;
-  asked.add(address);
-  const code = await (await fetch(address, { cache: "reload" })).text();
-  await Promise.all([...code.matchAll(/(?:^(?:import|export) [^;]*?|\bimport\()"(\.[^"]+)"/gms)].map(([, path]) => again(new URL(path, address).href, asked)));
+/** The words of all languages. @returns {Promise<import("./editor/i18n.mjs").Messages>} */
+const messages = () => (spoken ??= api.getCustomNodesI18n().then((/** @type {any} */ all) => all ?? {}, () => ({})));
+
+/** The pack's words in the page's language. */
+async function words() {
+  const [{ translatorFor }, all] = await Promise.all([load("editor/i18n.mjs"), messages()]);
+  return (said = translatorFor(app, all));
 }
 
-/** @param {string} file of this folder */
-const addressOf = (file) => new URL(`./${file}`, import.meta.url).href;
+/** The editor's code, its style sheet and the words, asked for at once. */
+async function prepare() {
+  const style = document.createElement("link"); // A sheet, so that ComfyUI's themes reach it.
+  Object.assign(style, { rel: "stylesheet", href: addressOf("editor/style.css") });
+  const styled = new Promise((resolve) => { style.onload = style.onerror = resolve; });
+  document.head.append(style);
+  const [editors, all] = await Promise.all([load("editor/node.mjs"), messages(), styled, ...EDITOR.map(load)]);
+  return { ...editors, messages: all };
+}
+
+/** @param {any} node on a canvas now @param {HTMLElement} element @param {any} text */
+async function showEditor(node, element, text) {
+  try {
+    const { mount, messages: all } = await (ready ??= prepare());
+    mount(node, element, { app, api, messages: all });
+  } catch (error) {
+    ready = undefined; // The next editor tries again.
+    text.hidden = text.options.hidden = false;
+    console.error("The causal graph editor could not be loaded; its text box is shown instead.", error);
+  }
+}
+
+/** An element of the page in a node. @param {any} node @param {string} name @param {number[]} size of the node, at least @param {number} height of the element, at least */
+function addElement(node, name, size, height) {
+  const element = document.createElement("div");
+  const widget = node.addDOMWidget(name, `CSG_${name.toUpperCase()}`, element, { serialize: false, hideOnZoom: false, hideInPanel: true, getMinHeight: () => height });
+  widget.serialize = false;
+  node.setSize([Math.max(node.size[0], size[0]), Math.max(node.size[1], size[1])]);
+  return { element, widget };
+}
+
+/** @param {any} node shows the drawing instead of its text box; the text stays the value */
+function showDrawing(node) {
+  const text = node.widgets?.find((/** @type {any} */ widget) => widget.name === "graph_json");
+  if (!text) return;
+  text.hidden = text.options.hidden = true;
+  const { element, widget } = addElement(node, "drawing", [800, 600], 320);
+  element.className = "csg-host";
+  Object.defineProperty(widget, "width", { get: () => undefined, set: () => {} }); // ComfyUI's properties panel sets its own: the node's counts.
+  const added = node.onAdded;
+  node.onAdded = (/** @type {unknown[]} */ ...rest) => {
+    added?.apply(node, rest);
+    showEditor(node, element, text);
+  };
+}
+
+/** @param {any} node lays its two pictures over each other */
+function showSlider(node) {
+  const { element } = addElement(node, "slider", [440, 560], 240);
+  const executed = node.onExecuted;
+  node.onExecuted = (/** @type {any} */ output) => {
+    executed?.call(node, output);
+    use("before_after.mjs", async ({ fill }) => fill(element, output, { api, t: await words() }));
+  };
+}
+
+/** Tells the editors what a run reports, once there is one. @param {string} event @param {(editors: any, detail: any) => void} act */
+function listen(event, act) {
+  api.addEventListener(event, (/** @type {CustomEvent} */ { detail }) => {
+    ready?.then((editors) => act(editors, detail)).catch(console.error);
+  });
+}
+
+/** One of our nodes failed. @param {any} failure as ComfyUI tells of it */
+function tell(failure) {
+  if (!failure.node_type?.startsWith(OURS)) return;
+  const node = nodeCalled(comfy.root, failure.node_id);
+  const size = node && [...node.size]; // Nodes 2.0 makes a red node higher.
+  use("failure.mjs", ({ showFailure }) => showFailure(failure, { node, size }, comfy));
+}
 
 app.registerExtension({
   name: "csg.graph_editor",
   nodeCreated(/** @type {any} */ node) {
-    if (node.comfyClass === NODE) showDrawing(node);
-    if (node.comfyClass === ASKS) offerOnClick(node);
+    if (node.comfyClass === "CSG_GraphEditor") showDrawing(node);
     if (node.comfyClass === "CSG_BeforeAfter") showSlider(node);
+    if (node.comfyClass === "CSG_Intervene") use("choices.mjs", ({ offerChoices }) => offerChoices(node, comfy));
+    if (offersPresets(node)) words().catch(console.error);
   },
   /** A tab that is shown again brings its outputs along. */
   onNodeOutputsUpdated(/** @type {Record<string, any>} */ outputs) {
-    for (const [id, output] of Object.entries(outputs ?? {})) if (output?.csg_before) app.graph?.getNodeById(id)?.onExecuted?.(output);
+    for (const [id, output] of Object.entries(outputs ?? {})) if (output?.csg_before) nodeCalled(comfy.root, id)?.onExecuted?.(output);
   },
   getNodeMenuItems(/** @type {any} */ node) {
     if (!offersPresets(node)) return [];
-    return [null, ...PRESETS.map((preset) => ({ content: preset.name, callback: () => applyPreset(node, preset) }))];
+    return [null, ...PRESETS.map((preset) => ({ content: titleOf(preset, said), callback: () => applyPreset(node, preset) }))];
   },
   setup() {
-    document.addEventListener("click", offerAtField, true);
-    listen("executed", (editors, detail) => editors.report(detail, app.rootGraph ?? app.graph));
-    listen("progress_state", (editors, detail) => editors.progress(detail, app.rootGraph ?? app.graph));
-    listen("b_preview_with_metadata", (editors, detail) => editors.preview(detail, app.rootGraph ?? app.graph));
+    listen("executed", (editors, detail) => editors.report(detail, comfy.root));
+    listen("progress_state", (editors, detail) => editors.progress(detail, comfy.root));
+    listen("b_preview_with_metadata", (editors, detail) => editors.preview(detail, comfy.root));
     for (const event of ["execution_success", "execution_error", "execution_interrupted"]) listen(event, (editors, detail) => editors.ended(detail));
-    api.addEventListener("execution_error", (/** @type {CustomEvent} */ { detail }) => tell(detail).catch(console.error));
+    api.addEventListener("execution_error", (/** @type {CustomEvent} */ { detail }) => tell(detail));
   },
 });

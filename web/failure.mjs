@@ -2,25 +2,31 @@
  * The sentence with which one of this pack's nodes failed, on that node, in the server's words. It stands in the widget in
  * which ComfyUI itself shows what a running node says, and goes when the next run starts.
  */
+const EDITOR = "CSG_GraphEditor";
 const LONGEST = 400;
 const WIDGET = "$$node-text-preview";
 /** @type {{node: any, size: number[]}[]} nodes that say why they failed, and how large they were before */ const shown = [];
 
 /** One paragraph, of a bounded length. @param {unknown} message */
-export function sentenceOf(message) {
+function sentenceOf(message) {
   const text = String(message ?? "").replace(/\s+/g, " ").trim();
   return text.length > LONGEST ? `${text.slice(0, LONGEST - 1)}…` : text;
 }
 
 /**
- * @param {string} sentence
- * @param {{id: string, node: any, size: number[]}} failed the node, what the server calls it, how large it was before
- * @param {any} api
+ * On the node itself, unless it is an editor, and on the editors before it.
+ * @param {any} failure as ComfyUI tells of it
+ * @param {{node: any, size: number[]}} failed the node, and how large it was before
+ * @param {{api: any, root: any, editors: Promise<any> | undefined}} comfy
  */
-export function showFailure(sentence, { id, node, size }, api) {
-  shown.push({ node, size });
-  api.dispatchCustomEvent("progress_text", { nodeId: id, text: sentence });
-  api.addEventListener("execution_start", forget, { once: true });
+export async function showFailure({ node_id: id, node_type: type, exception_message: message }, { node, size }, comfy) {
+  const sentence = sentenceOf(message);
+  if (node?.comfyClass === type && type !== EDITOR) {
+    shown.push({ node, size });
+    comfy.api.dispatchCustomEvent("progress_text", { nodeId: String(id), text: sentence });
+    comfy.api.addEventListener("execution_start", forget, { once: true });
+  }
+  (await comfy.editors)?.failed(String(id), sentence, comfy.root);
 }
 
 /** Nothing has failed yet. */

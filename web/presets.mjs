@@ -1,13 +1,14 @@
 /**
  * Settings that belong together, offered in the menu of the nodes that hold them.
  *
- * @typedef {{name: string, values: Record<string, Record<string, number | string>>}} Preset
+ * @import { Translate } from "./editor/i18n.mjs"
+ * @typedef {{key: string, name: string, values: Record<string, Record<string, number | string>>}} Preset `key` its name's among the words of all languages
  */
 
 /** @type {Preset[]} steps and warm-up scale together; the rest is the paper's; edits by hand keep their own scale and threshold */
-const PAPERS = [["Paper: 100 steps", 100, 10], ["Balanced: 50 steps", 50, 5], ["Fast: 20 steps", 20, 2]].map(
-  ([name, steps, warmup]) => ({
-    name: String(name),
+const PAPERS = [["paper", "Paper: 100 steps", 100, 10], ["balanced", "Balanced: 50 steps", 50, 5], ["fast", "Fast: 20 steps", 20, 2]].map(
+  ([key, name, steps, warmup]) => ({
+    key: String(key), name: String(name),
     values: {
       CSG_Invert: { steps: Number(steps), skip: 0.15, source_guidance: 3.5 },
       CSG_EncodeEdits: { scale: 8, threshold: 0.7, warmup: Number(warmup) },
@@ -18,8 +19,8 @@ const PAPERS = [["Paper: 100 steps", 100, 10], ["Balanced: 50 steps", 50, 5], ["
 );
 
 /** @type {Preset[]} a beginning for flow transformers, as their templates have it; see Which model in the help of Inversion (DPM-Solver++) */
-const FAMILIES = [["SD3.5", 0.5], ["Flux.1 dev", 0.15], ["Qwen-Image, Z-Image and other flow models", 0.5]].map(([name, skip]) => ({
-  name: `${name}: 50 steps`,
+const FAMILIES = [["sd35", "SD3.5", 0.5], ["flux", "Flux.1 dev", 0.15], ["flow", "Qwen-Image, Z-Image and other flow models", 0.5]].map(([key, name, skip]) => ({
+  key: String(key), name: `${name}: 50 steps`,
   values: {
     CSG_Invert: { steps: 50, skip: Number(skip), source_guidance: 3.5 },
     CSG_EncodeEdits: { scale: 5, threshold: 0.7, warmup: 5 },
@@ -33,7 +34,7 @@ const FAMILIES = [["SD3.5", 0.5], ["Flux.1 dev", 0.15], ["Qwen-Image, Z-Image an
 
 /** @type {Preset} what does best on the toy world, beyond the paper; it wants the source prompt at the inversion */
 const CAPTIONS = {
-  name: "Captions, best on Town: 22 steps",
+  key: "captions", name: "Captions, best on Town: 22 steps",
   values: {
     CSG_Invert: { steps: 22, skip: 0, source_guidance: 1 },
     CSG_EncodeEdits: { scale: 1.5, threshold: 0.5, warmup: 2, global_scale: 1 },
@@ -48,6 +49,9 @@ export const PRESETS = [...PAPERS, ...FAMILIES, CAPTIONS];
 
 /** @param {any} node @returns {boolean} whether presets are offered on this node */
 export const offersPresets = (node) => PRESETS.some(({ values }) => Object.hasOwn(values, node.comfyClass));
+
+/** @param {Preset} preset @param {Translate} [t] @returns {string} its name, in English where the words are not there yet */
+export const titleOf = ({ key, name }, t) => t?.(`settings.${key}`) ?? name;
 
 /**
  * Sets every inversion and every encoder of the node's graph, so that their steps and warm-ups agree.

@@ -2,11 +2,15 @@
 
 import pytest
 
+LABEL = "Before and after"
 STATE = """() => {
-    const node = window.app.graph.nodes.find(each => each.type === "CSG_BeforeAfter");
+    const { graph } = window.app;
+    const nodes = [graph, ...(graph.subgraphs?.values() ?? [])].flatMap(each => each.nodes);
+    const node = nodes.find(each => each.type === "CSG_BeforeAfter");
     const { element } = node.widgets.find(widget => widget.name === "slider");
-    const [before, after] = ["before", "after"].map(name => element.querySelector(`img[alt=${name}]`));
+    const [before, after] = element.querySelectorAll("img");
     return { loaded: [before, after].map(image => image?.naturalWidth ?? 0), clip: after?.style.clipPath,
+             label: element.querySelector("input")?.ariaLabel, alt: [before?.alt, after?.alt],
              names: [...element.querySelectorAll("button")].map(button => button.textContent) };
 }"""
 TOLD = """([before, after, mask]) => {
@@ -28,6 +32,19 @@ RAIN = """() => {
     canvas.setDirty(true, true);
 }"""
 
+# Puts the node into a subgraph, and that one into another.
+WRAPPED = """depth => {
+    const { graph } = window.app;
+    let node = graph.nodes.find(each => each.type === "CSG_BeforeAfter");
+    for (let done = 0; done < depth; done += 1) ({ node } = graph.convertToSubgraph(new Set([node])));
+}"""
+OFFERED = """() => {
+    const { app, LiteGraph } = window;
+    const node = LiteGraph.createNode("CSG_Invert");
+    app.graph.add(node);
+    return app.canvas.getNodeMenuOptions(node).map(each => each?.content);
+}"""
+
 
 @pytest.fixture
 def compared(workbench):
@@ -47,7 +64,7 @@ def test_the_mouse_moves_the_line_between_before_and_after(compared):
     page = compared.page
     assert compared.queue()["end"] == "execution_success"
     assert settled(page)["loaded"] == [256, 256]
-    slider = page.get_by_label("before, after")
+    slider = page.get_by_label(LABEL)
     box = slider.bounding_box()
     assert box["width"] > 300 and box["height"] > 300
     for share in (0.25, 0.8):
@@ -61,7 +78,7 @@ def test_a_concept_that_is_pointed_at_shows_its_mask(compared, mask_file):
     page = compared.page
     page.evaluate(TOLD, [mask_file, mask_file, mask_file])
     assert settled(page)["names"] == ["ground", "<b>x</b>"]
-    veil = page.get_by_label("before, after").locator("xpath=preceding-sibling::div[2]")
+    veil = page.get_by_label(LABEL).locator("xpath=preceding-sibling::div[2]")
     assert veil.evaluate("each => each.style.background") in ("", "none")
     page.get_by_role("button", name="ground", exact=True).hover()
     assert "79, 179, 162" in veil.evaluate("each => getComputedStyle(each).backgroundColor")
@@ -69,3 +86,32 @@ def test_a_concept_that_is_pointed_at_shows_its_mask(compared, mask_file):
     compared.screenshot("before_after_mask")
     page.mouse.move(5, 5)
     assert "79, 179, 162" not in veil.evaluate("each => getComputedStyle(each).backgroundColor")
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_slider_in_a_subgraph_is_there_again_in_its_tab(compared, depth):
+    page = compared.page
+    page.evaluate(WRAPPED, depth)
+    assert compared.queue()["end"] == "execution_success"
+    assert settled(page)["loaded"] == [256, 256]
+    before = page.evaluate("window.app.graph.id")
+    compared.command("Comfy.NewBlankWorkflow")
+    page.wait_for_function("before => window.app.graph.id !== before", arg=before)
+    compared.command("Workspace.PreviousOpenedWorkflow")
+    page.wait_for_function("before => window.app.graph.id === before && window.app.graph.nodes.length === 3", arg=before)
+    assert settled(page)["loaded"] == [256, 256]
+
+
+def test_it_speaks_the_language_of_the_page_and_so_do_the_settings_offered(compared, mask_file):
+    page = compared.page
+    try:
+        for language, label, alt, offered in (("zh", "前后对比", ["原图", "编辑后"], "论文：100 步"),
+                                              ("ja", "編集前と編集後", ["編集前", "編集後"], "論文：100 ステップ"),
+                                              ("en", LABEL, ["before", "after"], "Paper: 100 steps")):  # fmt: skip
+            compared.set_setting("Comfy.Locale", language)
+            page.evaluate(TOLD, [mask_file, mask_file, mask_file])
+            page.wait_for_function(f"label => ({STATE})().label === label", arg=label)
+            assert page.evaluate(STATE)["alt"] == alt
+            assert offered in page.evaluate(OFFERED)
+    finally:
+        compared.set_setting("Comfy.Locale", "en")

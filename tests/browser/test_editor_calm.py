@@ -115,7 +115,7 @@ def test_nothing_is_loaded_before_a_graph_is_on_the_canvas(editor):
     editor.page.on("request", lambda request: asked.append(request.url))
     editor.open()
     files = ours(asked)
-    assert files == {"csg.js", "presets.mjs"}
+    assert files == {"csg.js", "called.mjs", "presets.mjs"}
     editor.set_up_nodes(["CSG_GraphEditor"])
     editor.page.locator(".csg-card").first.wait_for()
     files = ours(asked)

@@ -146,6 +146,14 @@ def test_saved_graphs_are_numbered_and_load_back(comfy, input_file, format):
     assert loaded.value(1) == comfy.run({"1": editor(STREET)}, outputs=["1"]).value(1)
 
 
+def test_a_source_of_a_graph_tells_the_page_its_graph(comfy, input_file):
+    """Where no editor stands, the page offers the concepts and values of the last run."""
+    source = node("LoadGraph", file=input_file("told.json", json.dumps(STREET)), format="auto")
+    outcome = comfy.run({"1": source, "2": node("TownScene", seed=3, do="")}, outputs=["1", "2"])
+    assert json.loads(outcome.ui["1"]["graph"][0])["concepts"][0]["name"] == outcome.value(1).concepts[0].name
+    assert "weather" in outcome.ui["2"]["graph"][0]
+
+
 def test_nothing_is_saved_outside_the_output_folder(comfy):
     prompt = {"1": editor(STREET), "2": node("SaveGraph", graph=["1", 0], filename_prefix="../../x", format="json")}
     assert "outside the output folder" in comfy.run(prompt).errors["2"]

@@ -3,7 +3,8 @@ import test from "node:test";
 
 import { makeEdge } from "../../web/editor/model.mjs";
 import { percentOf, telling } from "../../web/editor/painter.mjs";
-import { downstream, nodeCalled, join, nothing, resultsOf } from "../../web/editor/results.mjs";
+import { nodeCalled } from "../../web/called.mjs";
+import { downstream, join, nothing, resultsOf } from "../../web/editor/results.mjs";
 
 const address = ({ filename }) => `/view/${filename}`;
 
@@ -78,6 +79,7 @@ test("links are followed into a subgraph, through it and out again", () => {
   assert.equal(reached.has(other), false);
   assert.equal(nodeCalled(root, "2:7"), inside);
   assert.equal(nodeCalled(root, "3"), after);
+  assert.equal(nodeCalled(root, "s:7"), inside);
   assert.equal(nodeCalled(root, "9:9"), null);
 });
 

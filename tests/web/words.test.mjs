@@ -4,12 +4,14 @@ import test from "node:test";
 
 import { reasonOf, translator } from "../../web/editor/i18n.mjs";
 import { GraphError } from "../../web/editor/model.mjs";
+import { PRESETS, titleOf } from "../../web/presets.mjs";
 
 const languages = ["en", "zh", "ja"];
 const read = (language, file) => JSON.parse(readFileSync(new URL(`../../locales/${language}/${file}.json`, import.meta.url), "utf8"));
 const messages = Object.fromEntries(languages.map((each) => [each, read(each, "main")]));
-const editor = new URL("../../web/editor/", import.meta.url);
-const code = readdirSync(editor).filter((file) => file.endsWith(".mjs")).map((file) => readFileSync(new URL(file, editor), "utf8")).join("\n");
+const web = new URL("../../web/", import.meta.url);
+const files = readdirSync(web, { recursive: true }).map(String).filter((file) => file.endsWith(".mjs") && !file.startsWith("vendor"));
+const code = files.map((file) => readFileSync(new URL(file, web), "utf8")).join("\n");
 
 function leaves(node, path = "") {
   if (typeof node === "string") return [[path, node]];
@@ -42,6 +44,11 @@ test("every sentence that the code asks for exists", () => {
   const refused = [...code.matchAll(/(?:new GraphError|#refusal)\("(\w+)"/g)].map(([, each]) => `error.${each}`);
   assert.ok(refused.length > 15);
   for (const key of refused) assert.ok(english.has(key), key);
+});
+
+test("the settings offered in a node's menu have a name in every language", () => {
+  assert.deepEqual(PRESETS.map((each) => titleOf(each, translator(messages, "en"))), PRESETS.map((each) => titleOf(each)));
+  assert.deepEqual(PRESETS.map(({ key }) => `settings.${key}`).sort(), [...words("zh").keys()].filter((key) => key.startsWith("settings.")).sort());
 });
 
 test("a language falls back to its family, then to English, then to the key", () => {

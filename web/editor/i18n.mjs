@@ -21,6 +21,9 @@ export function translator(all, language) {
   };
 }
 
+/** The same in the page's language. @param {any} app ComfyUI's @param {Messages} all */
+export const translatorFor = (app, all) => translator(all, app.extensionManager?.setting?.get("Comfy.Locale") ?? "en");
+
 /**
  * @param {unknown} table
  * @param {string[]} keys

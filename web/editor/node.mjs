@@ -7,10 +7,11 @@
  */
 import { askAgain, asking, digestOf, factsOf, pictureIn, wordsOf } from "./asked.mjs";
 import { Editor } from "./editor.mjs";
-import { translator } from "./i18n.mjs";
+import { translatorFor } from "./i18n.mjs";
 import { readJson } from "./json.mjs";
 import { Pace } from "./live.mjs";
-import { downstream, join, keepersOf, nodeCalled, nothing, resultsOf } from "./results.mjs";
+import { nodeCalled } from "../called.mjs";
+import { downstream, join, keepersOf, nothing, resultsOf } from "./results.mjs";
 import { forget } from "./session.mjs";
 import { GraphError } from "./model.mjs";
 
@@ -39,8 +40,7 @@ const BYPASSED = 4;
  */
 export function mount(node, element, { app, api, messages }) {
   if (!isPresent(node)) return;
-  const language = app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
-  live.add(new NodeEditor(node, element, { app, api }, translator(messages, language)));
+  live.add(new NodeEditor(node, element, { app, api }, translatorFor(app, messages)));
 }
 
 /**

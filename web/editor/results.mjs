@@ -148,15 +148,3 @@ export function keepersOf(node, name, rootGraph) {
 
 /** @param {any} graph @param {any} id */
 const linkOf = (graph, id) => graph.getLink?.(id) ?? graph.links?.get?.(id) ?? graph.links?.[id];
-
-/**
- * The node that the server calls by an execution id such as "5" or "12:5".
- * @param {any} rootGraph
- * @param {string} executionId
- */
-export function nodeCalled(rootGraph, executionId) {
-  const ids = String(executionId).split(":");
-  const last = ids.pop();
-  const graph = ids.reduce((inner, id) => inner?.getNodeById(id)?.subgraph, rootGraph);
-  return graph?.getNodeById(last) ?? null;
-}
