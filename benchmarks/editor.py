@@ -186,9 +186,9 @@ def report(found: dict) -> str:
     return f"""# The graph editor's speed
 
 `python benchmarks/editor.py` on {found["machine"]} with {os.cpu_count()} cores, Chromium {found["chromium"]}, headless, without a
-graphics card: all is drawn by the processor, beside other programs (load average {found["load"]:.1f}). Processor time is the
-page's main thread alone; wall time and frames per second also count whatever else the machine did meanwhile. A frame at 60
-per second has 16.7 ms.
+graphics card: software rendering, all is drawn by the processor, beside other programs (load average {found["load"]:.1f}).
+Processor time is the page's main thread alone; wall time and frames per second also count whatever else the machine did
+meanwhile. A frame at 60 per second has 16.7 ms.
 
 ## Inside the whole ComfyUI page
 
@@ -229,8 +229,14 @@ def in_page(ways: dict) -> str:
         run = way[name]
         return f"{run['fps']:.1f} frames per second, {run['cpu']:.1f} ms of processor time each (middle run: {run['middle']:.0f})"
 
+    def times(way: dict, name: str) -> str:
+        run = way[name]
+        return f"{run['median']:.1f} ms (median), {run['p95']:.1f} ms (95 %), {run['late']:.0%} of frames over 16.7 ms"
+
     rows = [(label, [until(way, name) for way in ways.values()]) for name, label in appear.items()]
-    rows += [(label, [frames(way, name) for way in ways.values()]) for name, label in move.items()]
+    for name, label in move.items():
+        rows.append((label, [frames(way, name) for way in ways.values()]))
+        rows.append((f"{label}: frame times of all runs", [times(way, name) for way in ways.values()]))
     head = f"| what | {' | '.join(ways)} |\n|{'---|' * (len(ways) + 1)}\n"
     return head + "".join(f"| {label} | {' | '.join(cells)} |\n" for label, cells in rows)
 
