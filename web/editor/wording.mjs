@@ -8,10 +8,10 @@ import { canonical } from "./commands.mjs";
 /** Where one phrase of a caption ends and another begins. */
 const BETWEEN = /(?!['’-])\p{P}|(?<![\p{L}\p{N}])(?:of|with|in|on|at|by|and|under|near|from|to|for|over|behind|beside|is|are)(?![\p{L}\p{N}])/giu;
 const ARTICLES = new Set(["a", "an", "the"]);
-const WORDS = new Intl.Segmenter(undefined, { granularity: "word" });
+/** @type {Intl.Segmenter | undefined} made with the first question: that takes some milliseconds */ let segmenter;
 
 /** @param {string} text @returns {{word: string, at: number, end: number}[]} its words, articles too */
-const wordsOf = (text) => [...WORDS.segment(text)].filter(({ isWordLike }) => isWordLike)
+const wordsOf = (text) => [...(segmenter ??= new Intl.Segmenter(undefined, { granularity: "word" })).segment(text)].filter(({ isWordLike }) => isWordLike)
   .map(({ segment, index }) => ({ word: segment.toLowerCase(), at: index, end: index + segment.length }));
 
 /** Whether two words are one but for an ending. @param {string} one @param {string} other */
