@@ -32,6 +32,7 @@ RAIN = """() => {
     canvas.setDirty(true, true);
 }"""
 
+TAB = "() => window.app.extensionManager.workflow.activeWorkflow.path"
 # Puts the node into a subgraph, and that one into another.
 WRAPPED = """depth => {
     const { graph } = window.app;
@@ -94,11 +95,14 @@ def test_a_slider_in_a_subgraph_is_there_again_in_its_tab(compared, depth):
     page.evaluate(WRAPPED, depth)
     assert compared.queue()["end"] == "execution_success"
     assert settled(page)["loaded"] == [256, 256]
-    before = page.evaluate("window.app.graph.id")
+    tab = page.evaluate(TAB)
     compared.command("Comfy.NewBlankWorkflow")
-    page.wait_for_function("before => window.app.graph.id !== before", arg=before)
-    compared.command("Workspace.PreviousOpenedWorkflow")
-    page.wait_for_function("before => window.app.graph.id === before && window.app.graph.nodes.length === 3", arg=before)
+    page.wait_for_function(f"tab => ({TAB})() !== tab && !window.app.graph.nodes.length", arg=tab)
+    while page.evaluate(TAB) != tab:
+        other = page.evaluate(TAB)
+        compared.command("Workspace.PreviousOpenedWorkflow")
+        page.wait_for_function(f"other => ({TAB})() !== other", arg=other)
+    page.wait_for_function("() => window.app.graph.nodes.length === 3")
     assert settled(page)["loaded"] == [256, 256]
 
 
@@ -109,6 +113,8 @@ def test_it_speaks_the_language_of_the_page_and_so_do_the_settings_offered(compa
                                               ("ja", "編集前と編集後", ["編集前", "編集後"], "論文：100 ステップ"),
                                               ("en", LABEL, ["before", "after"], "Paper: 100 steps")):  # fmt: skip
             compared.set_setting("Comfy.Locale", language)
+            compared.at_rest("() => window.app.graph.nodes.map(node => node.id)")  # the page opens the workflow anew
+            compared.set_up_nodes(["CSG_BeforeAfter"])
             page.evaluate(TOLD, [mask_file, mask_file, mask_file])
             page.wait_for_function(f"label => ({STATE})().label === label", arg=label)
             assert page.evaluate(STATE)["alt"] == alt
