@@ -106,18 +106,27 @@ def test_a_slider_in_a_subgraph_is_there_again_in_its_tab(compared, depth):
     assert settled(page)["loaded"] == [256, 256]
 
 
+def speak(editor, language):
+    """Change the page's language; the page then opens the workflow anew."""
+    editor.page.evaluate("() => { window.before = window.app.graph.nodes[0]; }")
+    if editor.page.evaluate("window.app.extensionManager.setting.get('Comfy.Locale')") == language:
+        return
+    editor.set_setting("Comfy.Locale", language)
+    editor.page.wait_for_function("() => window.app.graph.nodes[0] !== window.before")
+    editor.at_rest("() => window.app.graph.nodes.map(node => node.id)")
+
+
 def test_it_speaks_the_language_of_the_page_and_so_do_the_settings_offered(compared, mask_file):
     page = compared.page
     try:
         for language, label, alt, offered in (("zh", "前后对比", ["原图", "编辑后"], "论文：100 步"),
                                               ("ja", "編集前と編集後", ["編集前", "編集後"], "論文：100 ステップ"),
                                               ("en", LABEL, ["before", "after"], "Paper: 100 steps")):  # fmt: skip
-            compared.set_setting("Comfy.Locale", language)
-            compared.at_rest("() => window.app.graph.nodes.map(node => node.id)")  # the page opens the workflow anew
+            speak(compared, language)
             compared.set_up_nodes(["CSG_BeforeAfter"])
             page.evaluate(TOLD, [mask_file, mask_file, mask_file])
             page.wait_for_function(f"label => ({STATE})().label === label", arg=label)
             assert page.evaluate(STATE)["alt"] == alt
             assert offered in page.evaluate(OFFERED)
     finally:
-        compared.set_setting("Comfy.Locale", "en")
+        speak(compared, "en")
