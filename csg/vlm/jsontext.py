@@ -15,6 +15,8 @@ from .protocol import VLMError
 MAX_CHARACTERS = 200_000
 MAX_REPAIRED_CHARACTERS = 60_000
 MAX_STRAY = 4_000_000  # quotes at odd places times letters: json-repair seeks the end of each of them anew
+ESCAPED_SHARE = 0.1  # of a quote inside a string: some of them it takes for the string's end
+MAX_NESTED = 400_000  # depth times letters: it reads what lies in brackets without keys once for each of them
 MAX_STARTS = 1000
 MAX_SCANNED = 10 * MAX_CHARACTERS
 MAX_DEPTH = 64
@@ -26,8 +28,8 @@ _FENCE = re.compile(r"```[\w-]*[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL)
 _CURLY = re.compile("[\u201c-\u201f]")
 _PARAMETER = re.compile(r"<parameter(?:=([\w-]{1,60})|[ ]name=\"([\w-]{1,60})\")>([^<]*)</parameter>")
 _BRACKET = re.compile(r"[{\[]")
-_QUOTE = re.compile(r'[{\[(,:]\s*"|"(?=\s*(?:[}\]),:]|\Z))|\\.|(?P<stray>")', re.DOTALL)
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\Z)|[{}\[\]]', re.DOTALL)
+_QUOTE = re.compile(r'[{\[(,:]\s*"|"(?=\s*(?:[}\]),:]|\Z))|\\(?P<escaped>")|\\.|(?P<stray>")', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -250,12 +252,12 @@ def _mended(body: str) -> Any:
 
 def _affordable(body: str) -> str:
     """Return as much of a text from its start as can be mended in a second."""
-    stray = 0
+    body, stray = body[: MAX_NESTED // max(1, _depths(body)[1])], 0.0
     for quote in _QUOTE.finditer(body):
-        stray += quote.lastgroup == "stray"
+        stray += {"stray": 1.0, "escaped": ESCAPED_SHARE}.get(quote.lastgroup or "", 0.0)
         if stray * quote.end() > MAX_STRAY:
             return body[: quote.end()]
-    return body[: MAX_STRAY // stray] if stray else body
+    return body[: int(MAX_STRAY / stray)] if stray else body
 
 
 def _repair_function() -> Any:

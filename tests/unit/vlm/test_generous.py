@@ -104,6 +104,23 @@ def test_of_quotes_in_odd_places_no_more_is_mended_than_can_be(monkeypatch, unit
     assert few == "{" + unit * 100 + '"a"}' and many.count('"') * len(many) <= 20_000_000
 
 
+def test_of_nested_brackets_and_of_objects_as_texts_no_more_is_mended_than_can_be(monkeypatch):
+    """json-repair reads what lies in brackets without keys once for each, and takes some escaped quotes for a string's end."""
+    given = []
+    monkeypatch.setattr("json_repair.repair_json", lambda text, **_: given.append(text))
+    for unit, most in (("{" * 30 + "rain" + "}" * 30, 400_000 // 31), ('{"a":"{\\"b\\":1,}"},', 20_000)):
+        for count, expected in ((20, 20 * len(unit) + 6), (10_000, most)):
+            replies.read_graph_reply('{"x" [' + unit * count)
+            longest = max(map(len, given))
+            assert longest == expected if count == 20 else longest <= expected
+            given.clear()
+
+
+def test_a_reply_broken_off_behind_a_backslash_has_no_brackets_in_its_last_text():
+    found = concepts_from_text(TEXT[:-1] + ', "note": "' + "[" * 100 + "\\")
+    assert len(found.graph.concepts) == 2
+
+
 def test_of_two_answers_the_fuller_counts_and_the_other_is_named():
     poorer = json.dumps({"base_prompt": "a garden", "concepts": CONCEPTS[:1]})
     for text in (f"{TEXT}\n{poorer}", f"{poorer}\n{TEXT}"):
