@@ -441,6 +441,8 @@ _WRITERS: dict[str, Callable[[CausalGraph], str]] = {"json": write_json, "dagitt
 def read_graph(text: str, format: str = "auto") -> CausalGraph:
     """Read a graph in one of FORMATS, or in whichever the text is written ("auto")."""
     _check_length(text)
+    if not text.strip(_BLANK):
+        raise GraphError("The text is empty: there is no graph in it. Write one as JSON, DAGitty, DOT or arrows such as a -> b.")
     if format == "auto":
         format, text = recognise(text)
     return _by_name(_READERS, format)(text)

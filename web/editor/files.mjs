@@ -213,6 +213,7 @@ export const WRITERS = { json: writeJson, dagitty: writeDagitty, dot: writeDot }
 
 /** A graph in whichever form it is written. @param {string} text @returns {Graph} */
 export function readAny(text) {
+  if (!text.trim()) throw new GraphError("empty_text");
   const { format, text: part } = recognise(text);
   return READERS[format](part);
 }

@@ -140,6 +140,7 @@ function checkConcepts({ concepts }) {
     if (!(strength >= 0 && strength < Infinity)) throw new GraphError("bad_strength", { name, strength });
     if (values.size > MAX.values) throw new GraphError("too_many_values", { name, count: values.size, limit: MAX.values });
     for (const [each, phrase] of values) {
+      if (!each.trim()) throw new GraphError("empty_value", { name });
       checkLength("value", each, MAX.name);
       checkLength("phrase", phrase, MAX.phrase);
     }

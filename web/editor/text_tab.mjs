@@ -98,7 +98,7 @@ export class TextTab {
   /** A broken stored text was edited: as soon as it reads, it is the graph. */
   #mend() {
     const { editor, area } = this;
-    readAny(area.value);
+    if (area.value.trim()) readAny(area.value);
     this.#error = null;
     editor.load(area.value);
     editor.host.write(area.value);

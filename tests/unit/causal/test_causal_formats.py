@@ -77,7 +77,7 @@ def test_a_list_of_values_stands_for_its_own_phrases():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "line 1, column 1: this is not JSON"),
+        ("", "The text is empty"),
         ('{"concepts": [\n  {"name": "a" "value": "b"}]}', "line 2, column 16: this is not JSON"),
         ("[]", "the graph: expected an object, got []"),
         ("{}", "the graph has no 'concepts'; add a list"),
