@@ -22,7 +22,12 @@ LUMINANCE = """element => {
     const light = colour => of(colour).reduce((sum, part, place) => sum + part * [0.2126, 0.7152, 0.0722][place], 0);
     const contrast = (one, other) => (Math.max(light(one), light(other)) + 0.05) / (Math.min(light(one), light(other)) + 0.05);
     const style = name => getComputedStyle(document.querySelector(name));
+    const kept = name => style(`.csg-card[data-role=preserved] ${name}`);
+    const [ground, ink] = [kept('.body').fill, kept('.chip[data-kind=other] text').fill];
     return {
+        kept: contrast(`color-mix(in srgb, ${ink} ${100 * kept('.near').opacity}%, ${ground})`, ground),
+        tool: contrast(style('.csg-choice button[aria-pressed=false]').color, style('.csg-choice').backgroundColor),
+        other: contrast(style('[data-role=intervened] .chip[data-kind=other] text').fill, style('[data-role=intervened] .body').fill),
         title: contrast(style('.csg-card .title').fill, style('.csg-card .body').fill),
         chip: contrast(style('.csg-card .chip text').fill, style('.csg-card .body').fill),
         do: contrast(style('.csg-card[data-role=intervened] .badge text').fill, style('.csg-card[data-role=intervened] .badge rect').fill),
