@@ -131,22 +131,23 @@ def concepts_from_text(text: str | list[str], max_concepts: int = MAX_CONCEPTS) 
     try:
         graph = read_graph(text)
     except GraphError as error:
-        return _extraction(_salvaged(text, max_concepts, str(error)), text)
+        return _extraction(_salvaged(text, max_concepts, error), text)
     if '"version"' in text or recognise(text).format != "json":
         return Extraction(graph, text)
     reading = read_graph_reply(text, max_concepts)
     return Extraction(graph, text) if graph.concepts and not reading.value.concepts else _extraction(reading, text)
 
 
-def _salvaged(text: str, most: int, error: str) -> Reading[CausalGraph]:
+def _salvaged(text: str, most: int, error: GraphError) -> Reading[CausalGraph]:
     """Read what can be read of a text that is no valid graph; `error` says what is wrong with it as one."""
     try:
-        data, drawn = drawn_data(text), False
+        broken = error.line is not None and recognise(text).format != "json"  # read again, it would break there again
+        data, drawn = None if broken else drawn_data(text), broken
     except GraphError:
         data, drawn = None, True
     if data is not None:
         return read_graph_data(data, most)
     reading = read_graph_reply(text, most)
     if drawn and not reading.value.concepts:
-        return Reading(CausalGraph(extra={INCOMPLETE: [error]}), (error,))
+        return Reading(CausalGraph(extra={INCOMPLETE: [str(error)]}), (str(error),))
     return reading
