@@ -13,14 +13,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
+import in_process  # noqa: F401  makes csg importable
 import numpy as np
-from in_process import ROOT, start_comfyui
 from scipy.stats import rankdata
 from town_methods import FIELDS, Method, shipped
-from town_networks import UNET, add_arguments, check_arguments, digest, opened
+from town_networks import digest, opened
+from town_program import carry_out, parser_of
 from town_worlds import FIRST_SCENE, INTERVENED_ON, interventions
 
 from csg.evaluation.runner.journal import Journal
@@ -30,7 +30,6 @@ from csg.images import to_array, to_tensor
 from csg.town import score, world
 from csg.town.readers import probabilities
 
-RESULTS = ROOT / "benchmarks" / "results"
 DIAL, STRENGTHS = "dial", (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 FIGURES = (
     Figure("wished", "intervened value"), Figure("effects", "values that follow"), Figure("moved", "from the picture before, %", 2, ""),
@@ -134,25 +133,9 @@ def report(records: Sequence[Mapping[str, Any]], command: str) -> str:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Measure what is missing, then write the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    add_arguments(parser)
-    parser.add_argument("--scenes", type=int, default=20, help="held-out scenes")
-    parser.add_argument("--first", type=int, default=0, help="leave out so many scenes")
+    parser = parser_of(__doc__ or "", 20)
     parser.add_argument("--concepts", nargs="+", choices=list(INTERVENED_ON), default=list(INTERVENED_ON), help="intervene on these alone")
-    parser.add_argument("--journal", type=Path, help="where the JSON lines go; the tables beside them, under its name")
-    parser.add_argument("--report", action="store_true", help="only write the tables from the lines that are there")
-    parser.add_argument("--comfyui", type=Path, default=ROOT / ".comfy" / "ComfyUI")
-    options = parser.parse_args(words)
-    check_arguments(parser, options)
-    name = "town_dial" if options.network == UNET else f"town_dial_{options.network}"
-    options.journal = options.journal or RESULTS / f"{name}.jsonl"
-    start_comfyui(options.comfyui)
-    if not options.report:
-        run(options)
-    records = select(Journal(options.journal, FIELDS).records, model=digest(options.weights), measure=DIAL)
-    text = report(records, " ".join(["python benchmarks/town_dial.py", *(sys.argv[1:] if words is None else words)]))
-    options.journal.with_suffix(".md").write_text(text, encoding="utf-8")
-    sys.stdout.write(text)
+    carry_out(parser, words, "town_dial", DIAL, run, report)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import in_process  # noqa: F401  makes csg importable
 import numpy as np
-from in_process import ROOT, start_comfyui
 from town_methods import CSG, FIELDS, INTERVENED, NO_EDIT, Method, methods, shipped
-from town_networks import UNET, add_arguments, check_arguments, digest, opened
+from town_networks import digest, opened
+from town_program import carry_out, parser_of
 from town_worlds import FIRST_SCENE
 
 from csg.evaluation.runner.journal import Journal
@@ -29,7 +29,6 @@ from csg.town.canvas import THING_ID
 from csg.town.readers import read_values
 from csg.town.render import layout, render
 
-RESULTS = ROOT / "benchmarks" / "results"
 OBJECTS, WITHOUT = "objects", f"{CSG} without the edge"
 ROAD, WHEELS, WHEEL = 0.922, 0.088, 0.040  # where a car's body ends, its wheels stand, and how far they reach; shares of the side
 FEWEST = 12  # pixels of a part that is judged
@@ -143,24 +142,8 @@ def report(records: Sequence[Mapping[str, Any]], command: str) -> str:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Measure what is missing, then write the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    add_arguments(parser)
-    parser.add_argument("--scenes", type=int, default=100, help="held-out scenes")
-    parser.add_argument("--first", type=int, default=0, help="leave out so many scenes")
-    parser.add_argument("--journal", type=Path, help="where the JSON lines go; the tables beside them, under its name")
-    parser.add_argument("--report", action="store_true", help="only write the tables from the lines that are there")
-    parser.add_argument("--comfyui", type=Path, default=ROOT / ".comfy" / "ComfyUI")
-    options = parser.parse_args(words)
-    check_arguments(parser, options)
-    name = "town_objects" if options.network == UNET else f"town_objects_{options.network}"
-    options.journal = options.journal or RESULTS / f"{name}.jsonl"
-    start_comfyui(options.comfyui)
-    if not options.report:
-        run(options)
-    records = select(Journal(options.journal, FIELDS).records, model=digest(options.weights), measure=OBJECTS)
-    text = report(records, " ".join(["python benchmarks/town_objects.py", *(sys.argv[1:] if words is None else words)]))
-    options.journal.with_suffix(".md").write_text(text, encoding="utf-8")
-    sys.stdout.write(text)
+    parser = parser_of(__doc__ or "", 100)
+    carry_out(parser, words, "town_objects", OBJECTS, run, report)
 
 
 if __name__ == "__main__":
