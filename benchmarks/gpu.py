@@ -222,11 +222,12 @@ def run(options: argparse.Namespace) -> None:
 
 def save(output: Path, result: Mapping[str, Any], left: Iterable[str]) -> None:
     """The JSON so far; whatever has not had its turn says so."""
+    from csg.writing import write_over
+
     waiting = {name: {"title": MEASURES[name].title, "state": "not run", "why": "it was not its turn yet, or it was not asked for"}
                for name in sorted(left)}  # fmt: skip
-    part = output.with_name(f"{output.name}.part")
-    part.write_text(json.dumps({**result, "measures": {**result["measures"], **waiting}}, indent=1) + "\n", encoding="utf-8")
-    part.replace(output)
+    text = json.dumps({**result, "measures": {**result["measures"], **waiting}}, indent=1) + "\n"
+    write_over(output, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def main(words: Sequence[str] | None = None) -> None:
